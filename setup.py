@@ -1,0 +1,50 @@
+"""Builds the one extension module; everything else about the package is in pyproject.toml."""
+
+import os
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("SGDM_DEBUG", "0") not in ("", "0")
+
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": DEBUG,
+    "wraparound": DEBUG,
+    "initializedcheck": DEBUG,
+    "cdivision": not DEBUG,
+    "embedsignature": False,
+    "freethreading_compatible": True,
+}
+
+# No contraction to fused multiply-add: the same bits on every CPU. Never -ffast-math (see CONTRIBUTING.md).
+UNIX_FLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+UNIX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+
+
+class BuildExt(build_ext):
+    """Runs Cython at build time, its C in the build directory: none of it reaches an sdist or a wheel."""
+
+    def build_extension(self, ext):
+        from Cython.Build import cythonize
+
+        if self.compiler.compiler_type != "msvc":
+            ext.extra_compile_args = UNIX_FLAGS
+            if not DEBUG and os.name == "posix" and os.uname().sysname == "Linux":
+                ext.extra_link_args = ["-Wl,--strip-all"]
+        (translated,) = cythonize(
+            [ext],
+            build_dir=os.path.join(self.build_temp, "cython"),
+            compiler_directives=DIRECTIVES,
+            force=True,  # a debug build must not reuse the C of a release build
+            quiet=True,
+        )
+        sources, ext.sources = ext.sources, translated.sources
+        super().build_extension(ext)
+        ext.sources = sources
+
+
+setup(
+    ext_modules=[Extension("sgdm._kernel", ["sgdm/_kernel.pyx"], include_dirs=["sgdm"], depends=["sgdm/_lanes.h"])],
+    cmdclass={"build_ext": BuildExt},
+)
