@@ -36,12 +36,12 @@ cdef enum:
     BLOCK_MAX = 512
 
 
-cpdef enum Outcome:
-    """Why `advance` returned: all epochs asked for are done, `tol` is met, or a number overflowed."""
-    COMPLETED
-    CONVERGED
-    DIVERGED
+cdef enum Outcome:
+    COMPLETED   # all epochs asked for are done
+    CONVERGED   # the gradient met tol
+    DIVERGED    # a number overflowed
 
+OUTCOMES = ("completed", "converged", "diverged")
 
 LEVELS = ("baseline", "v3", "v4")   # of x86-64; elsewhere there is only the first
 
@@ -94,9 +94,9 @@ cdef class Settings:
     tol < 0 never stops a fit.
     """
 
-    cdef const double[:, ::1] rates
-    cdef double weight_decay, tol
-    cdef bint nesterov
+    cdef readonly object rates
+    cdef readonly double weight_decay, tol
+    cdef readonly bint nesterov
 
     def __init__(self, rates, bint nesterov, double weight_decay, double tol):
         self.rates = rates
@@ -108,12 +108,14 @@ cdef class Settings:
 cdef class State:
     """Where a descent stands; `advance` changes it in place. At epoch t:
 
-    coef, velocity: (p, k), a_t and v_{t-1}. marks: (3, k) double: loss at the first and at the last epoch done, norm
-    of the gradient at the first. diverged: the target that overflowed in epoch t, or -1.
+    coef, velocity: (p, k), a_t and v_{t-1}. diverged: the target that overflowed in epoch t, or -1.
+    marks: (4, k) double: the objective f(a) + weight_decay / 2 |a|^2 at the first epoch and at the last one done, the
+    norm of the gradient at the first, the loss f(a) at the last. rose: whether the objective ended above its start.
     """
 
     cdef readonly object coef, velocity, marks
     cdef readonly Py_ssize_t epoch, diverged
+    cdef readonly bint rose
 
     def __init__(self, coef, velocity, marks, Py_ssize_t epoch=0):
         self.coef = coef
@@ -142,17 +144,20 @@ cdef class Record:
 
 
 def advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs):
-    """Runs up to `epochs` more epochs, in place, without the GIL. Returns an Outcome.
+    """Runs up to `epochs` more epochs, in place, without the GIL. Returns "completed", "converged" or "diverged".
 
     An epoch that overflows is undone: the state is the one before it.
     """
+    cdef Outcome outcome
     if problem.lines.itemsize == 4:
-        return _advance[float](problem, settings, state, record, epochs, problem.lines, problem.targets,
-                               problem.weights, state.coef, state.velocity, record.loss, record.grad, record.step,
-                               record.coef)
-    return _advance[double](problem, settings, state, record, epochs, problem.lines, problem.targets,
-                            problem.weights, state.coef, state.velocity, record.loss, record.grad, record.step,
-                            record.coef)
+        outcome = _advance[float](problem, settings, state, record, epochs, problem.lines, problem.targets,
+                                  problem.weights, state.coef, state.velocity, record.loss, record.grad, record.step,
+                                  record.coef)
+    else:
+        outcome = _advance[double](problem, settings, state, record, epochs, problem.lines, problem.targets,
+                                   problem.weights, state.coef, state.velocity, record.loss, record.grad,
+                                   record.step, record.coef)
+    return OUTCOMES[outcome]
 
 
 cdef inline Py_ssize_t _round_up(Py_ssize_t length, Py_ssize_t group) noexcept nogil:
@@ -249,7 +254,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         Py_ssize_t every = record.every, first_row = (record.start + record.every - 1) // record.every
         const double[:, ::1] rates = settings.rates
         double[:, ::1] marks = state.marks
-        double lr, momentum, undamped, a, u, v, g, norm
+        double lr, momentum, undamped, a, u, v, g, norm, penalty
         double scale = 2 / problem.total_weight, decay = settings.weight_decay, tol = settings.tol
         bint nesterov = settings.nesterov, keep, finite
         const floating* w = NULL
@@ -263,6 +268,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         floating* next_coef
         floating* next_velocity
         double* loss
+        double* objective
         double* grad
         Outcome outcome = COMPLETED
 
@@ -284,7 +290,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
 
     copy_size = d * plan.rows if plan.transpose or plan.by_columns else padded
     scratch = <floating*> calloc(2 * plan.rows + (2 * padded + 1 + 2 * p) * k + copy_size, sizeof(floating))
-    loss = <double*> calloc(k * (padded + 2), sizeof(double))
+    loss = <double*> calloc(k * (padded + 3), sizeof(double))
     if scratch == NULL or loss == NULL:
         free(scratch)
         free(loss)
@@ -297,7 +303,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     next_coef = intercept + k           # (p, k), as coef
     next_velocity = next_coef + p * k
     copy = next_velocity + p * k
-    grad = loss + k                     # (k, padded + 1)
+    objective = loss + k
+    grad = objective + k                # (k, padded + 1)
 
     try:
         with nogil:
@@ -318,10 +325,14 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                 for t in range(k):
                     loss[t] /= problem.total_weight
                     finite = isfinite(<floating> loss[t])
+                    penalty = 0
                     for j in range(p):
                         a = coef[j, t]
                         g = scale * grad[t * (padded + 1) + (j if j < d else padded)]
-                        u = g + decay * a if j < d else g
+                        u = g
+                        if j < d:
+                            u += decay * a
+                            penalty += a * a
                         v = momentum * velocity[j, t] + undamped * u if epoch > 0 else u
                         a -= lr * (undamped * u + momentum * v if nesterov else v)
                         next_velocity[j * k + t] = <floating> v
@@ -343,20 +354,25 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                     if epoch == 0 or tol >= 0:
                         norm = _norm(grad + t * (padded + 1), scale, d, grad[t * (padded + 1) + padded] if p > d else 0)
                         if epoch == 0:
-                            marks[0, t] = loss[t]
+                            marks[0, t] = loss[t] + decay / 2 * penalty
                             marks[2, t] = norm
                         converged += norm <= tol * marks[2, t]
+                    objective[t] = loss[t] + decay / 2 * penalty
                 if outcome == DIVERGED:
                     break
                 memcpy(&coef[0, 0], next_coef, p * k * sizeof(floating))
                 memcpy(&velocity[0, 0], next_velocity, p * k * sizeof(floating))
                 for t in range(k):
-                    marks[1, t] = loss[t]
+                    marks[1, t] = objective[t]
+                    marks[3, t] = loss[t]
                 epoch += 1
                 if converged == k:
                     outcome = CONVERGED
                     break
             state.epoch = epoch
+            state.rose = False
+            for t in range(k):
+                state.rose = state.rose or marks[1, t] > marks[0, t]
     finally:
         free(scratch)
         free(loss)
