@@ -13,7 +13,7 @@ DIRECTIVES = {
     "wraparound": DEBUG,
     "initializedcheck": DEBUG,
     "cdivision": not DEBUG,
-    "embedsignature": False,
+    "auto_pickle": False,
     "freethreading_compatible": True,
 }
 

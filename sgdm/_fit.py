@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,27 +13,30 @@ from ._result import ConvergenceWarning, DivergenceError, FitResult, History, St
 from ._tuning import stable_lr
 from ._validation import as_count, as_flag, as_problem, as_settings, as_state, refuse_nonfinite
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 # Elements of X that a slice of epochs reads, each epoch counting _EPOCH_COST more for its fixed work: 10 to 30 ms.
 _SLICE_ELEMENTS = 50_000_000
 _EPOCH_COST = 500
 
 
 def fit(
-    X,
-    y,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    lr=0.1,
-    momentum=0.8,
-    epochs=50,
-    dampening=None,
-    nesterov=False,
-    weight_decay=0.0,
-    fit_intercept=False,
-    sample_weight=None,
-    coef0=None,
-    tol=None,
-    record="all",
-    record_every=1,
+    lr: float = 0.1,
+    momentum: float = 0.8,
+    epochs: int = 50,
+    dampening: float | None = None,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    fit_intercept: bool = False,
+    sample_weight: ArrayLike | None = None,
+    coef0: ArrayLike | None = None,
+    tol: float | None = None,
+    record: Literal["all", "loss"] | None = "all",
+    record_every: int = 1,
 ) -> FitResult:
     """Fit ``y ~ X @ coef`` by gradient descent with momentum on the mean squared error.
 
@@ -130,7 +134,7 @@ def fit(
         if state.rose and status is Status.COMPLETED:
             warnings.warn(rise(problem, settings, state), ConvergenceWarning, stacklevel=2)
     except (DivergenceError, KeyboardInterrupt) as stop:
-        stop.result = wrap(problem, slot, state, histories, status)
+        stop.result = wrap(problem, slot, state, histories, status)  # type: ignore[union-attr]
         raise
     return wrap(problem, slot, state, histories, status)
 

@@ -7,7 +7,7 @@ arithmetic within a block is in _lanes.h, built for several CPU levels that give
 
 import os
 
-from cython cimport floating
+from cython cimport final, floating
 from libc.math cimport fabs, isfinite, sqrt
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -63,6 +63,7 @@ cdef sgdm_block_double _rows_double = sgdm_rows_for_double(_level), _columns_dou
 ISA = LEVELS[_level]
 
 
+@final
 cdef class Problem:
     """Validated data. X (n, d) and y (n, k) as lines: contiguous runs in memory.
 
@@ -88,6 +89,7 @@ cdef class Problem:
         self.p = self.d + fit_intercept
 
 
+@final
 cdef class Settings:
     """The constants of a descent. rates: one row (lr, momentum, 1 - dampening) for all epochs, or one per epoch.
 
@@ -105,6 +107,7 @@ cdef class Settings:
         self.tol = tol
 
 
+@final
 cdef class State:
     """Where a descent stands; `advance` changes it in place. At epoch t:
 
@@ -125,6 +128,7 @@ cdef class State:
         self.diverged = -1
 
 
+@final
 cdef class Record:
     """Histories, a row per epoch kept: loss (rows, k); grad, step, coef (rows, p, k); each may be None.
 

@@ -144,9 +144,7 @@ class FitResult(_ArrayEquality):
         """
         X = as_matrix(X, "X")
         if X.shape[1] != len(self.coef):
-            raise ValueError(
-                f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})"
-            )
+            raise ValueError(f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
         return X @ self.coef + self.intercept
 
     def __repr__(self) -> str:

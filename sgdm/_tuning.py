@@ -40,9 +40,7 @@ def largest_curvature(problem, weight_decay=0.0, steps=40):
         if product is None:
             return None
         diagonal.append(basis[-1] @ product)
-        values, vectors = np.linalg.eigh(
-            np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
-        )
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
         largest = max(values[-1], 0.0)
         for _ in range(2):  # twice is enough
             product = product - basis.T @ (basis @ product)

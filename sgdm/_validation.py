@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from decimal import Decimal
-from numbers import Real
+from numbers import Complex, Number, Real
 
 import numpy as np
 
@@ -19,9 +18,7 @@ def as_real(value, name):
     if type(value) is np.ndarray and value.dtype in _FLOATS:
         return value
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
-        raise TypeError(
-            f"{name} must be dense, got a sparse {type(value).__name__}; convert it with {name}.toarray()"
-        )
+        raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; convert it with {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name} has {np.ma.count_masked(value)} masked entries; fill them, or drop their rows, before the fit"
@@ -33,7 +30,7 @@ def as_real(value, name):
     kind = array.dtype.kind
     if kind == "O":
         for i, item in np.ndenumerate(array):
-            if not isinstance(item, (Real, Decimal)):
+            if not isinstance(item, Number) or (isinstance(item, Complex) and not isinstance(item, Real)):
                 where = f" at index {', '.join(map(str, i))}" if i else ""
                 raise TypeError(f"{name} must hold real numbers, got {item!r} of type {type(item).__name__}{where}")
     elif kind not in "fiub":
@@ -58,9 +55,7 @@ def as_targets(value, n, name="y"):
     """`value` as a float array of shape (n,) or (n, k)."""
     array = as_real(value, name)
     if array.ndim not in (1, 2):
-        raise ValueError(
-            f"{name} must have shape ({n},) or ({n}, k), one row per row of X, got shape {array.shape}"
-        )
+        raise ValueError(f"{name} must have shape ({n},) or ({n}, k), one row per row of X, got shape {array.shape}")
     if len(array) != n:
         raise ValueError(f"X and {name} must have the same number of rows, got {n} and {len(array)}")
     if array.size == 0:
@@ -156,10 +151,8 @@ def as_number(value, name, high=math.inf, *, below=False):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
     number = float(value)
     if not (0 <= number <= high) or number == math.inf or (below and number == high):
-        if high == math.inf:
-            expected = "finite and not negative"
-        else:
-            expected = f"in [0, {high:g}{')' if below else ']'}"
+        interval = f"in [0, {high:g}{')' if below else ']'}"
+        expected = "finite and not negative" if high == math.inf else interval
         raise ValueError(f"{name} must be {expected}, got {value!r}")
     return number
 
@@ -171,9 +164,7 @@ def as_count(value, name):
     try:
         count = operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name} must be a whole number, got {value!r} of type {type(value).__name__}"
-        ) from None
+        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}") from None
     if count < 1:
         raise ValueError(f"{name} must be at least 1, got {count}")
     return count
