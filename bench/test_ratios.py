@@ -1,0 +1,135 @@
+"""sgdm.fit against its competitors on the direct, full-batch problems: `pytest bench`, or a part of it with -k."""
+
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import sgdm
+
+from .competitors import COMPETITORS, installed
+
+LR, MOMENTUM = 0.1, 0.8
+TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 233 (torch, 1 000 000 rows)
+GROUPS = 5  # of successive rounds, so rounds come in multiples of it
+
+
+class Problem(NamedTuple):
+    n: int
+    d: int
+    epochs: int
+    rounds: int
+    per: str = "epoch"
+    dtype: type = np.float64
+    order: str = "C"
+
+    def __str__(self):
+        return f"{self.n}x{self.d}-{self.dtype.__name__}-{self.order}-order"
+
+    @property
+    def title(self):
+        variant = ", F-order" * (self.order == "F") + ", float32" * (self.dtype == np.float32)
+        whole = f", {self.epochs} epochs" * (self.per == "call")
+        n = f"{self.n:,}".replace(",", " ") if self.n >= 10_000 else self.n
+        return f"{n} x {self.d}{variant}{whole}"
+
+    def data(self):
+        """Standard normal X in the order asked for, and y linear in it with standard normal noise."""
+        rng = np.random.default_rng(0)
+        lines = (self.n, self.d) if self.order == "C" else (self.d, self.n)
+        X = rng.standard_normal(lines, dtype=self.dtype)
+        X = X if self.order == "C" else X.T
+        return X, X @ rng.standard_normal(self.d, self.dtype) + rng.standard_normal(self.n, self.dtype)
+
+
+SIZES = [Problem(10_000, 20, 50, 100), Problem(1000, 1000, 50, 50), Problem(1_000_000, 50, 5, 10)]
+PROBLEMS = [
+    Problem(100, 2, 50, 300, per="call"),
+    *SIZES,
+    *(size._replace(order="F") for size in SIZES),
+    *(size._replace(dtype=np.float32) for size in SIZES),
+]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_direct(problem, benchmark, table):
+    X, y = problem.data()
+    fit = partial(sgdm_loop, X, y, LR, MOMENTUM, problem.epochs)
+    others = {
+        name: partial(loop, X, y, LR, MOMENTUM, problem.epochs)
+        for name, loop in COMPETITORS.items()
+        if installed(name)
+    }
+    for name, loop in others.items():
+        check_same(loop(), fit(), name)
+    flat = X.ravel(order="K")  # a view
+    reading = partial(np.dot, flat, flat)
+
+    seconds = alternate(benchmark, fit, {**others, "reading": reading}, problem.rounds)
+    if seconds is None:  # --benchmark-disable: the check was all
+        return
+    ours, limit = seconds.pop("sgdm"), seconds.pop("reading")
+    count = problem.epochs if problem.per == "epoch" else 1
+    info = {
+        "problem": problem.title,
+        "per": problem.per,
+        "seconds": ours.min() / count,
+        "ratios": {name: compare(theirs, ours) for name, theirs in seconds.items()},
+        "reading_limit": compare(ours / count, limit) if problem.per == "epoch" else None,
+    }
+    benchmark.extra_info.update(info)
+    table.append(info)
+
+
+def sgdm_loop(X, y, lr, momentum, epochs):
+    """sgdm.fit, called as the competitors are."""
+    return sgdm.fit(X, y, lr=lr, momentum=momentum, epochs=epochs).history
+
+
+def check_same(theirs, ours, name):
+    """Asserts that two trajectories agree to TOLERANCE."""
+    for field in ("loss", "grad", "step", "coef"):
+        expected, got = getattr(ours, field), getattr(theirs, field)
+        atol = TOLERANCE * np.finfo(expected.dtype).eps * np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=f"{field} of {name} and of sgdm")
+
+
+def alternate(benchmark, fit, others, rounds):
+    """Times one call of each of the `others` and of `fit`, round after round.
+
+    Returns the seconds of each side's calls by name, those of `fit`, which pytest-benchmark times, as "sgdm". None if
+    benchmarks are disabled.
+    """
+    seconds = {name: [] for name in others}
+
+    def time_the_others():
+        for name, call in others.items():
+            warm_up(call)
+            start = perf_counter()
+            call()
+            seconds[name].append(perf_counter() - start)
+        warm_up(fit)
+
+    if benchmark.disabled:
+        benchmark.pedantic(fit)
+        return None
+    benchmark.pedantic(fit, setup=time_the_others, rounds=rounds)
+    seconds["sgdm"] = benchmark.stats.stats.data
+    return {name: np.array(calls) for name, calls in seconds.items()}
+
+
+def warm_up(call, seconds=2e-3):
+    """Calls it for a while: after one call of 20 µs the caches still belong to the side before (28 µs after torch)."""
+    end = perf_counter() + seconds
+    while True:
+        call()
+        if perf_counter() > end:
+            return
+
+
+def compare(above, below):
+    """The ratio of the least times; and as its spread the least and the largest such ratio of the GROUPS of rounds."""
+    of_groups = above.reshape(GROUPS, -1).min(axis=1) / below.reshape(GROUPS, -1).min(axis=1)
+    return {"ratio": above.min() / below.min(), "spread": [of_groups.min(), of_groups.max()]}
