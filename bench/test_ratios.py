@@ -58,9 +58,7 @@ def test_direct(problem, benchmark, table):
     X, y = problem.data()
     fit = partial(sgdm_loop, X, y, LR, MOMENTUM, problem.epochs)
     others = {
-        name: partial(loop, X, y, LR, MOMENTUM, problem.epochs)
-        for name, loop in COMPETITORS.items()
-        if installed(name)
+        name: partial(loop, X, y, LR, MOMENTUM, problem.epochs) for name, loop in COMPETITORS.items() if installed(name)
     }
     for name, loop in others.items():
         check_same(loop(), fit(), name)

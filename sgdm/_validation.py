@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from numbers import Complex, Number, Real
 
 import numpy as np
@@ -165,8 +166,8 @@ def as_count(value, name):
         count = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}") from None
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, got {count}")
+    if not 1 <= count <= sys.maxsize:
+        raise ValueError(f"{name} must be at least 1{' and at most sys.maxsize' if count > 1 else ''}, got {count}")
     return count
 
 
