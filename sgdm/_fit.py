@@ -174,7 +174,7 @@ def fit(
     >>> result.coef.round(4), round(float(result.intercept), 4)
     (array([3.]), 2.0)
     >>> result.history.loss[[0, 10, 100]].round(4)
-    array([7.0606, 0.8748, 0.    ])
+    array([7.0606, 0.7567, 0.    ])
     """
     fit_intercept, shuffle = as_flag(fit_intercept, "fit_intercept"), as_flag(shuffle, "shuffle")
     fraction = None if validation is None or isinstance(validation, (tuple, list)) else validation
