@@ -2,41 +2,65 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._kernel import Record, advance
-from ._result import ConvergenceWarning, DivergenceError, FitResult, History, Status
-from ._tuning import stable_lr
-from ._validation import as_count, as_flag, as_problem, as_settings, as_state, refuse_nonfinite
+from ._result import ConvergenceWarning, Status
+from ._run import RowOrder, Run, progress_bar
+from ._validation import (
+    as_average,
+    as_count,
+    as_flag,
+    as_generator,
+    as_number,
+    as_problem,
+    as_record,
+    as_settings,
+    as_validation,
+    check_callback,
+    check_together,
+    hold_out,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
-# Elements of X that a slice of epochs reads, each epoch counting _EPOCH_COST more for its fixed work: 10 to 30 ms.
-_SLICE_ELEMENTS = 50_000_000
-_EPOCH_COST = 500
+    from ._result import FitResult
+    from ._run import Progress
 
 
 def fit(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    lr: float = 0.1,
-    momentum: float = 0.8,
+    lr: float | ArrayLike | Callable[[int], float] = 0.1,
+    momentum: float | ArrayLike | Callable[[int], float] = 0.8,
     epochs: int = 50,
     dampening: float | None = None,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    l1: float = 0.0,
     fit_intercept: bool = False,
     sample_weight: ArrayLike | None = None,
     coef0: ArrayLike | None = None,
+    init: FitResult | None = None,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int | np.random.SeedSequence | np.random.Generator | None = None,
+    average: bool | int = False,
     tol: float | None = None,
-    record: Literal["all", "loss"] | None = "all",
+    validation: tuple[ArrayLike, ...] | float | None = None,
+    patience: int | None = None,
+    record: Literal["all", "loss", "updates"] | None = "all",
     record_every: int = 1,
+    callback: Callable[[Progress], object] | None = None,
+    callback_every: int = 1,
+    progress: bool = False,
 ) -> FitResult:
     """Fit ``y ~ X @ coef`` by gradient descent with momentum on the mean squared error.
 
@@ -57,12 +81,13 @@ def fit(
         copied once. No column of ones is added unless `fit_intercept` asks for an intercept.
     y : array of shape (n,) or (n, k)
         The targets. k targets are k independent fits that share X.
-    lr : float, default 0.1
-        The learning rate.
-    momentum : float in [0, 1), default 0.8
+    lr : float, array of shape (epochs,) or function of the epoch, default 0.1
+        The learning rate. An array has one value for each epoch of this call; a function is called with each epoch's
+        number before the run. See `sgdm.schedules`.
+    momentum : float in [0, 1), array or function as for lr, default 0.8
         How much of the last step is kept.
     epochs : int, default 50
-        How many updates to do, each over all rows.
+        How many passes over the rows to do; with `init`, how many more.
     dampening : float in [0, 1], optional
         By how much the new gradient is scaled down. None, the default, stands for `momentum`: the step is a moving
         average of the gradients. 0, torch's default, is the classical heavy ball.
@@ -70,19 +95,47 @@ def fit(
         Whether to step from where the momentum leads.
     weight_decay : float, default 0.0
         Adds ``weight_decay / 2 * |a|**2`` to the objective that is descended; recorded loss and gradient are without.
+    l1 : float, default 0.0
+        Adds ``l1 * |a|_1``, by a proximal step after each update: coefficients shrink by
+        ``lr * l1 * (1 - dampening) / (1 - momentum)`` towards exact zeros. Never on the intercept. scikit-learn's
+        ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.
     fit_intercept : bool, default False
         Whether to fit an intercept as the last parameter.
     sample_weight : array of shape (n,), optional
         Weights w, none negative; 1 by default.
     coef0 : array of shape (p,) or (p, k), optional
         Where to start: the features' coefficients, then the intercept's if there is one. Zeros by default.
+    init : FitResult, optional
+        Go on where this result stopped: parameters, velocity, epoch count, averages, row order. The result, history
+        included, is that of one longer fit, to the bit, if the other arguments are the same.
+    batch_size : int, optional
+        Update after every so many rows; the last batch of an epoch may be shorter, and averages over its own rows.
+        By default after all rows.
+    shuffle : bool, default True
+        Whether each epoch takes the rows in a new random order, ``generator.permutation(n)``, when there are batches.
+    seed : int, SeedSequence or Generator, optional
+        What ``numpy.random.default_rng`` makes the generator of; a Generator is used, and advanced, as it is.
+    average : bool or int, default False
+        Whether to return the mean of the iterates beside the last one (Polyak-Ruppert), from that epoch on.
     tol : float, optional
-        Stop after the epoch in which every target's gradient norm is at most tol times its norm at the first epoch,
-        with status ``converged``. By default all epochs are done.
-    record : {"all", "loss", None}, default "all"
-        What the history keeps: everything, the loss alone, or nothing.
+        Without `patience`: stop after the epoch in which every target's gradient norm is at most tol times its norm
+        at the first epoch, with status ``converged``; with penalties, the norm of the objective's least subgradient.
+        With `patience`: the relative fall of the validation loss that counts as improvement, by default any.
+    validation : (X, y), (X, y, sample_weight) or float in (0, 1), optional
+        Rows to take the loss of after every epoch, or the fraction of the rows to hold out at random for that.
+    patience : int, optional
+        Stop after so many epochs without improvement of the validation loss, with status ``stopped``, and return the
+        best epoch's coefficients.
+    record : {"all", "loss", "updates", None}, default "all"
+        What the history keeps: everything per epoch, the loss alone, everything per update, or nothing.
     record_every : int, default 1
-        Keep epochs 0, k, 2 k, ...
+        Keep epochs (or updates) 0, k, 2 k, ...
+    callback : function, optional
+        Called with a `Progress` every `callback_every` epochs; StopIteration ends the fit with status ``stopped``.
+    callback_every : int, default 1
+        How many epochs apart the callbacks are.
+    progress : bool, default False
+        Whether to show a bar (needs tqdm).
 
     Returns
     -------
@@ -99,7 +152,7 @@ def fit(
     MemoryError
         If the history can't be allocated.
     KeyboardInterrupt
-        On Ctrl-C, with the epochs done until then as its ``result``.
+        On Ctrl-C, with the epochs done until then as its ``result``; so too what a callback raises.
 
     Warns
     -----
@@ -109,7 +162,9 @@ def fit(
     References
     ----------
     I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and momentum in deep
-    learning", ICML 2013. The convention of the constants is that of ``torch.optim.SGD``.
+    learning", ICML 2013. The convention of the constants is that of ``torch.optim.SGD``. B. Polyak and A. Juditsky,
+    "Acceleration of stochastic approximation by averaging", SIAM J. Control Optim. 30 (1992). N. Parikh and S. Boyd,
+    "Proximal algorithms" (2014), for l1.
 
     Examples
     --------
@@ -119,131 +174,51 @@ def fit(
     >>> result.coef.round(4), round(float(result.intercept), 4)
     (array([3.]), 2.0)
     >>> result.history.loss[[0, 10, 100]].round(4)
-    array([7.0606, 0.8748, 0.    ])
+    array([7.0606, 0.7567, 0.    ])
     """
-    problem, slot = as_problem(X, y, sample_weight, as_flag(fit_intercept, "fit_intercept"))
-    settings = as_settings(lr, momentum, dampening, nesterov, weight_decay, tol)
-    state = as_state(problem, slot, coef0)
+    fit_intercept, shuffle = as_flag(fit_intercept, "fit_intercept"), as_flag(shuffle, "shuffle")
+    fraction = None if validation is None or isinstance(validation, (tuple, list)) else validation
+    permuted = batch_size is not None and shuffle
+    check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
+    check_callback(callback, callback_every)
+    generator, split = as_generator(seed, init, permuted, fraction)
+    if fraction is not None:
+        X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
+    problem, slot = as_problem(X, y, sample_weight, fit_intercept)
+    held_out = None if validation is None else as_validation(validation, problem, slot)
     epochs = as_count(epochs, "epochs")
-    histories = allocate(problem, epochs, record, as_count(record_every, "record_every"))
+    settings = as_settings(
+        lr,
+        momentum,
+        dampening,
+        epochs,
+        0 if init is None else init.epochs,
+        nesterov=as_flag(nesterov, "nesterov"),
+        weight_decay=as_number(weight_decay, "weight_decay"),
+        l1=as_number(l1, "l1"),
+        tol=-1.0 if tol is None or patience is not None else as_number(tol, "tol"),
+        batch_size=0 if batch_size is None else as_count(batch_size, "batch_size"),
+        average_from=as_average(average),
+        patience=0 if patience is None else as_count(patience, "patience"),
+        improvement=0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
+    )
+    order = RowOrder(problem.n, generator, permuted)
+    record, record_every = as_record(record), as_count(record_every, "record_every")
+    run = Run(problem, slot, settings, epochs, order, held_out, coef0, init, record, record_every, split)
+    callback_every = as_count(callback_every, "callback_every")
+    bar = progress_bar(run) if as_flag(progress, "progress") else None
     status = Status.STOPPED
     try:
-        status = run(problem, settings, state, histories, epochs)
+        status = run.advance(callback, callback_every, bar)
         if status is Status.DIVERGED:
-            raise divergence(problem, settings, state)
-        if state.rose and status is Status.COMPLETED:
-            warnings.warn(rise(problem, settings, state), ConvergenceWarning, stacklevel=2)
-    except (DivergenceError, KeyboardInterrupt) as stop:
-        stop.result = wrap(problem, slot, state, histories, status)  # type: ignore[union-attr]
+            raise run.divergence()
+        if run.state.rose and status is Status.COMPLETED:
+            warnings.warn(run.rise(), ConvergenceWarning, stacklevel=2)
+    except BaseException as stop:
+        with suppress(AttributeError):  # of exceptions that take no attributes
+            stop.result = run.result(status, final=True)  # type: ignore[attr-defined]
         raise
-    return wrap(problem, slot, state, histories, status)
-
-
-def allocate(problem, epochs, record, every):
-    """The histories of a fit, unwritten."""
-    if record not in ("all", "loss", None):
-        raise ValueError(f"record must be 'all', 'loss' or None, got {record!r}")
-    rows, p, k = -(-epochs // every), problem.p, problem.k
-    dtype = problem.lines.dtype
-    columns = {"all": k + 3 * p * k, "loss": k, None: 0}[record]
-    try:
-        loss = np.empty((rows, k), dtype) if record else None
-        grad, step, coef = (np.empty((rows, p, k), dtype) if record == "all" else None for _ in range(3))
-    except (MemoryError, ValueError):
-        size = rows * columns * dtype.itemsize
-        instead = "record='loss', a larger record_every" if record == "all" else "a larger record_every"
-        raise MemoryError(
-            f"the history of {rows} epochs takes {size} bytes ({size / 2**30:.1f} GiB), more than there is; "
-            f"pass {instead} or record=None to keep less"
-        ) from None
-    return Record(loss, grad, step, coef, every)
-
-
-def run(problem, settings, state, histories, epochs):
-    """Advances the state to `epochs`, a slice at a time, so that Python sees signals in between. Returns a Status."""
-    slice_epochs = max(1, _SLICE_ELEMENTS // (problem.n * problem.d * problem.k + _EPOCH_COST))
-    outcome = "completed"
-    while state.epoch < epochs and outcome == "completed":
-        outcome = advance(problem, settings, state, histories, min(slice_epochs, epochs - state.epoch))
-    return Status(outcome)
-
-
-def wrap(problem, slot, state, histories, status):
-    """The result as the caller knows it: slot is () for y of shape (n,), (k,) for (n, k)."""
-    epochs, d = state.epoch, problem.d
-    coef = state.coef.reshape(problem.p, *slot)
-    loss = state.marks[3].reshape(slot).astype(coef.dtype)
-    rows = -(-epochs // histories.every) if histories.loss is not None else 0
-
-    def cut(history):
-        if history is None:
-            return None
-        history = history.reshape(len(history), *(coef.shape if history.ndim == 3 else slot))
-        return history if rows == len(history) else history[:rows].copy()
-
-    return FitResult(
-        coef=coef[:d],
-        intercept=coef[d] if problem.fit_intercept else 0.0,
-        velocity=state.velocity.reshape(coef.shape),
-        loss=loss if slot else loss[()],
-        epochs=epochs,
-        status=status,
-        history=History(
-            epoch=np.arange(0, rows * histories.every, histories.every),
-            loss=cut(histories.loss),
-            grad=cut(histories.grad),
-            step=cut(histories.step),
-            coef=cut(histories.coef),
-        ),
-    )
-
-
-def divergence(problem, settings, state):
-    """What to raise when an epoch overflowed: ValueError if the data were not finite to begin with."""
-    if state.epoch == 0:
-        refuse_nonfinite(problem)
-    lr = float(settings.rates[0, 0])
-    target = f" of target {state.diverged}" if problem.k > 1 else ""
-    max_lr = stable_lr(problem, settings)
-    if max_lr is None:
-        message = (
-            f"the squares of the data{target} overflow {problem.lines.dtype} at epoch {state.epoch}, whatever the lr; "
-            "scale the columns of X and y down"
-        )
-    elif lr < max_lr:
-        message = (
-            f"the loss or a parameter{target} overflowed {problem.lines.dtype} at epoch {state.epoch}, though lr={lr:g}"
-            f" is stable (up to {describe(max_lr, settings)}); scale the columns of X and y, or coef0, down"
-        )
-    else:
-        message = (
-            f"the fit{target} diverged at epoch {state.epoch}: lr={lr:g} is too large; use an lr of at most "
-            f"{describe(max_lr, settings)}"
-        )
-    error = DivergenceError(message)
-    error.max_lr = max_lr
-    return error
-
-
-def rise(problem, settings, state):
-    """The warning's message when the objective ended above its start."""
-    start, end = state.marks[0], state.marks[1]
-    t = int(np.argmax(end > start))
-    target = f" of target {t}" if problem.k > 1 else ""
-    lr, max_lr = float(settings.rates[0, 0]), stable_lr(problem, settings)
-    message = f"the objective{target} rose from {start[t]:g} to {end[t]:g} in {state.epoch} epochs with lr={lr:g}; "
-    if max_lr is not None and lr < max_lr:
-        return message + f"lr is stable (up to {describe(max_lr, settings)}), so more epochs will bring it down"
-    return message + f"use an lr of at most {describe(max_lr, settings)}"
-
-
-def describe(max_lr, settings):
-    """A learning rate rounded down to three digits, and the momentum form that it goes with."""
-    if max_lr in (None, math.inf):
-        digits = str(max_lr)
-    else:
-        unit = 10.0 ** (math.floor(math.log10(max_lr)) - 2)
-        digits = f"{math.floor(max_lr / unit) * unit:.3g}"
-    _, momentum, undamped = settings.rates[0]
-    form = ", nesterov" if settings.nesterov else ""
-    return f"{digits} for momentum={momentum:g}, dampening={1 - undamped:g}{form}"
+    finally:
+        if bar is not None:
+            bar.close()
+    return run.result(status, final=True)

@@ -28,28 +28,50 @@
 #ifdef SGDM_VECTORS
 #define SGDM_INLINE static inline __attribute__((always_inline))
 #define SGDM_UNROLL _Pragma("GCC unroll 8")
+#ifdef __clang__
+#define SGDM_APART _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define SGDM_APART _Pragma("GCC ivdep") /* the arrays of the loop don't overlap */
+#endif
 #define SGDM_PREFETCH(address) __builtin_prefetch(address)
+#define SGDM_RESTRICT __restrict__
 #else
 #define SGDM_INLINE static inline
 #define SGDM_UNROLL
+#define SGDM_APART
 #define SGDM_PREFETCH(address) ((void)0)
+#define SGDM_RESTRICT
 #endif
 
-/* How far ahead dots asks for X, in bytes. From memory the hardware's own prefetch loses the four rows of a panel:
+/* How far ahead rows are asked for: in bytes, or permuted in rows. From memory the hardware's own prefetch loses the four rows of a panel:
  * 1 000 000 x 50 double rows take 20.7 ms an epoch without this, 17.6 with 2048, 13.6 with 8192, 15.0 with 16384. */
 #define SGDM_AHEAD 8192
+#define SGDM_ROWS_AHEAD 16
 
 /* b rows of d columns for k targets. The caller's arrays are padded with zeros to whole groups: coef (k, padded),
  * where padded is d in whole groups, r and wr (block), g (k, padded). Adds to loss[k] the sums of w * r**2 and to
- * grad (k, padded + 1) those of the gradient, the intercept's last. */
+ * grad (k, padded + 1) those of the gradient, the intercept's last; with g == NULL the loss alone. */
 struct sgdm_block {
     ptrdiff_t stride, b, d, padded, k, target_stride; /* stride: from line to line; target_stride: in y */
+    const ptrdiff_t *order; /* NULL, or the b rows to take, and after them those of later blocks */
+    ptrdiff_t ahead;        /* how many of those there are */
+    const void *last, *tail; /* the row at the end of X, and a padded copy to read in its place */
 };
 #define SGDM_BLOCK_ARGUMENTS(real)                                                                                \
     const struct sgdm_block *s, const real *lines, const real *y, const real *w, const real *coef,                \
         const real *intercept, real *r, real *wr, real *g, double *loss, double *grad
 typedef void (*sgdm_block_float)(SGDM_BLOCK_ARGUMENTS(float));
 typedef void (*sgdm_block_double)(SGDM_BLOCK_ARGUMENTS(double));
+
+/* One epoch's constants. threshold: of the proximal step, lr * l1 * (1 - dampening) / (1 - momentum). */
+struct sgdm_update {
+    double lr, momentum, undamped, decay, threshold;
+    int first, nesterov; /* first: the velocity is the gradient, undamped */
+};
+#define SGDM_UPDATE_ARGUMENTS(real) \
+    const struct sgdm_update *s, ptrdiff_t length, double scale, const double *grad, real *a, real *v, real *g
+typedef void (*sgdm_update_float)(SGDM_UPDATE_ARGUMENTS(float));
+typedef void (*sgdm_update_double)(SGDM_UPDATE_ARGUMENTS(double));
 
 #define SGDM_JOIN_(name, level, type) sgdm_##name##_##level##_##type
 #define SGDM_JOIN(name, level, type) SGDM_JOIN_(name, level, type)
@@ -119,6 +141,8 @@ static sgdm_block_float sgdm_rows_for_float(int level) { return SGDM_PICK(rows, 
 static sgdm_block_double sgdm_rows_for_double(int level) { return SGDM_PICK(rows, double); }
 static sgdm_block_float sgdm_columns_for_float(int level) { return SGDM_PICK(columns, float); }
 static sgdm_block_double sgdm_columns_for_double(int level) { return SGDM_PICK(columns, double); }
+static sgdm_update_float sgdm_update_for_float(int level) { return SGDM_PICK(update, float); }
+static sgdm_update_double sgdm_update_for_double(int level) { return SGDM_PICK(update, double); }
 
 #else /* the template: REAL, LEVEL, TARGET, VECTOR_BYTES and PANEL are set */
 
@@ -133,6 +157,13 @@ typedef REAL NAME(vector);
 #define GROUP ((int)LANES)
 #endif
 typedef REAL NAME(quad) __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef double NAME(doubles) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+typedef REAL NAME(narrower)
+    __attribute__((vector_size(VECTOR_BYTES / 8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+#define DOUBLES NAME(doubles)
+#define NARROWER NAME(narrower) /* as many elements, before their conversion to double */
+#define DWIDTH (VECTOR_BYTES / 8)
+#define DGROUP (8 / DWIDTH)
 #define V NAME(vector)
 #define QUAD NAME(quad)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -164,9 +195,9 @@ SGDM_INLINE TARGET void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out
     }
 }
 
-/* out[q] = lines[q] @ v for `panel` lines of `length` elements, whole groups. */
-SGDM_INLINE TARGET void NAME(dots)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t length,
-                                   const REAL *v, REAL *out) {
+/* out[q] = line[q] @ v for `panel` lines of `length` elements, whole groups; asks for ahead[q] meanwhile, if given. */
+SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
+                                   ptrdiff_t length, const REAL *v, REAL *out) {
     V s[4][GROUP];
     SGDM_UNROLL
     for (int q = 0; q < panel; q++)
@@ -178,108 +209,180 @@ SGDM_INLINE TARGET void NAME(dots)(const REAL *lines, ptrdiff_t stride, const in
             const V ve = READ(v + e + i * WIDTH);
             SGDM_UNROLL
             for (int q = 0; q < panel; q++) {
-                if (i == 0) SGDM_PREFETCH((const char *)(lines + q * stride + e) + SGDM_AHEAD);
-                s[q][i] += READ(lines + q * stride + e + i * WIDTH) * ve;
+                if (ahead && i == 0) SGDM_PREFETCH(ahead[q] + e);
+                s[q][i] += READ(line[q] + e + i * WIDTH) * ve;
             }
         }
     NAME(sum_lanes)(panel, s, out);
 }
 
-/* out += c @ lines for `panel` lines of `length` elements, whole groups: out is read and written once for all. */
-SGDM_INLINE TARGET void NAME(combination)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t length,
-                                          const REAL *c, REAL *out) {
+/* out += c @ line for `panel` lines of `length` elements, whole groups: out is read and written once for all. */
+SGDM_INLINE TARGET void NAME(combination)(const REAL *const *line, const int panel, ptrdiff_t length, const REAL *c,
+                                          REAL *out) {
     V factors[4];
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) factors[q] = c[q] + (V){0};
     for (ptrdiff_t e = 0; e < length; e += WIDTH) {
         V o = READ(out + e);
         SGDM_UNROLL
-        for (int q = 0; q < panel; q++) o += factors[q] * READ(lines + q * stride + e);
+        for (int q = 0; q < panel; q++) o += factors[q] * READ(line[q] + e);
         AT(out + e) = o;
     }
 }
 
-/* Returns (wr * r).sum(), summed in double; *total += wr.sum(). */
-SGDM_INLINE TARGET double NAME(loss)(const REAL *r, const REAL *wr, ptrdiff_t b, double *total) {
-    double s[8] = {0}, t[8] = {0};
-    ptrdiff_t i = 0;
-    for (; i + 8 <= b; i += 8)
-        for (ptrdiff_t l = 0; l < 8; l++) {
-            s[l] += (double)wr[i + l] * r[i + l];
-            t[l] += wr[i + l];
+/* Returns (wr * r).sum(), summed in double over 8 lanes; *total += wr.sum(). Clears r and wr from b to whole groups. */
+SGDM_INLINE TARGET double NAME(loss)(REAL *r, REAL *wr, ptrdiff_t b, double *total) {
+    double s[8], t[8];
+    const ptrdiff_t whole = (b + 7) / 8 * 8;
+    for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;
+#ifdef SGDM_VECTORS
+    DOUBLES sums[DGROUP], totals[DGROUP];
+    SGDM_UNROLL
+    for (int g = 0; g < DGROUP; g++) sums[g] = totals[g] = (DOUBLES){0};
+    for (ptrdiff_t i = 0; i < whole; i += 8)
+        SGDM_UNROLL
+        for (int g = 0; g < DGROUP; g++) {
+            const DOUBLES x = __builtin_convertvector(*(const NARROWER *)(r + i + g * DWIDTH), DOUBLES);
+            const DOUBLES wx = __builtin_convertvector(*(const NARROWER *)(wr + i + g * DWIDTH), DOUBLES);
+            sums[g] += wx * x;
+            totals[g] += wx;
         }
-    for (ptrdiff_t l = 0; i + l < b; l++) {
-        s[l] += (double)wr[i + l] * r[i + l];
-        t[l] += wr[i + l];
+    memcpy(s, sums, sizeof(s));
+    memcpy(t, totals, sizeof(t));
+#else
+    for (ptrdiff_t l = 0; l < 8; l++) s[l] = t[l] = 0;
+    for (ptrdiff_t i = 0; i < whole; i++) {
+        s[i % 8] += (double)wr[i] * r[i];
+        t[i % 8] += wr[i];
     }
-    for (ptrdiff_t half = 4; half >= 1; half /= 2)
-        for (ptrdiff_t l = 0; l < half; l++) {
-            s[l] += s[l + half];
-            t[l] += t[l + half];
-        }
-    *total += t[0];
-    return s[0];
+#endif
+    *total += ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-SGDM_INLINE TARGET void NAME(flush)(REAL *g, double *grad, ptrdiff_t d) {
-    for (ptrdiff_t j = 0; j < d; j++) grad[j] += g[j];
-    memset(g, 0, (size_t)d * sizeof(REAL));
-}
-
-/* One panel of rows and one target: residual r, wr = w * r, g += wr @ lines. */
-SGDM_INLINE TARGET void NAME(rows_panel)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t padded,
+/* Rows i to i + panel of a block and one target: residual r, wr = w * r, g += wr @ rows. */
+SGDM_INLINE TARGET void NAME(rows_panel)(const struct sgdm_block *s, const REAL *lines, const int panel, ptrdiff_t i,
                                          const REAL *y, const REAL *w, const REAL *coef, REAL intercept, REAL *r,
                                          REAL *wr, REAL *g) {
     REAL z[4], wz[4];
-    NAME(dots)(lines, stride, panel, padded, coef, z);
+    const REAL *line[4], *ahead[4];
+    ptrdiff_t row[4];
     SGDM_UNROLL
-    for (int q = 0; q < panel; q++) z[q] += intercept - y[q];
+    for (int q = 0; q < panel; q++) {
+        row[q] = s->order ? s->order[i + q] : i + q;
+        line[q] = lines + row[q] * s->stride;
+        ahead[q] = line[q] + SGDM_AHEAD / sizeof(REAL);
+        if (s->order) {
+            const ptrdiff_t later = i + q + SGDM_ROWS_AHEAD;
+            ahead[q] = lines + s->order[later < s->ahead ? later : i] * s->stride;
+        }
+        if (line[q] == (const REAL *)s->last) line[q] = (const REAL *)s->tail;
+    }
+    NAME(dots)(line, ahead, panel, s->padded, coef, z);
     SGDM_UNROLL
-    for (int q = 0; q < panel; q++) wz[q] = w ? w[q] * z[q] : z[q];
-    NAME(combination)(lines, stride, panel, padded, wz, g);
-    memcpy(r, z, (size_t)panel * sizeof(REAL));
-    memcpy(wr, wz, (size_t)panel * sizeof(REAL));
+    for (int q = 0; q < panel; q++) z[q] += intercept - y[row[q]];
+    SGDM_UNROLL
+    for (int q = 0; q < panel; q++) wz[q] = w ? w[row[q]] * z[q] : z[q];
+    if (g) NAME(combination)(line, panel, s->padded, wz, g);
+    memcpy(r + i, z, (size_t)panel * sizeof(REAL));
+    memcpy(wr + i, wz, (size_t)panel * sizeof(REAL));
 }
 
 static TARGET void NAME(rows)(SGDM_BLOCK_ARGUMENTS(REAL)) {
-    const ptrdiff_t b = s->b, d = s->d, padded = s->padded, stride = s->stride;
+    const ptrdiff_t b = s->b, d = s->d, padded = s->padded;
     for (ptrdiff_t t = 0; t < s->k; t++) {
         const REAL *const yt = y + t * s->target_stride, *const a = coef + t * padded;
-        REAL *const gt = g + t * padded;
+        REAL *const gt = g ? g + t * padded : g;
         ptrdiff_t i = 0;
-        for (; i + 4 <= b; i += 4)
-            NAME(rows_panel)(lines + i * stride, stride, 4, padded, yt + i, w ? w + i : w, a, intercept[t], r + i,
-                             wr + i, gt);
-        for (; i < b; i++)
-            NAME(rows_panel)(lines + i * stride, stride, 1, padded, yt + i, w ? w + i : w, a, intercept[t], r + i,
-                             wr + i, gt);
+        for (; i + 4 <= b; i += 4) NAME(rows_panel)(s, lines, 4, i, yt, w, a, intercept[t], r, wr, gt);
+        for (; i < b; i++) NAME(rows_panel)(s, lines, 1, i, yt, w, a, intercept[t], r, wr, gt);
         loss[t] += NAME(loss)(r, wr, b, grad + t * (padded + 1) + padded);
+        if (!g) continue;
+        SGDM_APART
         for (ptrdiff_t j = 0; j < d; j++) grad[t * (padded + 1) + j] += gt[j];
         memset(gt, 0, (size_t)padded * sizeof(REAL));
     }
 }
+
+/* r += a[j:j + panel] @ columns j to j + panel of a block; and g[j:j + panel] = those columns @ wr. */
+SGDM_INLINE TARGET void NAME(columns_residual)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t length,
+                                               const REAL *a, REAL *r) {
+    const REAL *line[4];
+    SGDM_UNROLL
+    for (int q = 0; q < panel; q++) line[q] = lines + q * stride;
+    NAME(combination)(line, panel, length, a, r);
+}
+
+SGDM_INLINE TARGET void NAME(columns_gradient)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t length,
+                                               const REAL *wr, REAL *g) {
+    const REAL *line[4];
+    SGDM_UNROLL
+    for (int q = 0; q < panel; q++) line[q] = lines + q * stride;
+    NAME(dots)(line, NULL, panel, length, wr, g);
+}
+
+/* The last columns, fewer than four, are a panel of their own: one pass over r for each panel. */
+#define BY_PANELS(count, call)                                        \
+    do {                                                              \
+        ptrdiff_t j = 0;                                              \
+        for (; j + 4 <= (count); j += 4) call(lines + j * stride, 4, j); \
+        if ((count) - j == 3) call(lines + j * stride, 3, j);         \
+        if ((count) - j == 2) call(lines + j * stride, 2, j);         \
+        if ((count) - j == 1) call(lines + j * stride, 1, j);         \
+    } while (0)
+#define RESIDUAL(from, panel, j) NAME(columns_residual)(from, stride, panel, length, a + (j), r)
+#define GRADIENT(from, panel, j) NAME(columns_gradient)(from, stride, panel, length, wr, g + (j))
 
 static TARGET void NAME(columns)(SGDM_BLOCK_ARGUMENTS(REAL)) {
     const ptrdiff_t b = s->b, d = s->d, stride = s->stride, length = (b + LANES - 1) / LANES * LANES;
     for (ptrdiff_t t = 0; t < s->k; t++) {
         const REAL *const yt = y + t * s->target_stride, *const a = coef + t * s->padded;
         double *const gradt = grad + t * (s->padded + 1);
-        ptrdiff_t j = 0;
+        SGDM_APART
         for (ptrdiff_t i = 0; i < b; i++) r[i] = intercept[t] - yt[i];
-        for (; j + 4 <= d; j += 4) NAME(combination)(lines + j * stride, stride, 4, length, a + j, r);
-        for (; j < d; j++) NAME(combination)(lines + j * stride, stride, 1, length, a + j, r);
-        for (ptrdiff_t i = 0; i < b; i++) wr[i] = w ? w[i] * r[i] : r[i];
+        BY_PANELS(d, RESIDUAL);
+        if (w) {
+            SGDM_APART
+            for (ptrdiff_t i = 0; i < b; i++) wr[i] = w[i] * r[i];
+        } else
+            memcpy(wr, r, (size_t)b * sizeof(REAL));
         for (ptrdiff_t i = b; i < length; i++) wr[i] = 0;
         loss[t] += NAME(loss)(r, wr, b, gradt + s->padded);
-        for (j = 0; j + 4 <= d; j += 4) NAME(dots)(lines + j * stride, stride, 4, length, wr, g + j);
-        for (; j < d; j++) NAME(dots)(lines + j * stride, stride, 1, length, wr, g + j);
-        for (j = 0; j < d; j++) gradt[j] += g[j];
+        if (!g) continue;
+        BY_PANELS(d, GRADIENT);
+        SGDM_APART
+        for (ptrdiff_t j = 0; j < d; j++) gradt[j] += g[j];
         memset(g, 0, (size_t)d * sizeof(REAL));
+    }
+}
+
+#undef BY_PANELS
+#undef RESIDUAL
+#undef GRADIENT
+
+/* One momentum update of `length` parameters a and their velocity v; g = scale * grad is left for the record. The
+ * arithmetic is in double, rounded once. NaN passes the proximal step. */
+static TARGET void NAME(update)(SGDM_UPDATE_ARGUMENTS(REAL)) {
+    const double lr = s->lr, momentum = s->momentum, undamped = s->undamped, decay = s->decay;
+    const double threshold = s->threshold;
+    const double keep = s->first ? 0 : momentum, take = s->first ? 1 : undamped;
+    REAL *SGDM_RESTRICT const ra = a, *SGDM_RESTRICT const rv = v, *SGDM_RESTRICT const rg = g;
+    for (ptrdiff_t j = 0; j < length; j++) {
+        const double gj = scale * grad[j], u = gj + decay * ra[j], vj = keep * rv[j] + take * u;
+        double aj = ra[j] - lr * (s->nesterov ? undamped * u + momentum * vj : vj);
+        if (threshold > 0) aj = aj > threshold ? aj - threshold : aj < -threshold ? aj + threshold : aj != aj ? aj : 0;
+        rg[j] = (REAL)gj;
+        rv[j] = (REAL)vj;
+        ra[j] = (REAL)aj;
     }
 }
 
 #undef V
 #undef QUAD
+#undef DOUBLES
+#undef NARROWER
+#undef DWIDTH
+#undef DGROUP
 #undef SHUFFLE
 #undef AT
 #undef READ

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import zipfile
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +30,8 @@ class Status(StrEnum):
 
 _MESSAGES = {
     Status.COMPLETED: "All epochs asked for are done.",
-    Status.CONVERGED: "The gradient norm of every target fell to tol times its first value.",
-    Status.STOPPED: "The fit was interrupted; the result holds the epochs done until then.",
+    Status.CONVERGED: "The gradient norm of every target fell to tol times its norm at the first epoch.",
+    Status.STOPPED: "The fit ended early: by patience, by its callback or by an interrupt.",
     Status.DIVERGED: "A loss or a parameter overflowed; the result holds the epochs before that.",
 }
 
@@ -67,27 +71,35 @@ def _equal(a, b):
     if isinstance(a, (np.ndarray, np.generic)) and isinstance(b, (np.ndarray, np.generic)):
         a, b = np.asarray(a), np.asarray(b)
         return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
-    return a == b
+    if isinstance(a, Checkpoint) and isinstance(b, Checkpoint):
+        return all(map(_equal, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    return type(a) is type(b) and a == b
 
 
 @dataclass(frozen=True, eq=False)
 class History(_ArrayEquality):
-    """One row per recorded epoch t; what was not recorded is None.
+    """One row per recorded epoch t, or per recorded update t; what was not recorded is None.
 
-    With p parameters (the features in order, then the intercept if there is one), and for k targets a last axis of k:
+    With p parameters (the features in order, then the intercept if there is one); for k targets a last axis of k. In
+    mini-batches a row per epoch holds the loss over the whole epoch as it was met, and the other values of the epoch's
+    last update.
 
     Attributes
     ----------
     epoch : (rows,) int array
-        The epochs recorded.
+        The epoch of each row.
     loss : (rows,) array
-        The mean squared error f(a_t), before epoch t's update.
+        The mean squared error f(a_t), before the update.
     grad : (rows, p) array
-        Its gradient g(a_t), without weight decay.
+        Its gradient g(a_t), without penalties.
     step : (rows, p) array
         The momentum buffer v_t.
     coef : (rows, p) array
         The parameters a_t at which loss and gradient were taken.
+    val_loss : (epochs recorded,) array
+        The mean squared error on the validation rows at the end of the epoch, after its updates.
     """
 
     epoch: np.ndarray
@@ -95,13 +107,39 @@ class History(_ArrayEquality):
     grad: np.ndarray | None
     step: np.ndarray | None
     coef: np.ndarray | None
+    val_loss: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.epoch)
 
     def __repr__(self) -> str:
-        kept = [name for name in ("loss", "grad", "step", "coef") if getattr(self, name) is not None]
-        return f"History({len(self)} epochs of {', '.join(kept) or 'nothing'})"
+        kept = [field.name for field in fields(self)[1:] if getattr(self, field.name) is not None]
+        return f"History({len(self)} rows of {', '.join(kept) or 'nothing'})"
+
+
+class Checkpoint(NamedTuple):
+    """All that ``fit(X, y, init=result)`` needs to go on to the bit; not meant to be read.
+
+    Arrays of parameters are (p, k): the last iterate, its velocity, the running mean, the best iterate. generator and
+    split are states of the row generator: now, and before it chose the validation rows.
+    """
+
+    coef: np.ndarray
+    velocity: np.ndarray
+    marks: np.ndarray
+    average: np.ndarray | None
+    best: np.ndarray | None
+    epoch: int
+    updates: int
+    averaged: int
+    best_epoch: int
+    waited: int
+    best_loss: float
+    record: str | None
+    record_every: int
+    fit_intercept: bool
+    generator: dict[str, Any] | None
+    split: dict[str, Any] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,28 +149,38 @@ class FitResult(_ArrayEquality):
     Attributes
     ----------
     coef : (d,) or (d, k) array
-        The coefficients after the last update.
+        The coefficients after the last update; with `patience`, after the best epoch.
     intercept : float or (k,) array
-        The intercept after the last update; 0.0 for a fit without.
+        The intercept that goes with them; 0.0 for a fit without.
     velocity : (p,) or (p, k) array
         The momentum buffer of the last update; the intercept's last, if there is one.
     loss : float or (k,) array
-        The mean squared error at the beginning of the last epoch done; NaN where none was.
+        The mean squared error that the last epoch recorded; NaN where none was done.
     epochs : int
-        Epochs done.
+        Epochs done, those of `init` included.
     status : Status
         ``completed``, ``converged`` or ``stopped``; ``diverged`` on the result of a `DivergenceError`.
     history : History
-        Loss, gradient, step and coefficients, epoch by epoch.
+        Loss, gradient, step and coefficients, row by row.
+    best_epoch : int or None
+        The epoch with the lowest validation loss, where there was validation.
+    average_coef, average_intercept : arrays like coef and intercept, or None
+        The mean of the iterates, where it was asked for.
+    checkpoint : Checkpoint
+        What it takes to go on.
     """
 
     coef: np.ndarray
-    intercept: float | np.ndarray
+    intercept: Any
     velocity: np.ndarray
-    loss: float | np.ndarray
+    loss: Any
     epochs: int
     status: Status
     history: History
+    best_epoch: int | None
+    average_coef: np.ndarray | None
+    average_intercept: Any
+    checkpoint: Checkpoint
 
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k).
@@ -158,3 +206,92 @@ class FitResult(_ArrayEquality):
                 lines.append(f"  intercept {self.intercept}")
             lines.append(f"  history {len(self.history)} epochs")
             return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to `path`, an .npz file without pickle; `sgdm.load` reads it.
+
+        The file appears whole or not at all: it is written beside `path` and then renamed.
+        """
+        arrays, plain = _flatten(self)
+        arrays["sgdm"] = np.array(json.dumps({"format": _FORMAT, **plain}, default=_encode))
+        path = os.fspath(path)
+        beside = f"{path}.{os.getpid()}.part"
+        try:
+            with open(beside, "wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            if os.path.exists(beside):
+                os.unlink(beside)
+            raise
+
+
+_FORMAT = 1
+
+
+def load(path: str | os.PathLike[str]) -> FitResult:
+    """Read a result that `FitResult.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or not one of ours.
+    OSError
+        If it can't be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            plain = json.loads(str(file["sgdm"]), object_hook=_decode)
+            arrays = {name: file[name] for name in file.files if name != "sgdm"}
+        if plain.pop("format") != _FORMAT:
+            raise ValueError("its format is another version's")
+        return _unflatten(arrays, plain)
+    except (ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is damaged or not a result saved by sgdm ({error}); fit again, or restore a copy"
+        ) from None
+
+
+def _flatten(result):
+    """The result's arrays by dotted name, and all the rest as a nested dict."""
+    arrays = {}
+
+    def visit(part, prefix):
+        plain = {}
+        names = part._fields if isinstance(part, Checkpoint) else [field.name for field in fields(part)]
+        for name in names:
+            value = getattr(part, name)
+            if isinstance(value, (History, Checkpoint)):
+                plain[name] = visit(value, f"{name}.")
+            elif isinstance(value, (np.ndarray, np.generic)):
+                arrays[prefix + name] = np.asarray(value)
+            else:
+                plain[name] = value
+        return plain
+
+    plain = visit(result, "")
+    return arrays, plain
+
+
+def _unflatten(arrays, plain):
+    """The inverse of `_flatten`."""
+    for name, value in arrays.items():
+        *parent, leaf = name.split(".")
+        (plain[parent[0]] if parent else plain)[leaf] = value if value.ndim else value[()]
+    plain["status"] = Status(plain["status"])
+    plain["history"] = History(**plain["history"])
+    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
+    return FitResult(**plain)
+
+
+def _encode(value):
+    """Arrays and integers within a generator's state, for JSON."""
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": str(value.dtype)}
+    return value.item()
+
+
+def _decode(tree):
+    return np.array(tree["array"], tree["dtype"]) if tree.keys() == {"array", "dtype"} else tree

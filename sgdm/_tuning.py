@@ -11,17 +11,17 @@ from ._kernel import Problem, Record, Settings, State, advance
 _MARGIN = 0.95  # of the stability limit: the curvature is estimated from below, and the limit itself never settles
 
 
-def stability_limit(curvature, settings):
+def stability_limit(curvature, momentum, undamped, nesterov):
     """The learning rate from which on the descent is unstable, given the largest eigenvalue of the Hessian.
 
     With c = lr (1 - dampening) curvature, the roots of the update's characteristic polynomial lie within the unit
-    circle iff c < 2 (1 + momentum); with Nesterov's step, iff c < 2 (1 + momentum) / (1 + 2 momentum).
+    circle iff c < 2 (1 + momentum); with Nesterov's step, iff c < 2 (1 + momentum) / (1 + 2 momentum). undamped is
+    1 - dampening.
     """
-    _, momentum, undamped = settings.rates[0]
     scale = undamped * curvature
     if scale <= 0:
         return math.inf
-    return 2 * (1 + momentum) / ((1 + 2 * momentum if settings.nesterov else 1) * scale)
+    return 2 * (1 + momentum) / ((1 + 2 * momentum if nesterov else 1) * scale)
 
 
 def largest_curvature(problem, weight_decay=0.0, steps=40):
@@ -64,14 +64,28 @@ def hessian_product(problem, direction, weight_decay):
         problem.fit_intercept,
     )
     start = np.array(direction, dtype).reshape(-1, 1)
-    state = State(start, np.zeros_like(start), np.empty((4, 1)))
-    record = Record(None, None, np.empty((1, problem.p, 1), dtype), None, 1)
-    if advance(zeros, Settings(np.array([[0.0, 0.0, 1.0]]), False, weight_decay, -1.0), state, record, 1) == "diverged":
+    state = State(start, np.zeros_like(start), None, None, np.empty((4, 1)))
+    record = Record(None, None, None, np.empty((1, problem.p, 1), dtype), None)
+    settings = Settings(np.array([[0.0, 0.0, 1.0]]), weight_decay=weight_decay)
+    if advance(zeros, settings, state, record, 1) == "diverged":
         return None
     return record.step[0, :, 0].astype(np.float64)
 
 
-def stable_lr(problem, settings):
-    """A learning rate just below the largest stable one; None if the curvature overflows."""
+def stable_lr(problem, settings, rates):
+    """A learning rate just below the largest stable one for one epoch's rates; None if the curvature overflows.
+
+    A mini-batch is rougher than all rows together: its curvature is taken as the expected smoothness of R. Gower et
+    al., "SGD: general analysis and improved rates" (ICML 2019), section 3.3, which lies between that of the whole
+    problem and that of its longest row.
+    """
     curvature = largest_curvature(problem, settings.weight_decay)
-    return None if curvature is None else _MARGIN * float(stability_limit(curvature, settings))
+    if curvature is None:
+        return None
+    n, b = problem.n, settings.batch_size
+    if 0 < b < n:
+        X = problem.lines.T if problem.by_columns else problem.lines
+        longest = 2 * (float(np.einsum("ij,ij->i", X, X).max()) + problem.fit_intercept)
+        curvature = (n * (b - 1) * curvature + (n - b) * longest) / (b * (n - 1))
+    _, momentum, undamped = rates
+    return _MARGIN * float(stability_limit(curvature, momentum, undamped, settings.nesterov))

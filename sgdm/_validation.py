@@ -9,9 +9,10 @@ from numbers import Complex, Number, Real
 
 import numpy as np
 
-from ._kernel import Problem, Settings, State, first_nonfinite
+from ._kernel import Problem, Settings
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+_FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
 
 
 def as_real(value, name):
@@ -37,8 +38,11 @@ def as_real(value, name):
     elif kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     dtype = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
-    with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
-        return array.astype(dtype, copy=False)
+    try:
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
+            return array.astype(dtype, copy=False)
+    except OverflowError:
+        raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
 
 
 def as_matrix(value, name):
@@ -71,7 +75,7 @@ def as_weights(value, n, dtype):
         raise ValueError(f"sample_weight must have shape ({n},), got shape {array.shape}")
     if len(array) != n:
         raise ValueError(f"sample_weight must have one weight per row of X, {n}, got {len(array)}")
-    weights = np.ascontiguousarray(array, dtype)
+    weights = array if array.dtype == dtype and array.flags.c_contiguous else cast(array, dtype)
     check_finite(weights, "sample_weight")
     if weights.min() < 0:
         i = int(weights.argmin())
@@ -84,20 +88,22 @@ def as_weights(value, n, dtype):
 
 def check_finite(array, name):
     """Refuses NaN and infinity, naming the first bad row (and column)."""
-    by_columns = array.ndim == 2 and not array.flags.c_contiguous
-    lines = np.ascontiguousarray(array.T if by_columns else array)
-    bad = first_nonfinite(lines if lines.ndim == 2 else lines.reshape(1, -1))
-    if bad is not None:
-        line, element = bad
-        if array.ndim == 1:
-            where, at = (element,), f"row {element}"
-        else:
-            where = (element, line) if by_columns else (line, element)
-            at = f"row {where[0]}, column {where[1]}"
-        raise ValueError(f"{name} must be finite, got {array[where]} at {at}")
+    rows = max(1, _FINITE_AT_ONCE // max(1, array[:1].size))
+    for start in range(0, len(array), rows):
+        bad = np.argwhere(~np.isfinite(array[start : start + rows]))
+        if len(bad):
+            bad[0, 0] += start
+            at = ", column ".join(map(str, bad[0]))
+            raise ValueError(f"{name} must be finite, got {array[tuple(bad[0])]} at row {at}")
 
 
-def as_problem(X, y, sample_weight, fit_intercept):
+def cast(array, dtype):
+    """A new C-order array of the dtype; what is too large for it becomes infinite, for `check_finite` to find."""
+    with np.errstate(over="ignore"):
+        return np.array(array, dtype, order="C")
+
+
+def as_problem(X, y, sample_weight, fit_intercept, dtype=None):
     """The data of a fit, as the kernel reads them, and the shape of one target's slot in the results: () or (k,).
 
     NaN and infinity pass: they make the first loss non-finite, and `refuse_nonfinite` then finds them. That spares
@@ -105,52 +111,113 @@ def as_problem(X, y, sample_weight, fit_intercept):
     """
     X = as_matrix(X, "X")
     y = as_targets(y, len(X))
-    dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
+    if dtype is None:
+        dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
     layout = X.flags
     if not (layout.c_contiguous or layout.f_contiguous) or not layout.aligned or X.dtype != dtype:
-        X = np.array(X, dtype, order="K" if layout.c_contiguous or layout.f_contiguous else "C")
+        X = cast(X.T, dtype).T if layout.f_contiguous else cast(X, dtype)
         layout = X.flags
     by_columns = layout.f_contiguous and (X.shape[1] == 1 or not layout.c_contiguous)
     targets = y.reshape(1, -1) if y.ndim == 1 else y.T
     if targets.dtype != dtype or not targets.flags.c_contiguous or not targets.flags.aligned:
-        targets = np.array(targets, dtype, order="C")
+        targets = cast(targets, dtype)
     weights, total = None, float(len(X))
     if sample_weight is not None:
         weights, total = as_weights(sample_weight, len(X), dtype)
     return Problem(X.T if by_columns else X, by_columns, targets, weights, total, fit_intercept), y.shape[1:]
 
 
-def refuse_nonfinite(problem):
+def as_validation(validation, problem, slot):
+    """The held-out data of `validation`, (X, y) or (X, y, sample_weight), which must fit the problem's; finite."""
+    if len(validation) not in (2, 3):
+        raise TypeError("validation must be (X, y), (X, y, sample_weight) or a fraction of the rows")
+    X, y, weights = validation if len(validation) == 3 else (*validation, None)
+    held_out, held_slot = as_problem(X, y, weights, problem.fit_intercept, problem.lines.dtype)
+    if held_out.d != problem.d or held_slot != slot:
+        raise ValueError(
+            f"validation must have the columns and targets of X and y, {problem.d} and {slot}, "
+            f"got {held_out.d} and {held_slot}"
+        )
+    refuse_nonfinite(held_out, "validation's ")
+    return held_out
+
+
+def as_generator(seed, init, permuted, fraction):
+    """The row generator and the state from which it chose the validation rows; each None where it isn't needed."""
+    if not permuted and fraction is None:
+        return None, None
+    if init is not None and init.checkpoint.generator is not None:
+        if fraction is not None and init.checkpoint.split is None:
+            raise ValueError("validation must be given as for init, which had rows of its own, not a fraction")
+        return restore_generator(init.checkpoint.generator), init.checkpoint.split
+    if isinstance(seed, (bool, np.bool_)):
+        raise TypeError(f"seed must be an int, a SeedSequence or a Generator, got {seed!r}")
+    try:
+        generator = np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed must be an int of at least 0, a SeedSequence or a Generator, got {seed!r:.80} ({error})"
+        ) from None
+    return generator, None if fraction is None else generator.bit_generator.state
+
+
+def restore_generator(state):
+    """A numpy Generator in the given state of its bit generator."""
+    bit_generator = getattr(np.random, state["bit_generator"])()
+    bit_generator.state = state
+    return np.random.Generator(bit_generator)
+
+
+def hold_out(X, y, sample_weight, fraction, generator, split, init):
+    """X, y and weights without a random fraction of the rows, rounded up, and those rows as `validation`."""
+    X = as_matrix(X, "X")
+    y = as_targets(y, len(X))
+    count = math.ceil(as_number(fraction, "validation", 1, below=True) * len(X))
+    if not 0 < count < len(X):
+        raise ValueError(f"validation must leave rows on both sides, got the fraction {fraction} of {len(X)} rows")
+    chooser = restore_generator(split)
+    chosen = np.zeros(len(X), bool)
+    chosen[chooser.permutation(len(X))[:count]] = True
+    if init is None:
+        generator.bit_generator.state = chooser.bit_generator.state
+    if sample_weight is None:
+        return X[~chosen], y[~chosen], None, (X[chosen], y[chosen])
+    weights, _ = as_weights(sample_weight, len(X), np.float64)
+    return X[~chosen], y[~chosen], weights[~chosen], (X[chosen], y[chosen], weights[chosen])
+
+
+def refuse_nonfinite(problem, whose=""):
     """Raises ValueError if X or y holds NaN or infinity."""
-    check_finite(problem.lines.T if problem.by_columns else problem.lines, "X")
+    check_finite(problem.lines.T if problem.by_columns else problem.lines, f"{whose}X")
     y = problem.targets.T
-    check_finite(y[:, 0] if y.shape[1] == 1 else y, "y")
+    check_finite(y[:, 0] if y.shape[1] == 1 else y, f"{whose}y")
 
 
-def as_state(problem, slot, coef0):
-    """The start of a fit: zeros, or a copy of coef0, of shape (p,) + slot."""
+def as_start(coef0, problem, slot):
+    """A writable (p, k) array of zeros, or a copy of coef0, of shape (p,) + slot."""
     shape = (problem.p, problem.k)
     dtype = problem.lines.dtype
     if coef0 is None:
-        coef = np.zeros(shape, dtype)
-    else:
-        coef = as_real(coef0, "coef0")
-        if coef.shape != (problem.p, *slot):
-            raise ValueError(
-                f"coef0 must have shape {(problem.p, *slot)}, the features"
-                f"{' then the intercept' if problem.fit_intercept else ''}, got {coef.shape}"
-            )
-        coef = np.array(coef, dtype, order="C")
-        check_finite(coef, "coef0")
-        coef = coef.reshape(shape)
-    return State(coef, np.zeros(shape, dtype), np.full((4, problem.k), np.nan))
+        return np.zeros(shape, dtype)
+    coef = as_real(coef0, "coef0")
+    if coef.shape != (problem.p, *slot):
+        raise ValueError(
+            f"coef0 must have shape {(problem.p, *slot)}, the features"
+            f"{' then the intercept' if problem.fit_intercept else ''}, got {coef.shape}"
+        )
+    coef = cast(coef, dtype)
+    check_finite(coef, "coef0")
+    return coef.reshape(shape)
 
 
 def as_number(value, name, high=math.inf, *, below=False):
     """`value` as a finite float in [0, high], or in [0, high) with below=True."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not (0 <= number <= high) or number == math.inf or (below and number == high):
         interval = f"in [0, {high:g}{')' if below else ']'}"
         expected = "finite and not negative" if high == math.inf else interval
@@ -178,14 +245,80 @@ def as_flag(value, name):
     return bool(value)
 
 
-def as_settings(lr, momentum, dampening, nesterov, weight_decay, tol):
-    """The constants of the update, as the kernel reads them."""
-    lr = as_number(lr, "lr")
-    momentum = as_number(momentum, "momentum", 1, below=True)
-    dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-    return Settings(
-        np.array([[lr, momentum, 1 - dampening]]),
-        as_flag(nesterov, "nesterov"),
-        as_number(weight_decay, "weight_decay"),
-        -1.0 if tol is None else as_number(tol, "tol"),
-    )
+def as_rates(value, name, epochs, start, high=math.inf, *, below=False):
+    """A number as it is; an array of one value per epoch, or a function of the epoch, as an array (epochs,)."""
+    if type(value) is float:
+        return as_number(value, name, high, below=below)
+    if callable(value):
+        value = [value(epoch) for epoch in range(start, start + epochs)]
+    if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or np.ndim(value) == 0:
+        return as_number(value, name, high, below=below)
+    array = as_real(value, name)
+    if array.shape != (epochs,):
+        raise ValueError(
+            f"{name} must be a number, a function of the epoch, or one value for each of the {epochs} epochs, "
+            f"got shape {array.shape}"
+        )
+    for i in np.flatnonzero(~((array >= 0) & (array <= high) & (array < np.inf)) | (below & (array == high)))[:1]:
+        as_number(float(array[i]), f"{name} at epoch {start + i}", high, below=below)
+    return array.astype(np.float64)
+
+
+def as_settings(lr, momentum, dampening, epochs, start, **others):
+    """The constants of the run, as the kernel reads them."""
+    lr = as_rates(lr, "lr", epochs, start)
+    momentum = as_rates(momentum, "momentum", epochs, start, 1, below=True)
+    undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
+    if isinstance(lr, float) and isinstance(momentum, float):
+        rates = np.array([[lr, momentum, undamped]])
+    else:
+        rates = np.empty((epochs, 3))
+        rates[:, 0], rates[:, 1], rates[:, 2] = lr, momentum, undamped
+    return Settings(rates, start=start, **others)
+
+
+def as_average(average):
+    """The epoch from which on to average: 0 for True, -1 for False."""
+    if isinstance(average, (bool, np.bool_)):
+        return 0 if average else -1
+    try:
+        start = operator.index(average)
+    except TypeError:
+        raise TypeError(f"average must be True, False or the epoch to start at, got {average!r}") from None
+    if start < 0:
+        raise ValueError(f"average must start at epoch 0 or later, got {start}")
+    return start
+
+
+def as_record(record):
+    """What the history keeps."""
+    if record not in ("all", "loss", "updates", None):
+        raise ValueError(f"record must be 'all', 'loss', 'updates' or None, got {record!r}")
+    return record
+
+
+def check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience):
+    """Refuses options that contradict each other, or that would be ignored."""
+    if init is not None and not hasattr(init, "checkpoint"):
+        raise TypeError(f"init must be a FitResult, got {init!r:.80}")
+    if init is not None and coef0 is not None:
+        raise ValueError("init and coef0 both say where to start; give one of them")
+    if seed is not None and not permuted and fraction is None:
+        raise ValueError("seed needs something random: batch_size with shuffle=True, or a fraction as validation")
+    if seed is not None and init is not None and init.checkpoint.generator is not None:
+        raise ValueError("init and seed both set the row generator; leave seed out to go on as init did")
+    if patience is not None and validation is None:
+        raise ValueError("patience needs validation rows to watch; give validation, or tol without patience")
+    if tol is not None and patience is None and batch_size is not None:
+        raise ValueError(
+            "tol and batch_size don't go together: a batch's gradient is too noisy to stop by; "
+            "use validation with patience"
+        )
+
+
+def check_callback(callback, callback_every):
+    """Refuses what can't be called, and an interval for nothing."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function, got {callback!r:.80}")
+    if callback is None and callback_every != 1:
+        raise ValueError("callback_every needs a callback")

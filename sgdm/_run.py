@@ -1,0 +1,370 @@
+"""A run: the state that the kernel advances, slice by slice, and all that happens between slices."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+from ._kernel import Record, State, advance
+from ._result import Checkpoint, DivergenceError, FitResult, History, Status
+from ._tuning import stable_lr
+from ._validation import as_start, refuse_nonfinite
+
+# Elements of X that a slice of epochs reads: 10 to 30 ms. A target's update counts _UPDATE_COST more for its fixed
+# work, and _PARAMETER_COST for every parameter.
+_SLICE_ELEMENTS = 50_000_000
+_UPDATE_COST, _PARAMETER_COST = 500, 8
+_SLICE_ROWS = 200_000  # permuted rows drawn at once, where an epoch has fewer
+
+
+class RowOrder:
+    """Draws the order of rows of the coming epochs, and can take back those that were not run."""
+
+    def __init__(self, n, generator, shuffle):
+        self.n, self.generator, self.shuffle = n, generator, shuffle
+        self.before, self.first, self.drawn = None, 0, 0
+
+    def draw(self, epoch, epochs):
+        """The rows of epochs `epoch` to `epoch + epochs`, (epochs, n), each a permutation; None in their own order."""
+        if not self.shuffle:
+            return None
+        self.before, self.first, self.drawn = self.generator.bit_generator.state, epoch, epochs
+        order = np.empty((epochs, self.n), np.intp)
+        for row in order:
+            row[:] = self.generator.permutation(self.n)
+        return order
+
+    def settle(self, epoch):
+        """Puts the generator where it is once the epochs before `epoch` have been drawn, and no more."""
+        if self.first + self.drawn > epoch:
+            self.generator.bit_generator.state = self.before
+            for _ in range(epoch - self.first):
+                self.generator.permutation(self.n)
+            self.drawn = epoch - self.first
+
+
+class Progress:
+    """What a callback sees of a run.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done, those of `init` included.
+    loss : float or (k,) array
+        The mean squared error that the last epoch recorded.
+    coef : array of shape (p,) or (p, k)
+        A copy of the parameters now, the intercept's last.
+    result : FitResult
+        The result so far, made when asked for.
+    """
+
+    def __init__(self, run):
+        self._run = run
+
+    @property
+    def epoch(self) -> int:
+        return self._run.state.epoch
+
+    @property
+    def loss(self) -> Any:
+        loss = self._run.state.marks[3]
+        return loss.copy() if self._run.slot else float(loss[0])
+
+    @property
+    def coef(self) -> np.ndarray:
+        return self._run.state.coef.reshape(-1, *self._run.slot).copy()
+
+    @property
+    def result(self) -> FitResult:
+        return self._run.result(Status.STOPPED)
+
+    def __repr__(self) -> str:
+        return f"Progress(epoch={self.epoch}, loss={self.loss})"
+
+
+class Run:
+    """A descent under way.
+
+    slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k).
+    """
+
+    def __init__(self, problem, slot, settings, epochs, order, validation, coef0, init, record, record_every, split):
+        self.problem, self.slot, self.settings, self.epochs = problem, slot, settings, epochs
+        self.order, self.validation, self.init, self.split = order, validation, init, split
+        self.record, self.record_every = record, record_every
+        self.batch = settings.batch_size or problem.n
+        self.state = self._begin(coef0)
+        self.histories = self._allocate()
+
+    def _begin(self, coef0):
+        """The state to start from: fresh, or a copy of that of `init`."""
+        p, k, dtype = self.problem.p, self.problem.k, self.problem.lines.dtype
+        averages = self.settings.average_from >= 0
+        validates = self.validation is not None
+        if self.init is None:
+            return State(
+                as_start(coef0, self.problem, self.slot),
+                np.zeros((p, k), dtype),
+                np.zeros((p, k)) if averages else None,
+                np.zeros((p, k), dtype) if validates else None,
+                np.full((4, k), np.nan),
+            )
+        was = self.init.checkpoint
+        expected = (p, k), dtype, self.problem.fit_intercept
+        if (was.coef.shape, was.coef.dtype, was.fit_intercept) != expected:
+            raise ValueError(
+                f"init must have the parameters, dtype and intercept of this fit, {expected}, "
+                f"got {(was.coef.shape, was.coef.dtype, was.fit_intercept)}"
+            )
+        if (was.record, was.record_every) != (self.record, self.record_every):
+            raise ValueError(
+                f"record and record_every must be those of init, {was.record!r} and {was.record_every}, "
+                f"got {self.record!r} and {self.record_every}"
+            )
+        if validates != (was.best is not None):
+            raise ValueError(f"validation must be given as for init, which had {'none' if validates else 'some'}")
+        if averages and was.average is None and self.settings.average_from < was.epoch:
+            raise ValueError(f"average must start at epoch {was.epoch} or later: init kept no average until there")
+        state = State(
+            was.coef,
+            was.velocity,
+            None if not averages else np.zeros((p, k)) if was.average is None else was.average,
+            was.best,
+            was.marks,
+            was.epoch,
+            was.updates,
+            was.averaged if averages else 0,
+            was.best_epoch,
+            was.waited,
+            was.best_loss,
+        )
+        return state.copy()
+
+    def rows(self, epochs):
+        """How many rows `epochs` epochs from the start add to the histories: (per epoch, per epoch or update)."""
+        every, start, start_update = self.record_every, self.settings.start, self.start_update
+        per_epoch = -(-(start + epochs) // every) - -(-start // every)
+        if self.record != "updates":
+            return per_epoch, per_epoch
+        updates = epochs * -(-self.problem.n // self.batch)
+        return per_epoch, -(-(start_update + updates) // every) - -(-start_update // every)
+
+    @property
+    def start_update(self):
+        return 0 if self.init is None else self.init.checkpoint.updates
+
+    def _allocate(self):
+        """The histories of the run, unwritten."""
+        (epochs, rows), p, k = self.rows(self.epochs), self.problem.p, self.problem.k
+        dtype = self.problem.lines.dtype
+        columns = {None: 0, "loss": k}.get(self.record, k + 3 * p * k)
+        loss = grad = step = coef = val_loss = None
+        try:
+            if self.record is not None:
+                loss = np.empty((rows, k), dtype)
+                if self.validation is not None:
+                    val_loss = np.empty((epochs, k), dtype)
+            if self.record in ("all", "updates"):
+                grad, step, coef = (np.empty((rows, p, k), dtype) for _ in range(3))
+        except (MemoryError, ValueError):
+            size = rows * columns * dtype.itemsize
+            instead = "a larger record_every" if self.record == "loss" else "record='loss', a larger record_every"
+            raise MemoryError(
+                f"the history of {rows} rows takes {size} bytes ({size / 2**30:.1f} GiB), more than there is; "
+                f"pass {instead} or record=None to keep less"
+            ) from None
+        return Record(
+            loss,
+            val_loss,
+            grad,
+            step,
+            coef,
+            self.record_every,
+            self.record == "updates",
+            self.settings.start,
+            self.start_update,
+        )
+
+    def advance(self, callback=None, callback_every=1, bar=None):
+        """Runs all epochs, a slice at a time, so that Python sees signals in between. Returns a Status."""
+        problem, state, last = self.problem, self.state, self.settings.start + self.epochs
+        rows = problem.n + (0 if self.validation is None else self.validation.n)
+        updates = -(-problem.n // self.batch)
+        cost = rows * problem.d + updates * (_UPDATE_COST + _PARAMETER_COST * problem.p)
+        at_once = max(1, _SLICE_ELEMENTS // (cost * problem.k))
+        if self.order.shuffle:
+            at_once = min(at_once, max(1, _SLICE_ROWS // problem.n))
+        outcome = "completed"
+        called = state.epoch
+        while state.epoch < last and outcome == "completed":
+            epochs = min(at_once, last - state.epoch)
+            if callback is not None:
+                epochs = min(epochs, called + callback_every - state.epoch)
+            before = state.epoch
+            rows = self.order.draw(before, epochs)
+            outcome = advance(problem, self.settings, state, self.histories, epochs, rows, self.validation)
+            self.order.settle(state.epoch)
+            if bar is not None:
+                bar.set_postfix(loss=float(np.mean(state.marks[3])), refresh=False)
+                bar.update(state.epoch - before)
+            if callback is not None and state.epoch == called + callback_every:
+                called = state.epoch
+                try:
+                    callback(Progress(self))
+                except StopIteration:
+                    return Status.STOPPED
+        return Status(outcome)
+
+    def result(self, status, final=False):
+        """The result of the epochs done so far, as the caller knows it. A final one takes over the run's arrays."""
+        state, slot, d = self.state, self.slot, self.problem.d
+        self.order.settle(state.epoch)
+        generator = self.order.generator
+        validated = state.best_epoch >= 0
+        kept = state if final else state.copy()
+        parameters = state.best if validated and self.settings.patience else state.coef
+        shape = (self.problem.p, *slot)
+        coef = parameters.reshape(shape).copy()
+        average = average_intercept = None
+        if state.average is not None:
+            average = (state.average if state.averaged else state.coef).reshape(shape).astype(coef.dtype)
+            average_intercept = average[d] if self.problem.fit_intercept else 0.0
+            average = average[:d]
+        loss = state.marks[3].astype(coef.dtype)
+        return FitResult(
+            coef=coef[:d],
+            intercept=coef[d] if self.problem.fit_intercept else 0.0,
+            velocity=kept.velocity.reshape(shape),
+            loss=loss if slot else loss[0],
+            epochs=state.epoch,
+            status=status,
+            history=self._history(),
+            best_epoch=state.best_epoch if validated else None,
+            average_coef=average,
+            average_intercept=average_intercept,
+            checkpoint=Checkpoint(
+                kept.coef,
+                kept.velocity,
+                kept.marks,
+                kept.average,
+                kept.best,
+                state.epoch,
+                state.updates,
+                state.averaged,
+                state.best_epoch,
+                state.waited,
+                state.best_loss,
+                self.record,
+                self.record_every,
+                self.problem.fit_intercept,
+                None if generator is None else generator.bit_generator.state,
+                self.split,
+            ),
+        )
+
+    def _history(self):
+        """The rows written so far, after those of `init`."""
+        start, every, slot = self.settings.start, self.record_every, self.slot
+        epochs, rows = self.rows(self.state.epoch - start)
+        final = self.state.epoch == start + self.epochs
+        earlier = None if self.init is None else self.init.history
+
+        def whole(name, rows):
+            history = getattr(self.histories, name)
+            if history is None:
+                return None
+            if not slot:
+                history = history[..., 0]
+            if not final:
+                history = history[:rows].copy()
+            return history if earlier is None else np.concatenate([getattr(earlier, name), history])
+
+        if self.record is None:
+            epoch = np.arange(0)
+        elif self.record == "updates":
+            first, per_epoch = -(-self.start_update // every) * every, -(-self.problem.n // self.batch)
+            epoch = start + (first + every * np.arange(rows) - self.start_update) // per_epoch
+        else:
+            first = -(-start // every) * every
+            epoch = np.arange(first, first + rows * every, every)
+        return History(
+            epoch=epoch if earlier is None else np.concatenate([earlier.epoch, epoch]),
+            loss=whole("loss", rows),
+            grad=whole("grad", rows),
+            step=whole("step", rows),
+            coef=whole("coef", rows),
+            val_loss=whole("val_loss", epochs),
+        )
+
+    def rates(self):
+        """lr, momentum and 1 - dampening of the epoch that comes next."""
+        rates = self.settings.rates
+        return rates[min(self.state.epoch - self.settings.start, len(rates) - 1)]
+
+    def divergence(self):
+        """What to raise when an epoch overflowed: ValueError if the data were not finite to begin with."""
+        problem, state = self.problem, self.state
+        if state.epoch == self.settings.start:
+            refuse_nonfinite(problem)
+        rates = self.rates()
+        lr, dtype = float(rates[0]), problem.lines.dtype
+        target = f" of target {state.diverged}" if problem.k > 1 else ""
+        max_lr = stable_lr(problem, self.settings, rates)
+        if max_lr is None:
+            message = (
+                f"the squares of the data{target} overflow {dtype} at epoch {state.epoch}, whatever the lr; "
+                "scale the columns of X and y down"
+            )
+        elif lr < max_lr:
+            message = (
+                f"the loss or a parameter{target} overflowed {dtype} at epoch {state.epoch}, though lr={lr:g} "
+                f"is stable (up to {self._describe(max_lr)}); scale the columns of X and y, or the start, down"
+            )
+        else:
+            message = (
+                f"the fit{target} diverged at epoch {state.epoch}: lr={lr:g} is too large; use an lr of at most "
+                f"{self._describe(max_lr)}"
+            )
+        error = DivergenceError(message)
+        error.max_lr = max_lr
+        return error
+
+    def rise(self):
+        """What to warn of when the objective ended above its start."""
+        start, end = self.state.marks[0], self.state.marks[1]
+        t = int(np.argmax(end > start))
+        target = f" of target {t}" if self.problem.k > 1 else ""
+        rates = self.settings.rates[-1]
+        lr, max_lr = float(rates[0]), stable_lr(self.problem, self.settings, rates)
+        message = (
+            f"the objective{target} rose from {start[t]:g} to {end[t]:g} in {self.state.epoch} epochs with lr={lr:g}; "
+        )
+        if self.batch < self.problem.n:
+            return f"{message}use a smaller lr, or one that falls, to even out the noise of the batches"
+        if max_lr is not None and lr < max_lr:
+            return f"{message}lr is stable (up to {self._describe(max_lr)}), so more epochs will bring it down"
+        return f"{message}use an lr of at most {self._describe(max_lr)}"
+
+    def _describe(self, max_lr):
+        """A learning rate rounded down to three digits, and what it goes with."""
+        if max_lr in (None, math.inf):
+            digits = str(max_lr)
+        else:
+            unit = 10.0 ** (math.floor(math.log10(max_lr)) - 2)
+            digits = f"{math.floor(max_lr / unit) * unit:.3g}"
+        _, momentum, undamped = self.rates()
+        form = ", nesterov" if self.settings.nesterov else ""
+        batches = f", batches of {self.batch}" if self.batch < self.problem.n else ""
+        return f"{digits} for momentum={momentum:g}, dampening={1 - undamped:g}{form}{batches}"
+
+
+def progress_bar(run):
+    """A tqdm bar over the run's epochs."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError("progress=True needs tqdm: pip install 'sgdm[progress]'") from None
+    return tqdm(total=run.epochs, unit="epoch", file=sys.stderr)

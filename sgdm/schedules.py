@@ -1,0 +1,138 @@
+"""Learning rates and momenta that change with the epoch, as plain arrays of one value per epoch.
+
+``fit(X, y, lr=cosine(epochs, 0.1), epochs=epochs)`` takes them as they are; plot them to see what they do.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._validation import as_count, as_number
+
+__all__ = ["cosine", "exponential", "inverse_scaling", "one_cycle", "warm_up"]
+
+
+def one_cycle(
+    epochs: int,
+    max_lr: float,
+    *,
+    pct_start: float = 0.25,
+    div: float = 25.0,
+    final_div: float = 1e5,
+    momentum: tuple[float, float] = (0.95, 0.85),
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One cycle: lr up and momentum down along a half cosine, then lr down to next to nothing and momentum back up.
+
+    Parameters
+    ----------
+    epochs : int
+        The length of the cycle.
+    max_lr : float
+        The learning rate at its peak.
+    pct_start : float in [0, 1], default 0.25
+        The part of the cycle before the peak.
+    div, final_div : float, default 25 and 1e5
+        The first lr is ``max_lr / div``, the last ``max_lr / final_div``.
+    momentum : (float, float), default (0.95, 0.85)
+        The momentum at both ends, and at the peak.
+
+    Returns
+    -------
+    lr, momentum : (epochs,) arrays
+
+    References
+    ----------
+    L. Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018; the defaults are those of
+    fastai's course.
+
+    Examples
+    --------
+    >>> lr, momentum = one_cycle(9, 1.0, momentum=(0.9, 0.8))
+    >>> lr.round(3)
+    array([0.04 , 0.52 , 1.   , 0.933, 0.75 , 0.5  , 0.25 , 0.067, 0.   ])
+    >>> momentum.round(3)
+    array([0.9  , 0.85 , 0.8  , 0.807, 0.825, 0.85 , 0.875, 0.893, 0.9  ])
+    """
+    epochs, max_lr = as_count(epochs, "epochs"), as_number(max_lr, "max_lr")
+    pct_start = as_number(pct_start, "pct_start", 1)
+    for name, value in (("div", div), ("final_div", final_div)):
+        if as_number(value, name) == 0:
+            raise ValueError(f"{name} must be above 0, got {value!r}")
+    ends, peak = (as_number(value, "momentum", 1, below=True) for value in momentum)
+    rise = round(pct_start * (epochs - 1))
+    lr = np.empty(epochs)
+    moments = np.empty(epochs)
+    lr[: rise + 1] = _half_cosine(max_lr / div, max_lr, rise)
+    moments[: rise + 1] = _half_cosine(ends, peak, rise)
+    lr[rise:] = _half_cosine(max_lr, max_lr / final_div, epochs - 1 - rise)
+    moments[rise:] = _half_cosine(peak, ends, epochs - 1 - rise)
+    return lr, moments
+
+
+def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
+    """From `lr` at the first epoch to `final` at the last, along a half cosine.
+
+    ``final + (lr - final) (1 + cos(pi t / (epochs - 1))) / 2``: I. Loshchilov and F. Hutter, "SGDR", ICLR 2017,
+    equation 5.
+
+    Examples
+    --------
+    >>> cosine(5, 1.0).round(3)
+    array([1.   , 0.854, 0.5  , 0.146, 0.   ])
+    """
+    return _half_cosine(as_number(lr, "lr"), as_number(final, "final"), as_count(epochs, "epochs") - 1)
+
+
+def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
+    """``lr * gamma ** t``, as torch.optim.lr_scheduler.ExponentialLR.
+
+    Examples
+    --------
+    >>> exponential(4, 1.0, 0.5)
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
+    return as_number(lr, "lr") * as_number(gamma, "gamma") ** np.arange(as_count(epochs, "epochs"))
+
+
+def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.float64]:
+    """``lr / (t + 1) ** power``, as scikit-learn's learning_rate="invscaling", by epochs instead of samples.
+
+    Examples
+    --------
+    >>> inverse_scaling(4, 1.0, 0.5).round(3)
+    array([1.   , 0.707, 0.577, 0.5  ])
+    """
+    return as_number(lr, "lr") / np.arange(1.0, as_count(epochs, "epochs") + 1) ** as_number(power, "power")
+
+
+def warm_up(schedule, epochs: int) -> NDArray[np.float64]:
+    """A copy of `schedule` whose first `epochs` values are scaled by 1 / (epochs + 1), 2 / (epochs + 1), ...
+
+    Parameters
+    ----------
+    schedule : array of one value per epoch
+        Any of the others, or ``numpy.full(epochs, lr)``.
+    epochs : int
+        The length of the warm-up, less than that of the schedule.
+
+    Examples
+    --------
+    >>> warm_up(np.full(6, 1.0), 3)
+    array([0.25, 0.5 , 0.75, 1.  , 1.  , 1.  ])
+    """
+    warmed = np.array(schedule, np.float64)
+    epochs = as_count(epochs, "epochs")
+    if warmed.ndim != 1 or epochs >= len(warmed):
+        raise ValueError(f"schedule must be 1-D and longer than the {epochs} epochs of warm-up, got {warmed.shape}")
+    warmed[:epochs] *= np.arange(1, epochs + 1) / (epochs + 1)
+    return warmed
+
+
+def _half_cosine(start, end, steps):
+    """steps + 1 values from start to end."""
+    if steps == 0:
+        return np.array([start])
+    return end + (start - end) * (1 + np.cos(math.pi * np.arange(steps + 1) / steps)) / 2
