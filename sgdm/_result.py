@@ -75,7 +75,7 @@ def _equal(a, b):
         return all(map(_equal, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    return type(a) is type(b) and a == b
+    return a is b if a is None or b is None else a == b
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ class FitResult(_ArrayEquality):
             ]
             if len(self.velocity) > len(self.coef):
                 lines.append(f"  intercept {self.intercept}")
-            lines.append(f"  history {len(self.history)} epochs")
+            lines.append(f"  history {len(self.history)} rows")
             return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:

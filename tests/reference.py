@@ -34,7 +34,7 @@ def fit(
     a = np.zeros(Z.shape[1:] + y.shape[1:]) if coef0 is None else np.array(coef0, float)
     penalised = (np.arange(Z.shape[1]) < d).reshape(-1, *tail)
     generator = np.random.default_rng(seed)
-    rows = {name: [] for name in ("epoch", "loss", "grad", "step", "coef")}
+    rows, row_epochs = {name: [] for name in ("loss", "grad", "step", "coef")}, []
     v, norm0, iterates = None, None, []
     for t in range(epochs):
         rate, m = np.broadcast_to(lr, epochs)[t], np.broadcast_to(momentum, epochs)[t]
@@ -47,23 +47,21 @@ def fit(
             g = 2 * Z[i].T @ (w[i] * r) / w[i].sum()
             u = g + weight_decay * penalised * a
             v = u if v is None else m * v + keep * u
-            last = dict(epoch=t, loss=(w[i] * r**2).sum(0) / w[i].sum(), grad=g, step=v, coef=a)
+            last = dict(loss=(w[i] * r**2).sum(0) / w[i].sum(), grad=g, step=v, coef=a)
             a = a - rate * (keep * u + m * v if nesterov else v)
             threshold = rate * l1 * keep / (1 - m) * penalised
             a = np.sign(a) * np.maximum(np.abs(a) - threshold, 0)
             total = total + (w[i] * r**2).sum(0)
             if average is not False and t >= int(average) * (average is not True):
                 iterates.append(a)
-            if record == "updates":
-                for name, value in last.items():
+            if record == "updates" or start + (batch_size or n) >= n:
+                row_epochs.append(t)
+                for name, value in (last | ({} if record == "updates" else {"loss": total / w.sum()})).items():
                     rows[name].append(value)
-        if record == "all":
-            for name, value in (last | {"loss": total / w.sum()}).items():
-                rows[name].append(value)
         norm = np.linalg.norm(u + l1 * np.sign(last["coef"]) * penalised, axis=0)
         norm0 = norm if norm0 is None else norm0
         if tol is not None and np.all(norm <= tol * norm0):
             break
     history = SimpleNamespace(**{name: np.array(values) for name, values in rows.items()})
     mean = np.mean(iterates, axis=0) if iterates else None
-    return SimpleNamespace(params=a, velocity=v, epochs=t + 1, average=mean, history=history)
+    return SimpleNamespace(params=a, velocity=v, epochs=t + 1, average=mean, history=history, row_epochs=row_epochs)

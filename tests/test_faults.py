@@ -209,7 +209,7 @@ NOT_NUMBERS = {
     "masked": (np.ma.masked_greater(X, 1.5), ValueError, r"X has \d+ masked entries; fill them, or drop"),
     "ragged": ([[1.0, 2.0]] * (N - 1) + [[1.0]], ValueError, "X must be rectangular, with rows of one length"),
     "deeply ragged": ([[1.0, [2.0, 3.0]]] * N, ValueError, "X must be rectangular, with rows of one length"),
-    "too large an integer": (changed(X.astype(object), 4, 1, value=10**400), ValueError, "X must be finite"),
+    "too large an integer": (changed(X.astype(object), 4, 1, value=10**400), ValueError, "X must hold numbers that float64 can hold"),
 }  # fmt: skip
 
 
@@ -260,6 +260,8 @@ def test_numbers_out_of_range(name, value):
 @pytest.mark.parametrize("value", ["0.1", True, np.True_, 0.1j, [0.1], np.array([0.1])])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_of_another_type(name, value):
+    if name in ("lr", "momentum") and np.ndim(value):
+        return  # a schedule: see test_control.py
     message = f"^{name} must be a number, got {re.escape(repr(value))} of type {type(value).__name__}$"
     refuse(TypeError, message, **{name: value})
 
@@ -309,7 +311,7 @@ def test_flags(name, value):
 
 @pytest.mark.parametrize("value", ["coef", True, 1, ["all"]])
 def test_record(value):
-    message = f"^record must be 'all', 'loss' or None, got {re.escape(repr(value))}$"
+    message = f"^record must be 'all', 'loss', 'updates' or None, got {re.escape(repr(value))}$"
     refuse(ValueError, message, record=value)
 
 
@@ -335,7 +337,7 @@ def test_weights_all_zero():
 def test_history_too_large(every, options, numbers, hint):
     epochs = 10**17  # more than any address space
     size = epochs // every * numbers * 8
-    message = rf"^the history of {epochs // every} epochs takes {size} bytes \(.* GiB\), .* pass {hint} to keep less$"
+    message = rf"^the history of {epochs // every} rows takes {size} bytes \(.* GiB\), .* pass {hint} to keep less$"
     refuse(MemoryError, message, epochs=epochs, record_every=every, **options)
 
 
@@ -373,7 +375,7 @@ def test_divergence(every, dtype, form, words):
         same_bits(error.result, sgdm.fit(X, y, **{**options, "epochs": int(epoch)}), status="diverged")
     with pytest.raises(sgdm.DivergenceError, match=f"^the fit diverged at epoch {epoch}:"):
         sgdm.fit(X, y, **{**options, "epochs": int(epoch) + 1})
-    assert all(np.isfinite(history).all() for history in vars(error.result.history).values())
+    assert all(np.isfinite(history).all() for history in vars(error.result.history).values() if history is not None)
     assert np.isfinite(error.result.coef).all()
 
 
@@ -440,7 +442,7 @@ def test_a_start_at_the_minimum_does_not_warn(noise, dtype):
 def test_loss_that_weight_decay_trades_for_small_coefficients():
     """The objective falls, so there is nothing to warn of."""
     result = sgdm.fit(X, y, coef0=np.linalg.lstsq(X, y)[0], weight_decay=1.0, epochs=200)
-    assert result.loss > 1.01 * result.history.loss[0]
+    assert result.loss > 1.001 * result.history.loss[0]
 
 
 # Awkward data that must fit

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm import _fit, _kernel, _tuning
-from sgdm._validation import as_problem, as_settings
+from sgdm import _kernel, _run, _tuning
+from sgdm._validation import as_problem
 
 FORMS = {
     "ema": {"momentum": 0.8},
@@ -167,10 +167,10 @@ def some_fits(**extra):
 @pytest.mark.parametrize("slice_elements", [1, 3 * 601 * 5])
 def test_slicing_changes_no_bit(monkeypatch, slice_elements):
     whole = some_fits(record_every=3)
-    monkeypatch.setattr(_fit, "_SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", slice_elements)
     calls = []
-    advance = _fit.advance
-    monkeypatch.setattr(_fit, "advance", lambda *arguments: calls.append(1) or advance(*arguments))
+    advance = _run.advance
+    monkeypatch.setattr(_run, "advance", lambda *arguments: calls.append(1) or advance(*arguments))
     assert some_fits(record_every=3) == whole
     assert len(calls) > (1 if slice_elements > 1 else 24) * len(whole)
 
@@ -178,7 +178,7 @@ def test_slicing_changes_no_bit(monkeypatch, slice_elements):
 def test_slicing_changes_nothing_about_convergence(monkeypatch):
     X, y = make_data()
     whole = sgdm.fit(X, y, tol=1e-3, epochs=500)
-    monkeypatch.setattr(_fit, "_SLICE_ELEMENTS", 1)
+    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", 1)
     assert sgdm.fit(X, y, tol=1e-3, epochs=500) == whole
 
 
@@ -197,7 +197,7 @@ def test_eight_threads_get_the_same_bits_as_one():
 
 def test_the_gil_is_free_meanwhile(monkeypatch):
     """One slice of half a second, in which a thread takes naps: were the GIL held, it would not wake once."""
-    monkeypatch.setattr(_fit, "_SLICE_ELEMENTS", sys.maxsize)
+    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", sys.maxsize)
     X, y = make_data(500, 10)
     start = time.perf_counter()
     sgdm.fit(X, y, epochs=1000, record=None)
@@ -240,7 +240,8 @@ for (n, d), dtype, order, k in itertools.product(shapes, ("f8", "f4"), "CF", (1,
         result = sgdm.fit(X, y, lr=0.005, momentum=0.9, dampening=0.0, epochs=20, sample_weight=weights,
                           fit_intercept=weights is None, weight_decay=0.01)
         for array in (result.coef, result.velocity, *vars(result.history).values()):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
 assert np.float64(5e-324) * 1 != 0, "denormals were switched off"
 print(_kernel.ISA, digest.hexdigest())
 """
@@ -382,8 +383,8 @@ def test_repr():
     for part in ("\n  loss ", "\n  coef [", "\n  intercept ", "\n  history 20 epochs"):
         assert part in text
     assert "intercept" not in repr(sgdm.fit(X, y))
-    assert repr(sgdm.fit(X, y).history) == "History(50 epochs of loss, grad, step, coef)"
-    assert repr(sgdm.fit(X, y, record="loss", record_every=7).history) == "History(8 epochs of loss)"
+    assert repr(sgdm.fit(X, y).history) == "History(50 rows of loss, grad, step, coef)"
+    assert repr(sgdm.fit(X, y, record="loss", record_every=7).history) == "History(8 rows of loss)"
     assert repr(sgdm.fit(X, y, record=None).history) == "History(0 epochs of nothing)"
 
 
@@ -528,24 +529,23 @@ def test_a_passing_rise_is_no_divergence(extra, rise):
 
 
 def make_limit(form, weight_decay, fit_intercept):
-    """A random problem, its settings, and its largest stable lr by the eigenvalues of its Hessian."""
+    """A random problem, its curvature, and its largest stable lr by the eigenvalues of its Hessian."""
     X, y = make_data(40, 4, seed=3)
     weights = np.random.default_rng(4).uniform(0, 2, 40)
     extra = {"weight_decay": weight_decay, "fit_intercept": fit_intercept, **FORMS[form]}
     Z = np.column_stack([X, np.ones(40)])[:, : 4 + fit_intercept]
     H = 2 * Z.T @ (weights[:, None] * Z) / weights.sum() + weight_decay * np.diag(np.arange(len(Z.T)) < 4)
-    settings = as_settings(
-        0.1, extra["momentum"], extra.get("dampening"), extra.get("nesterov", False), weight_decay, None
-    )
+    momentum, dampening = extra["momentum"], extra.get("dampening", extra["momentum"])
+    top = np.linalg.eigvalsh(H)[-1]
+    limit = _tuning.stability_limit(top, momentum, 1 - dampening, extra.get("nesterov", False))
     problem, _ = as_problem(X, y, weights, fit_intercept)
-    return X, y, {**extra, "sample_weight": weights}, problem, settings, np.linalg.eigvalsh(H)[-1]
+    return X, y, {**extra, "sample_weight": weights}, problem, top, limit
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 @pytest.mark.parametrize("form", FORMS)
 def test_stability_limit(form, weight_decay):
-    X, y, extra, _, settings, top = make_limit(form, weight_decay, fit_intercept=False)
-    limit = _tuning.stability_limit(top, settings)
+    X, y, extra, _, _, limit = make_limit(form, weight_decay, fit_intercept=False)
     below = sgdm.fit(X, y, lr=0.99 * limit, epochs=50_000, record="loss", **extra)
     assert below.status == "completed"
     loss = below.history.loss
@@ -559,8 +559,7 @@ def test_stability_limit(form, weight_decay):
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 @pytest.mark.parametrize("form", FORMS)
 def test_suggested_lr_is_just_below_the_limit(form, weight_decay, fit_intercept):
-    X, y, extra, problem, settings, top = make_limit(form, weight_decay, fit_intercept)
-    limit = _tuning.stability_limit(top, settings)
+    X, y, extra, problem, top, limit = make_limit(form, weight_decay, fit_intercept)
     assert _tuning.largest_curvature(problem, weight_decay) == pytest.approx(top, rel=1e-3)
     with pytest.raises(sgdm.DivergenceError) as caught:
         sgdm.fit(X, y, lr=3 * limit, epochs=50_000, record=None, **extra)
