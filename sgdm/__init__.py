@@ -1,5 +1,6 @@
 """Linear least squares by gradient descent with momentum, with the whole history of the descent."""
 
+from . import schedules
 from ._fit import fit
 from ._result import Checkpoint, ConvergenceWarning, DivergenceError, FitResult, History, Status, load
 from ._run import Progress
@@ -14,4 +15,5 @@ __all__ = [
     "Status",
     "fit",
     "load",
+    "schedules",
 ]

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 _Floats = NDArray[np.float32] | NDArray[np.float64]
 
+__test__: dict[str, str]
 LEVELS: tuple[str, ...]
 ISA: str
-__test__: dict[str, str]
 OUTCOMES: tuple[str, ...]
 
 @final
@@ -36,37 +36,89 @@ class Problem:
 class Settings:
     rates: NDArray[np.float64]
     weight_decay: float
+    l1: float
     tol: float
+    improvement: float
     nesterov: bool
-    def __init__(self, rates: NDArray[np.float64], nesterov: bool, weight_decay: float, tol: float) -> None: ...
+    start: int
+    batch_size: int
+    patience: int
+    average_from: int
+    def __init__(
+        self,
+        rates: NDArray[np.float64],
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        l1: float = 0.0,
+        tol: float = -1.0,
+        start: int = 0,
+        batch_size: int = 0,
+        average_from: int = -1,
+        patience: int = 0,
+        improvement: float = 0.0,
+    ) -> None: ...
 
 @final
 class State:
-    coef: _Floats
-    velocity: _Floats
+    coef: Any
+    velocity: Any
+    average: Any
+    best: Any
     marks: NDArray[np.float64]
     epoch: int
+    updates: int
+    averaged: int
+    best_epoch: int
+    waited: int
     diverged: int
+    best_loss: float
     rose: bool
-    def __init__(self, coef: _Floats, velocity: _Floats, marks: NDArray[np.float64], epoch: int = 0) -> None: ...
+    def __init__(
+        self,
+        coef: _Floats,
+        velocity: _Floats,
+        average: NDArray[np.float64] | None,
+        best: _Floats | None,
+        marks: NDArray[np.float64],
+        epoch: int = 0,
+        updates: int = 0,
+        averaged: int = 0,
+        best_epoch: int = -1,
+        waited: int = 0,
+        best_loss: float = ...,
+    ) -> None: ...
+    def copy(self) -> State: ...
 
 @final
 class Record:
-    loss: _Floats | None
-    grad: _Floats | None
-    step: _Floats | None
-    coef: _Floats | None
+    loss: Any
+    val_loss: Any
+    grad: Any
+    step: Any
+    coef: Any
     every: int
     start: int
+    start_update: int
+    per_update: bool
     def __init__(
         self,
         loss: _Floats | None,
+        val_loss: _Floats | None,
         grad: _Floats | None,
         step: _Floats | None,
         coef: _Floats | None,
-        every: int,
+        every: int = 1,
+        per_update: bool = False,
         start: int = 0,
+        start_update: int = 0,
     ) -> None: ...
 
-def advance(problem: Problem, settings: Settings, state: State, record: Record, epochs: int) -> str: ...
-def first_nonfinite(lines: Any) -> tuple[int, int] | None: ...
+def advance(
+    problem: Problem,
+    settings: Settings,
+    state: State,
+    record: Record,
+    epochs: int,
+    order: NDArray[np.intp] | None = None,
+    validation: Problem | None = None,
+) -> str: ...

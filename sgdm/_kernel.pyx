@@ -383,7 +383,8 @@ cdef inline double _subgradient(floating a, floating g, double decay, double l1)
     return u - l1 if u > l1 else (u + l1 if u < -l1 else 0)
 
 
-cdef double _norm(Py_ssize_t d, const floating* a, const floating* g, double decay, double l1, floating last) noexcept nogil:
+cdef double _norm(Py_ssize_t d, const floating* a, const floating* g, double decay, double l1,
+                  floating last) noexcept nogil:
     """numpy.linalg.norm of the objective's subgradient, the intercept's last, without overflow on the way."""
     cdef:
         double largest = fabs(last), total

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -78,7 +76,7 @@ def _equal(a, b):
     return a is b if a is None or b is None else a == b
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class History(_ArrayEquality):
     """One row per recorded epoch t, or per recorded update t; what was not recorded is None.
 
@@ -142,7 +140,7 @@ class Checkpoint(NamedTuple):
     split: dict[str, Any] | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FitResult(_ArrayEquality):
     """Where a descent ended and how it got there. Arrays have the dtype of the fit; equality compares them whole.
 
@@ -212,6 +210,8 @@ class FitResult(_ArrayEquality):
 
         The file appears whole or not at all: it is written beside `path` and then renamed.
         """
+        import json  # here and in load, because most programs that import sgdm don't need it
+
         arrays, plain = _flatten(self)
         arrays["sgdm"] = np.array(json.dumps({"format": _FORMAT, **plain}, default=_encode))
         path = os.fspath(path)
@@ -241,6 +241,9 @@ def load(path: str | os.PathLike[str]) -> FitResult:
     OSError
         If it can't be read.
     """
+    import json
+    import zipfile
+
     try:
         with np.load(path, allow_pickle=False) as file:
             plain = json.loads(str(file["sgdm"]), object_hook=_decode)

@@ -364,7 +364,7 @@ class Run:
 def progress_bar(run):
     """A tqdm bar over the run's epochs."""
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError("progress=True needs tqdm: pip install 'sgdm[progress]'") from None
     return tqdm(total=run.epochs, unit="epoch", file=sys.stderr)

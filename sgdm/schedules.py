@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ._validation import as_count, as_number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["cosine", "exponential", "inverse_scaling", "one_cycle", "warm_up"]
 

@@ -209,7 +209,7 @@ NOT_NUMBERS = {
     "masked": (np.ma.masked_greater(X, 1.5), ValueError, r"X has \d+ masked entries; fill them, or drop"),
     "ragged": ([[1.0, 2.0]] * (N - 1) + [[1.0]], ValueError, "X must be rectangular, with rows of one length"),
     "deeply ragged": ([[1.0, [2.0, 3.0]]] * N, ValueError, "X must be rectangular, with rows of one length"),
-    "too large an integer": (changed(X.astype(object), 4, 1, value=10**400), ValueError, "X must hold numbers that float64 can hold"),
+    "too large an integer": (changed(X.astype(object), 4, 1, value=10**400), ValueError, "X must .* float64 can hold"),
 }  # fmt: skip
 
 

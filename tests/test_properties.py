@@ -380,12 +380,12 @@ def test_repr():
     X, y = make_data()
     text = repr(sgdm.fit(X, y, fit_intercept=True, epochs=20))
     assert text.startswith("FitResult: completed after 20 epochs\n")
-    for part in ("\n  loss ", "\n  coef [", "\n  intercept ", "\n  history 20 epochs"):
+    for part in ("\n  loss ", "\n  coef [", "\n  intercept ", "\n  history 20 rows"):
         assert part in text
     assert "intercept" not in repr(sgdm.fit(X, y))
     assert repr(sgdm.fit(X, y).history) == "History(50 rows of loss, grad, step, coef)"
     assert repr(sgdm.fit(X, y, record="loss", record_every=7).history) == "History(8 rows of loss)"
-    assert repr(sgdm.fit(X, y, record=None).history) == "History(0 epochs of nothing)"
+    assert repr(sgdm.fit(X, y, record=None).history) == "History(0 rows of nothing)"
 
 
 def test_repr_of_a_large_result_is_short():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sgdm
 from sgdm.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -23,12 +24,12 @@ def test_languages():
 
 def test_python_blocks(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scope = {}
-    for block in PYTHON:
+    scopes = [{"np": np, "sgdm": sgdm} for _ in PYTHON]
+    for block, scope in zip(PYTHON, scopes, strict=True):
         exec(compile(block, "README.md", "exec"), scope)
-    printed = capsys.readouterr().out
-    assert "use an lr of at most" in printed
-    np.testing.assert_allclose(scope["result"].coef, 3, atol=1e-4)
+    assert "use an lr of at most" in capsys.readouterr().out
+    np.testing.assert_allclose(scopes[0]["result"].coef, 3, atol=1e-4)
+    assert scopes[1]["result"].epochs == 25
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("sgdm ")])
