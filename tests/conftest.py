@@ -25,7 +25,7 @@ def run_python():
     def run(script, **env):
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env}
         variables = {name: value for name, value in variables.items() if value is not None}
-        command = [sys.executable, "-c", script]
+        command = [sys.executable, "-P", "-c", script]  # -P: not the folder we are in
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
 
     return run

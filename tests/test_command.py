@@ -120,7 +120,7 @@ def start():
     def run(*argv, **options):
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "PYTHONWARNINGS": "error"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "sgdm", *map(str, argv)], env=environment, text=True, **options
+            [sys.executable, "-P", "-m", "sgdm", *map(str, argv)], env=environment, text=True, **options
         )
         running.append(process)
         return process
@@ -512,7 +512,14 @@ def test_ctrl_c(start, tmp_path):
     argv = [pipe, "--target", "y", "--epochs", 10**10, "--record-every", 10**9]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = start(*argv, "--output", tmp_path / "out.npz", **streams)
-    with open(pipe, "w") as file:  # opens once the command reads
+    while True:
+        try:
+            write_end = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # succeeds once the command reads
+            break
+        except OSError:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+    with open(write_end, "w") as file:
         file.write("x,y\n1,2\n3,4\n")
     time.sleep(0.5)  # most likely in the fit, by then
     process.send_signal(signal.SIGINT)
