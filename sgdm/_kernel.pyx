@@ -16,7 +16,8 @@ from libc.string cimport memcpy, memset
 
 cdef extern from "_lanes.h" nogil:
     struct Block "sgdm_block":
-        Py_ssize_t stride, b, d, padded, k, target_stride, ahead
+        Py_ssize_t stride, b, d, padded, k, target_stride, ahead, first
+        bint triangular
         const Py_ssize_t* order
         const void* last
         const void* tail
@@ -85,14 +86,17 @@ cdef class Problem:
     """Validated data. X (n, d) and y (n, k) as lines: contiguous runs in memory.
 
     lines: X if it is C-order, X.T if it is F-order (by_columns). targets: y.T, (k, n). weights: (n,) or None.
+    fit_intercept: whether an intercept is added to the d columns. features: how many columns are penalised; a column
+    after them is an intercept spelled out. triangular: whether X is zero below its diagonal.
     """
 
     cdef readonly object lines, targets, weights
-    cdef readonly bint by_columns, fit_intercept
+    cdef readonly bint by_columns, fit_intercept, triangular
     cdef readonly double total_weight
-    cdef readonly Py_ssize_t n, d, k, p
+    cdef readonly Py_ssize_t n, d, k, p, features
 
-    def __init__(self, lines, bint by_columns, targets, weights, double total_weight, bint fit_intercept):
+    def __init__(self, lines, bint by_columns, targets, weights, double total_weight, bint fit_intercept,
+                 Py_ssize_t features=-1, bint triangular=False):
         self.lines = lines
         self.by_columns = by_columns
         self.targets = targets
@@ -104,6 +108,8 @@ cdef class Problem:
             self.n, self.d = self.d, self.n
         self.k = targets.shape[0]
         self.p = self.d + fit_intercept
+        self.features = self.d if features < 0 else features
+        self.triangular = triangular
 
 
 @final
@@ -261,6 +267,7 @@ cdef void* _open(Source* source, Problem problem, Py_ssize_t batch, const floati
     source.transpose = not problem.by_columns and d < NARROW
     source.copied = -1
     source.block.d, source.block.padded, source.block.k, source.block.target_stride = d, padded, k, n
+    source.block.triangular = problem.triangular
     source.block.order = source.block.last = source.block.tail = NULL
     if source.by_columns or source.transpose:
         rows = COLUMN_BLOCK_BYTES // (d * <Py_ssize_t> sizeof(floating))
@@ -320,6 +327,7 @@ cdef inline void _sums(Source* source, Py_ssize_t start, Py_ssize_t stop, const 
     memset(grad, 0, block.k * (block.padded + 1) * sizeof(double))
     while start < stop:
         block.b = min(source.rows, stop - start)
+        block.first = start
         lines, y, w = <const floating*> source.lines, <const floating*> source.y, <const floating*> source.w
         if not columns:
             block.stride = block.d
@@ -441,7 +449,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     cdef:
         Source source, val_source
         Update update, intercept_update
-        Py_ssize_t d = problem.d, p = problem.p, k = problem.k, n = problem.n
+        Py_ssize_t d = problem.d, p = problem.p, k = problem.k, n = problem.n, features = problem.features
         Py_ssize_t padded = _round_up(d, LANE_BYTES // sizeof(floating)), width = padded + 1
         Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else n
         Py_ssize_t epoch = state.epoch, last = state.epoch + epochs, updates, averaged
@@ -524,7 +532,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                 if epoch == 0 and not full:     # where it began: the loss of all rows before the first update
                     _sums(&source, 0, n, NULL, a, b, <floating*> NULL, loss, grad)
                     for t in range(k):
-                        marks[0, t] = loss[t] / problem.total_weight + _penalty(d, a + t * padded, decay, l1)
+                        marks[0, t] = loss[t] / problem.total_weight + _penalty(features, a + t * padded, decay, l1)
                 if order_rows is not None:
                     order = &order_rows[epoch - state.epoch, 0]
                 start = 0
@@ -540,7 +548,12 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                     memcpy(a_before, a, k * width * sizeof(floating))
                     for t in range(k):
                         epoch_loss[t] += loss[t]
-                        _update(&update, d, scale, grad + t * width, a + t * padded, v + t * padded, g + t * padded)
+                        row = t * padded
+                        _update(&update, features, scale, grad + t * width, a + row, v + row, g + row)
+                        if d > features:
+                            row += features
+                            _update(&intercept_update, d - features, scale, grad + t * width + features, a + row,
+                                    v + row, g + row)
                         if p > d:
                             _update(&intercept_update, 1, scale, grad + t * width + padded, b + t,
                                     v + k * padded + t, g + k * padded + t)
@@ -582,15 +595,17 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                     _keep(row, p, k, d, padded, g, v, a_before, grad_history, step_history, coef_history)
                 converged = 0
                 for t in range(k):
-                    marks[1, t] = epoch_loss[t] + _penalty(d, a_before + t * padded, decay, l1)
+                    marks[1, t] = epoch_loss[t] + _penalty(features, a_before + t * padded, decay, l1)
                     marks[3, t] = epoch_loss[t]
                     if epoch == 0:
                         if full:
                             marks[0, t] = marks[1, t]
-                        marks[2, t] = _norm(d, a_before + t * padded, g + t * padded, decay, l1, g[k * padded + t])
+                        marks[2, t] = _norm(features, a_before + t * padded, g + t * padded, decay, l1,
+                                            g[_at(features, t, d, k, padded)] if p > features else 0)
                     if settings.tol >= 0:
-                        converged += _norm(d, a_before + t * padded, g + t * padded, decay, l1,
-                                           g[k * padded + t]) <= settings.tol * marks[2, t]
+                        converged += _norm(features, a_before + t * padded, g + t * padded, decay, l1,
+                                           g[_at(features, t, d, k, padded)] if p > features else 0
+                                           ) <= settings.tol * marks[2, t]
                 epoch += 1
                 state.updates, state.averaged = updates, averaged
                 if validate:

@@ -56,6 +56,8 @@ struct sgdm_block {
     const ptrdiff_t *order; /* NULL, or the b rows to take, and after them those of later blocks */
     ptrdiff_t ahead;        /* how many of those there are */
     const void *last, *tail; /* the row at the end of X, and a padded copy to read in its place */
+    ptrdiff_t first;         /* the block's first row in X */
+    int triangular;          /* whether X is zero below its diagonal: left of row i's column i there is nothing to do */
 };
 #define SGDM_BLOCK_ARGUMENTS(real)                                                                                \
     const struct sgdm_block *s, const real *lines, const real *y, const real *w, const real *coef,                \
@@ -278,12 +280,15 @@ SGDM_INLINE TARGET void NAME(rows_panel)(const struct sgdm_block *s, const REAL 
         }
         if (line[q] == (const REAL *)s->last) line[q] = (const REAL *)s->tail;
     }
-    NAME(dots)(line, ahead, panel, s->padded, coef, z);
+    const ptrdiff_t skip = s->triangular ? (s->first + i) / LANES * LANES : 0;
+    SGDM_UNROLL
+    for (int q = 0; q < panel; q++) line[q] += skip;
+    NAME(dots)(line, ahead, panel, s->padded - skip, coef + skip, z);
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) z[q] += intercept - y[row[q]];
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) wz[q] = w ? w[row[q]] * z[q] : z[q];
-    if (g) NAME(combination)(line, panel, s->padded, wz, g);
+    if (g) NAME(combination)(line, panel, s->padded - skip, wz, g + skip);
     memcpy(r + i, z, (size_t)panel * sizeof(REAL));
     memcpy(wr + i, wz, (size_t)panel * sizeof(REAL));
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._files import read_npz, write_npz
 from ._validation import as_matrix
+
+
+if TYPE_CHECKING:
+    import os
 
 
 class Status(StrEnum):
@@ -164,6 +168,10 @@ class FitResult(_ArrayEquality):
         The epoch with the lowest validation loss, where there was validation.
     average_coef, average_intercept : arrays like coef and intercept, or None
         The mean of the iterates, where it was asked for.
+    lr, momentum, dampening : float
+        The constants of the last epoch.
+    method : {"direct", "compress"}
+        Whether the descent ran on the rows, or on their reduction.
     checkpoint : Checkpoint
         What it takes to go on.
     """
@@ -178,6 +186,10 @@ class FitResult(_ArrayEquality):
     best_epoch: int | None
     average_coef: np.ndarray | None
     average_intercept: Any
+    lr: float
+    momentum: float
+    dampening: float
+    method: str
     checkpoint: Checkpoint
 
     def predict(self, X) -> np.ndarray:
@@ -210,25 +222,7 @@ class FitResult(_ArrayEquality):
 
         The file appears whole or not at all: it is written beside `path` and then renamed.
         """
-        import json  # here and in load, because most programs that import sgdm don't need it
-
-        arrays, plain = _flatten(self)
-        arrays["sgdm"] = np.array(json.dumps({"format": _FORMAT, **plain}, default=_encode))
-        path = os.fspath(path)
-        beside = f"{path}.{os.getpid()}.part"
-        try:
-            with open(beside, "wb") as file:
-                np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            if os.path.exists(beside):
-                os.unlink(beside)
-            raise
-
-
-_FORMAT = 1
+        write_npz(path, "result", *_flatten(self))
 
 
 def load(path: str | os.PathLike[str]) -> FitResult:
@@ -241,20 +235,7 @@ def load(path: str | os.PathLike[str]) -> FitResult:
     OSError
         If it can't be read.
     """
-    import json
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            plain = json.loads(str(file["sgdm"]), object_hook=_decode)
-            arrays = {name: file[name] for name in file.files if name != "sgdm"}
-        if plain.pop("format") != _FORMAT:
-            raise ValueError("its format is another version's")
-        return _unflatten(arrays, plain)
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{os.fspath(path)} is damaged or not a result saved by sgdm ({error}); fit again, or restore a copy"
-        ) from None
+    return read_npz(path, "result", _unflatten)
 
 
 def _flatten(result):
@@ -287,14 +268,3 @@ def _unflatten(arrays, plain):
     plain["history"] = History(**plain["history"])
     plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
     return FitResult(**plain)
-
-
-def _encode(value):
-    """Arrays and integers within a generator's state, for JSON."""
-    if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": str(value.dtype)}
-    return value.item()
-
-
-def _decode(tree):
-    return np.array(tree["array"], tree["dtype"]) if tree.keys() == {"array", "dtype"} else tree

@@ -1,0 +1,59 @@
+"""Results and reductions on disk: .npz without pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+_FORMAT = 1
+
+
+def write_npz(path, kind, arrays, plain):
+    """Writes named arrays and a JSON-able dict to `path`, beside it at first, then renamed."""
+    import json  # here and below, because most programs that import sgdm need neither
+
+    header = json.dumps({"kind": kind, "format": _FORMAT, **plain}, default=_encode)
+    path = os.fspath(path)
+    beside = f"{path}.{os.getpid()}.part"
+    try:
+        with open(beside, "wb") as file:
+            np.savez(file, sgdm=np.array(header), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        if os.path.exists(beside):
+            os.unlink(beside)
+        raise
+
+
+def read_npz(path, kind, build):
+    """`build(arrays, plain)` of what `write_npz` wrote; ValueError if the file is damaged or something else."""
+    import json
+    import zipfile
+    import zlib
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            plain = json.loads(str(file["sgdm"]), object_hook=_decode)
+            arrays = {name: file[name] for name in file.files if name != "sgdm"}
+        if (plain.pop("kind"), plain.pop("format")) != (kind, _FORMAT):
+            raise ValueError("it holds something else")
+        return build(arrays, plain)
+    except (ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({error}); "
+            "make it anew, or restore a copy"
+        ) from None
+
+
+def _encode(value):
+    """Arrays and integers within a generator's state, for JSON."""
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": str(value.dtype)}
+    return value.item()
+
+
+def _decode(tree):
+    return np.array(tree["array"], tree["dtype"]) if tree.keys() == {"array", "dtype"} else tree
