@@ -212,8 +212,8 @@ def fit(
         status = run.advance(callback, callback_every, bar)
         if status is Status.DIVERGED:
             raise run.divergence()
-        if run.state.rose and status is Status.COMPLETED:
-            warnings.warn(run.rise(), ConvergenceWarning, stacklevel=2)
+        if run.state.rose and status is Status.COMPLETED and (message := run.rise()):
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
             stop.result = run.result(status, final=True)  # type: ignore[attr-defined]

@@ -575,7 +575,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                     finite = isfinite(<floating> epoch_loss[t])
                     for j in range(p):
                         row = _at(j, t, d, k, padded)
-                        finite = finite and isfinite(a[row]) and isfinite(v[row])
+                        finite = finite and isfinite(a[row]) and isfinite(v[row]) and isfinite(g[row])
                     if not finite:
                         state.diverged = t
                         break

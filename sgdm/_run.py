@@ -333,9 +333,13 @@ class Run:
         return error
 
     def rise(self):
-        """What to warn of when the objective ended above its start."""
+        """What to warn of when the objective ended above its start; None if it is all rounding, at an exact fit."""
         start, end = self.state.marks[0], self.state.marks[1]
-        t = int(np.argmax(end > start))
+        y = self.problem.targets
+        rose = (end > start) & (end > (1000 * np.finfo(y.dtype).eps * np.abs(y).max(axis=1).astype(float)) ** 2)
+        if not rose.any():
+            return None
+        t = int(np.argmax(rose))
         target = f" of target {t}" if self.problem.k > 1 else ""
         rates = self.settings.rates[-1]
         lr, max_lr = float(rates[0]), stable_lr(self.problem, self.settings, rates)

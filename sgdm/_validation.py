@@ -21,6 +21,8 @@ def as_real(value, name):
         return value
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; convert it with {name}.toarray()")
+    if isinstance(value, (list, tuple)) and any(isinstance(item, np.ma.MaskedArray) for item in value):
+        value = np.ma.stack(value)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name} has {np.ma.count_masked(value)} masked entries; fill them, or drop their rows, before the fit"
@@ -75,7 +77,8 @@ def as_weights(value, n, dtype):
         raise ValueError(f"sample_weight must have shape ({n},), got shape {array.shape}")
     if len(array) != n:
         raise ValueError(f"sample_weight must have one weight per row of X, {n}, got {len(array)}")
-    weights = array if array.dtype == dtype and array.flags.c_contiguous else cast(array, dtype)
+    usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+    weights = array if usable else cast(array, dtype)
     check_finite(weights, "sample_weight")
     if weights.min() < 0:
         i = int(weights.argmin())
@@ -292,7 +295,7 @@ def as_average(average):
 
 def as_record(record):
     """What the history keeps."""
-    if record not in ("all", "loss", "updates", None):
+    if record is not None and not (isinstance(record, str) and record in ("all", "loss", "updates")):
         raise ValueError(f"record must be 'all', 'loss', 'updates' or None, got {record!r}")
     return record
 

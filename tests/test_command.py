@@ -730,7 +730,7 @@ def test_matplotlib_is_imported_for_plot_alone_and_pyplot_never(tmp_path):
         "main(['--plot', sys.argv[1]]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    argv = [sys.executable, "-c", program, str(tmp_path / "fit.png")]
+    argv = [sys.executable, "-P", "-c", program, str(tmp_path / "fit.png")]
     assert subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, timeout=60).returncode == 0
     assert (tmp_path / "fit.png").exists()
 

@@ -439,6 +439,18 @@ def test_a_start_at_the_minimum_does_not_warn(noise, dtype):
         np.testing.assert_allclose(result.coef, minimum, rtol=0, atol=64 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_restart_from_an_exact_solution_does_not_warn(dtype):
+    """Down there the loss is nothing but the square of rounding errors."""
+    for seed in range(20):
+        X, _ = data(dtype=dtype, seed=seed)
+        y = (X @ [1, -2, 3] + 2).astype(dtype)
+        first = sgdm.fit(X, y, lr=1, fit_intercept=True, epochs=1000)
+        start = np.append(first.coef, first.intercept)
+        again = sgdm.fit(X, y, lr=1, fit_intercept=True, coef0=start)
+        assert max(first.loss, again.loss) < (64 * np.finfo(dtype).eps) ** 2
+
+
 def test_loss_that_weight_decay_trades_for_small_coefficients():
     """The objective falls, so there is nothing to warn of."""
     result = sgdm.fit(X, y, coef0=np.linalg.lstsq(X, y)[0], weight_decay=1.0, epochs=200)
