@@ -41,7 +41,16 @@ def read_npz(path, kind, build):
         if (plain.pop("kind"), plain.pop("format")) != (kind, _FORMAT):
             raise ValueError("it holds something else")
         return build(arrays, plain)
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        IndexError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({error}); "
             "make it anew, or restore a copy"

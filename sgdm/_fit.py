@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ._compress import Compressed, choose_problem, tuned
 from ._result import ConvergenceWarning, Status
 from ._run import RowOrder, Run, progress_bar
 from ._validation import (
@@ -16,10 +17,8 @@ from ._validation import (
     as_flag,
     as_generator,
     as_number,
-    as_problem,
     as_record,
     as_settings,
-    as_validation,
     check_callback,
     check_together,
     hold_out,
@@ -35,11 +34,11 @@ if TYPE_CHECKING:
 
 
 def fit(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Compressed,
+    y: ArrayLike | None,
     *,
-    lr: float | ArrayLike | Callable[[int], float] = 0.1,
-    momentum: float | ArrayLike | Callable[[int], float] = 0.8,
+    lr: float | ArrayLike | Callable[[int], float] | Literal["auto"] = 0.1,
+    momentum: float | ArrayLike | Callable[[int], float] | Literal["auto"] = 0.8,
     epochs: int = 50,
     dampening: float | None = None,
     nesterov: bool = False,
@@ -54,13 +53,15 @@ def fit(
     seed: int | np.random.SeedSequence | np.random.Generator | None = None,
     average: bool | int = False,
     tol: float | None = None,
-    validation: tuple[ArrayLike, ...] | float | None = None,
+    validation: tuple[ArrayLike, ...] | float | Compressed | None = None,
     patience: int | None = None,
     record: Literal["all", "loss", "updates"] | None = "all",
     record_every: int = 1,
     callback: Callable[[Progress], object] | None = None,
     callback_every: int = 1,
     progress: bool = False,
+    method: Literal["auto", "direct", "compress"] = "auto",
+    n_threads: int = 1,
 ) -> FitResult:
     """Fit ``y ~ X @ coef`` by gradient descent with momentum on the mean squared error.
 
@@ -76,15 +77,16 @@ def fit(
 
     Parameters
     ----------
-    X : array of shape (n, d)
+    X : array of shape (n, d), or Compressed
         The design matrix. float32 and float64 in C or F order are read in place, any other real type or layout is
         copied once. No column of ones is added unless `fit_intercept` asks for an intercept.
-    y : array of shape (n,) or (n, k)
-        The targets. k targets are k independent fits that share X.
-    lr : float, array of shape (epochs,) or function of the epoch, default 0.1
-        The learning rate. An array has one value for each epoch of this call; a function is called with each epoch's
+    y : array of shape (n,) or (n, k), or None
+        The targets. k targets are k independent fits that share X. None where X is a `Compressed`.
+    lr : float, array of shape (epochs,), function of the epoch or "auto", default 0.1
+        The learning rate. "auto" takes the best for these data, start and number of epochs: see `Compressed.tune`. An
+        array has one value for each epoch of this call; a function is called with each epoch's
         number before the run. See `sgdm.schedules`.
-    momentum : float in [0, 1), array or function as for lr, default 0.8
+    momentum : float in [0, 1), array or function as for lr, or "auto" if lr is, default 0.8
         How much of the last step is kept.
     epochs : int, default 50
         How many passes over the rows to do; with `init`, how many more.
@@ -136,6 +138,11 @@ def fit(
         How many epochs apart the callbacks are.
     progress : bool, default False
         Whether to show a bar (needs tqdm).
+    method : {"auto", "direct", "compress"}, default "auto"
+        Whether to descend on the rows themselves or on their reduction (see `compress`), which gives the same to
+        rounding. "auto" reduces where that is clearly faster, and goes on as `init` did; `Compressed` are reduced.
+    n_threads : int, default 1
+        How many threads reduce the rows. The bits don't depend on it.
 
     Returns
     -------
@@ -177,16 +184,20 @@ def fit(
     array([7.0606, 0.7567, 0.    ])
     """
     fit_intercept, shuffle = as_flag(fit_intercept, "fit_intercept"), as_flag(shuffle, "shuffle")
-    fraction = None if validation is None or isinstance(validation, (tuple, list)) else validation
+    epochs = as_count(epochs, "epochs")
+    fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     permuted = batch_size is not None and shuffle
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
     check_callback(callback, callback_every)
     generator, split = as_generator(seed, init, permuted, fraction)
     if fraction is not None:
         X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
-    problem, slot = as_problem(X, y, sample_weight, fit_intercept)
-    held_out = None if validation is None else as_validation(validation, problem, slot)
-    epochs = as_count(epochs, "epochs")
+    automatic = isinstance(lr, str) and lr == "auto"
+    problem, held_out, slot, reduced, method = choose_problem(
+        X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, automatic, n_threads
+    )
+    if automatic:
+        lr, momentum, dampening = tuned(reduced, epochs, momentum, dampening, nesterov, weight_decay, l1, coef0, init)
     settings = as_settings(
         lr,
         momentum,
@@ -202,11 +213,23 @@ def fit(
         patience=0 if patience is None else as_count(patience, "patience"),
         improvement=0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
     )
-    order = RowOrder(problem.n, generator, permuted)
-    record, record_every = as_record(record), as_count(record_every, "record_every")
-    run = Run(problem, slot, settings, epochs, order, held_out, coef0, init, record, record_every, split)
+    run = Run(
+        problem,
+        slot,
+        settings,
+        epochs,
+        order=RowOrder(problem.n, generator, permuted),
+        validation=held_out,
+        coef0=coef0,
+        init=init,
+        record=as_record(record),
+        record_every=as_count(record_every, "record_every"),
+        split=split,
+        dtype=reduced.dtype if method == "compress" else None,
+        method=method,
+    )
     callback_every = as_count(callback_every, "callback_every")
-    bar = progress_bar(run) if as_flag(progress, "progress") else None
+    bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None
     status = Status.STOPPED
     try:
         status = run.advance(callback, callback_every, bar)

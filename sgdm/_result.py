@@ -11,7 +11,6 @@ import numpy as np
 from ._files import read_npz, write_npz
 from ._validation import as_matrix
 
-
 if TYPE_CHECKING:
     import os
 

@@ -88,13 +88,32 @@ class Progress:
 class Run:
     """A descent under way.
 
-    slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k).
+    slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k). dtype: that of the
+    results, float32 where the rows are a reduction of such data. method: what the rows are, for the result.
     """
 
-    def __init__(self, problem, slot, settings, epochs, order, validation, coef0, init, record, record_every, split):
+    def __init__(
+        self,
+        problem,
+        slot,
+        settings,
+        epochs,
+        *,
+        order,
+        validation,
+        coef0,
+        init,
+        record,
+        record_every,
+        split=None,
+        dtype=None,
+        method="direct",
+    ):
         self.problem, self.slot, self.settings, self.epochs = problem, slot, settings, epochs
         self.order, self.validation, self.init, self.split = order, validation, init, split
         self.record, self.record_every = record, record_every
+        self.dtype, self.method = problem.lines.dtype if dtype is None else dtype, method
+        self.intercept = problem.p > problem.features
         self.batch = settings.batch_size or problem.n
         self.state = self._begin(coef0)
         self.histories = self._allocate()
@@ -113,7 +132,7 @@ class Run:
                 np.full((4, k), np.nan),
             )
         was = self.init.checkpoint
-        expected = (p, k), dtype, self.problem.fit_intercept
+        expected = (p, k), dtype, self.intercept
         if (was.coef.shape, was.coef.dtype, was.fit_intercept) != expected:
             raise ValueError(
                 f"init must have the parameters, dtype and intercept of this fit, {expected}, "
@@ -220,24 +239,25 @@ class Run:
 
     def result(self, status, final=False):
         """The result of the epochs done so far, as the caller knows it. A final one takes over the run's arrays."""
-        state, slot, d = self.state, self.slot, self.problem.d
+        state, slot, d, dtype = self.state, self.slot, self.problem.features, self.dtype
         self.order.settle(state.epoch)
         generator = self.order.generator
         validated = state.best_epoch >= 0
         kept = state if final else state.copy()
         parameters = state.best if validated and self.settings.patience else state.coef
         shape = (self.problem.p, *slot)
-        coef = parameters.reshape(shape).copy()
+        coef = parameters.reshape(shape).astype(dtype)
         average = average_intercept = None
         if state.average is not None:
-            average = (state.average if state.averaged else state.coef).reshape(shape).astype(coef.dtype)
-            average_intercept = average[d] if self.problem.fit_intercept else 0.0
+            average = (state.average if state.averaged else state.coef).reshape(shape).astype(dtype)
+            average_intercept = average[d] if self.intercept else 0.0
             average = average[:d]
-        loss = state.marks[3].astype(coef.dtype)
+        loss = state.marks[3].astype(dtype)
+        lr, momentum, undamped = self.rates(state.epoch - 1).tolist()
         return FitResult(
             coef=coef[:d],
-            intercept=coef[d] if self.problem.fit_intercept else 0.0,
-            velocity=kept.velocity.reshape(shape),
+            intercept=coef[d] if self.intercept else 0.0,
+            velocity=kept.velocity.reshape(shape).astype(dtype, copy=False),
             loss=loss if slot else loss[0],
             epochs=state.epoch,
             status=status,
@@ -245,6 +265,10 @@ class Run:
             best_epoch=state.best_epoch if validated else None,
             average_coef=average,
             average_intercept=average_intercept,
+            lr=lr,
+            momentum=momentum,
+            dampening=1 - undamped,
+            method=self.method,
             checkpoint=Checkpoint(
                 kept.coef,
                 kept.velocity,
@@ -259,7 +283,7 @@ class Run:
                 state.best_loss,
                 self.record,
                 self.record_every,
-                self.problem.fit_intercept,
+                self.intercept,
                 None if generator is None else generator.bit_generator.state,
                 self.split,
             ),
@@ -278,7 +302,9 @@ class Run:
                 return None
             if not slot:
                 history = history[..., 0]
-            if not final:
+            if history.dtype != self.dtype:
+                history = history[:rows].astype(self.dtype)
+            elif not final:
                 history = history[:rows].copy()
             return history if earlier is None else np.concatenate([getattr(earlier, name), history])
 
@@ -299,17 +325,17 @@ class Run:
             val_loss=whole("val_loss", epochs),
         )
 
-    def rates(self):
-        """lr, momentum and 1 - dampening of the epoch that comes next."""
+    def rates(self, epoch):
+        """lr, momentum and 1 - dampening of an epoch of this run."""
         rates = self.settings.rates
-        return rates[min(self.state.epoch - self.settings.start, len(rates) - 1)]
+        return rates[max(0, min(epoch - self.settings.start, len(rates) - 1))]
 
     def divergence(self):
         """What to raise when an epoch overflowed: ValueError if the data were not finite to begin with."""
         problem, state = self.problem, self.state
         if state.epoch == self.settings.start:
             refuse_nonfinite(problem)
-        rates = self.rates()
+        rates = self.rates(state.epoch)
         lr, dtype = float(rates[0]), problem.lines.dtype
         target = f" of target {state.diverged}" if problem.k > 1 else ""
         max_lr = stable_lr(problem, self.settings, rates)
@@ -359,16 +385,16 @@ class Run:
         else:
             unit = 10.0 ** (math.floor(math.log10(max_lr)) - 2)
             digits = f"{math.floor(max_lr / unit) * unit:.3g}"
-        _, momentum, undamped = self.rates()
+        _, momentum, undamped = self.rates(self.state.epoch)
         form = ", nesterov" if self.settings.nesterov else ""
         batches = f", batches of {self.batch}" if self.batch < self.problem.n else ""
         return f"{digits} for momentum={momentum:g}, dampening={1 - undamped:g}{form}{batches}"
 
 
-def progress_bar(run):
-    """A tqdm bar over the run's epochs."""
+def progress_bar(total, unit):
+    """A tqdm bar."""
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError("progress=True needs tqdm: pip install 'sgdm[progress]'") from None
-    return tqdm(total=run.epochs, unit="epoch", file=sys.stderr)
+    return tqdm(total=total, unit=unit, file=sys.stderr)

@@ -70,8 +70,8 @@ def as_targets(value, n, name="y"):
     return array
 
 
-def as_weights(value, n, dtype):
-    """`value` as contiguous weights of shape (n,), none negative, not all zero; and their sum."""
+def as_weights(value, n, dtype, positive=True):
+    """`value` as contiguous weights of shape (n,), none negative, and not all zero unless told; and their sum."""
     array = as_real(value, "sample_weight")
     if array.ndim != 1:
         raise ValueError(f"sample_weight must have shape ({n},), got shape {array.shape}")
@@ -84,7 +84,7 @@ def as_weights(value, n, dtype):
         i = int(weights.argmin())
         raise ValueError(f"sample_weight must not be negative, got {weights[i]} at row {i}")
     total = float(weights.sum(dtype=np.float64))
-    if not 0 < total < math.inf:
+    if not total < math.inf or (positive and not total > 0):
         raise ValueError(f"sample_weight must have a positive, finite sum, got {total}")
     return weights, total
 
