@@ -745,7 +745,7 @@ def interrupt_later():
 def test_ctrl_c(interrupt_later, n, d, targets, options):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((n, d)), rng.standard_normal((n,) if targets is None else (n, targets))
-    options = {"lr": 0.1 / d, **options}
+    options = {"lr": 0.1 / d, "method": "direct", **options}
     epochs = 10**10 // (n * d * (targets or 1) + 100)  # ten seconds or so, were it not for the interruption
     pressed = interrupt_later()
     with pytest.raises(KeyboardInterrupt) as caught:
