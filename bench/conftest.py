@@ -42,14 +42,15 @@ def pytest_terminal_summary(terminalreporter, config):
     rows = config.stash[TABLE]
     if not rows:
         return
-    names = list(rows[0]["ratios"])
+    names = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
     lines = [
         ["problem", "sgdm", *(f"{name} / sgdm" for name in names), "sgdm / reading limit"],
         ["---"] + ["---:"] * (len(names) + 2),
     ]
     for row in rows:
-        ratios = [row["ratios"][name] for name in names] + [row["reading_limit"]]
-        lines.append([row["problem"], f"{duration(row['seconds'])} per {row['per']}", *map(ratio, ratios)])
+        ratios = [row["ratios"].get(name) for name in names] + [row["reading_limit"]]
+        times = [f"{duration(seconds)} per {what}" for what, seconds in row["seconds"].items()]
+        lines.append([row["problem"], ", ".join(times), *map(ratio, ratios)])
     terminalreporter.section("ratios")
     for line in lines:
         terminalreporter.write_line(f"| {' | '.join(line)} |")
@@ -58,6 +59,8 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def duration(seconds):
+    if seconds < 1e-6:
+        return f"{seconds * 1e9:.1f} ns"
     return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
 
 
@@ -72,14 +75,16 @@ def machine():
     """What the table was measured on and how, and which competitors were not there."""
     from sgdm._kernel import ISA
 
-    from .competitors import COMPETITORS, installed
+    from .competitors import COMPETITORS, LONGEST, ROW_COMPETITORS, installed
 
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
     cpu = model[1] if model else platform.processor() or platform.machine()
-    versions = {name: installed(name) for name in COMPETITORS}
+    versions = {name: installed(name) for name in COMPETITORS | ROW_COMPETITORS}
     there = [f"{name} {version}" for name, version in versions.items() if version]
     absent = [name for name, version in versions.items() if not version]
     line = f"{cpu}, sgdm at level {ISA}, Python {platform.python_version()}, {', '.join(there)}; one thread."
     line += " Ratios of least times, in brackets their range over fifths of the run."
+    line += " Batches are of rows in a new random order each epoch: no reading limit. For batches of 1 NumPy and torch"
+    line += f" do {LONGEST} rows, scikit-learn all, without history of the loss; ratios are per row."
     return line + (f" Not installed: {', '.join(absent)}." if absent else "")

@@ -1,4 +1,4 @@
-"""sgdm.fit against its competitors on the direct, full-batch problems: `pytest bench`, or a part of it with -k."""
+"""sgdm.fit against its competitors, full-batch and with mini-batches: `pytest bench`, or a part of it with -k."""
 
 from functools import partial
 from time import perf_counter
@@ -9,10 +9,11 @@ import pytest
 
 import sgdm
 
-from .competitors import COMPETITORS, installed
+from .competitors import BATCH_COMPETITORS, COMPETITORS, LONGEST, ROW_COMPETITORS, Descent, installed
 
 LR, MOMENTUM = 0.1, 0.8
-TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 233 (torch, 1 000 000 rows)
+BATCH_LR, SEED = 1e-3, 0
+TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 233 (torch, 1 000 000 rows); batches: 8
 GROUPS = 5  # of successive rounds, so rounds come in multiples of it
 
 
@@ -24,14 +25,18 @@ class Problem(NamedTuple):
     per: str = "epoch"
     dtype: type = np.float64
     order: str = "C"
+    batch: int | None = None
 
     def __str__(self):
-        return f"{self.n}x{self.d}-{self.dtype.__name__}-{self.order}-order"
+        batch = f"-batch-{self.batch}" if self.batch else ""
+        return f"{self.n}x{self.d}-{self.dtype.__name__}-{self.order}-order{batch}"
 
     @property
     def title(self):
         variant = ", F-order" * (self.order == "F") + ", float32" * (self.dtype == np.float32)
         whole = f", {self.epochs} epochs" * (self.per == "call")
+        variant += f", batches of {self.batch}" if self.batch else ""
+        variant += ", no momentum" * (self.batch == 1)
         n = f"{self.n:,}".replace(",", " ") if self.n >= 10_000 else self.n
         return f"{n} x {self.d}{variant}{whole}"
 
@@ -51,6 +56,7 @@ PROBLEMS = [
     *(size._replace(order="F") for size in SIZES),
     *(size._replace(dtype=np.float32) for size in SIZES),
 ]
+BATCH_PROBLEMS = [Problem(100_000, 50, 5, 10, batch=batch) for batch in (32, 1)]
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
@@ -72,10 +78,41 @@ def test_direct(problem, benchmark, table):
     count = problem.epochs if problem.per == "epoch" else 1
     info = {
         "problem": problem.title,
-        "per": problem.per,
-        "seconds": ours.min() / count,
+        "seconds": {problem.per: ours.min() / count},
         "ratios": {name: compare(theirs, ours) for name, theirs in seconds.items()},
         "reading_limit": compare(ours / count, limit) if problem.per == "epoch" else None,
+    }
+    benchmark.extra_info.update(info)
+    table.append(info)
+
+
+@pytest.mark.parametrize("problem", BATCH_PROBLEMS, ids=str)
+def test_batches(problem, benchmark, table):
+    X, y = problem.data()
+    momentum = MOMENTUM if problem.batch > 1 else 0.0  # scikit-learn has none
+    options = {"lr": BATCH_LR, "momentum": momentum, "epochs": problem.epochs, "batch": problem.batch, "seed": SEED}
+    fit = partial(sgdm_batches, X, y, **options)
+    others, rows = {}, {"sgdm": problem.n}
+    for name, loop in (BATCH_COMPETITORS if problem.batch > 1 else ROW_COMPETITORS).items():
+        if not installed(name):
+            continue
+        shares_order = name in BATCH_COMPETITORS
+        rows[name] = min(problem.n, LONGEST * problem.batch) if shares_order else problem.n
+        data = X[: rows[name]], y[: rows[name]]
+        checked = options if shares_order else options | {"seed": None}
+        check_same(loop(*data, **checked), sgdm_batches(*data, **checked), name)
+        others[name] = partial(loop, *data, **options)
+
+    seconds = alternate(benchmark, fit, others, problem.rounds)
+    if seconds is None:
+        return
+    per_row = {name: calls / (rows[name] * problem.epochs) for name, calls in seconds.items()}
+    ours = per_row.pop("sgdm")
+    info = {
+        "problem": problem.title,
+        "seconds": {"epoch": ours.min() * problem.n, "row": ours.min()},
+        "ratios": {name: compare(theirs, ours) for name, theirs in per_row.items()},
+        "reading_limit": None,
     }
     benchmark.extra_info.update(info)
     table.append(info)
@@ -86,10 +123,20 @@ def sgdm_loop(X, y, lr, momentum, epochs):
     return sgdm.fit(X, y, lr=lr, momentum=momentum, epochs=epochs).history
 
 
+def sgdm_batches(X, y, lr, momentum, epochs, batch, seed):
+    """sgdm.fit, called as the competitors with mini-batches are; rows in their own order if `seed` is None."""
+    shuffle = seed is not None
+    given = {"lr": lr, "momentum": momentum, "epochs": epochs, "batch_size": batch, "shuffle": shuffle, "seed": seed}
+    result = sgdm.fit(X, y, **given, record="loss")
+    return Descent(result.history.loss, result.coef)
+
+
 def check_same(theirs, ours, name):
-    """Asserts that two trajectories agree to TOLERANCE."""
-    for field in ("loss", "grad", "step", "coef"):
+    """Asserts that two trajectories agree to TOLERANCE in what they keep."""
+    for field in theirs._fields:
         expected, got = getattr(ours, field), getattr(theirs, field)
+        if got is None:
+            continue
         atol = TOLERANCE * np.finfo(expected.dtype).eps * np.abs(expected).max()
         np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=f"{field} of {name} and of sgdm")
 
