@@ -32,6 +32,8 @@ class RowOrder:
         if not self.shuffle:
             return None
         self.before, self.first, self.drawn = self.generator.bit_generator.state, epoch, epochs
+        if epochs == 1:
+            return self.generator.permutation(self.n).astype(np.intp, copy=False)[np.newaxis]
         order = np.empty((epochs, self.n), np.intp)
         for row in order:
             row[:] = self.generator.permutation(self.n)
