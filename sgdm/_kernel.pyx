@@ -565,6 +565,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                         row = updates // every - first_row
                         for t in range(k):
                             loss_history[row, t] = <floating> (loss[t] / total if total > 0 else 0)
+                            if not isfinite(loss_history[row, t]):
+                                epoch_loss[t] = INFINITY
                         _keep(row, p, k, d, padded, g, v, a_before, grad_history, step_history, coef_history)
                     updates += 1
                     start = stop

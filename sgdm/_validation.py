@@ -58,34 +58,35 @@ def as_matrix(value, name):
     return array
 
 
-def as_targets(value, n, name="y"):
+def as_targets(value, n, name="y", rows="X"):
     """`value` as a float array of shape (n,) or (n, k)."""
     array = as_real(value, name)
     if array.ndim not in (1, 2):
-        raise ValueError(f"{name} must have shape ({n},) or ({n}, k), one row per row of X, got shape {array.shape}")
+        expected = f"({n},) or ({n}, k), one row per row of {rows}"
+        raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")
     if len(array) != n:
-        raise ValueError(f"X and {name} must have the same number of rows, got {n} and {len(array)}")
+        raise ValueError(f"{rows} and {name} must have the same number of rows, got {n} and {len(array)}")
     if array.size == 0:
         raise ValueError(f"{name} must have at least one target, got shape {array.shape}")
     return array
 
 
-def as_weights(value, n, dtype, positive=True):
+def as_weights(value, n, dtype, positive=True, name="sample_weight"):
     """`value` as contiguous weights of shape (n,), none negative, and not all zero unless told; and their sum."""
-    array = as_real(value, "sample_weight")
+    array = as_real(value, name)
     if array.ndim != 1:
-        raise ValueError(f"sample_weight must have shape ({n},), got shape {array.shape}")
+        raise ValueError(f"{name} must have shape ({n},), got shape {array.shape}")
     if len(array) != n:
-        raise ValueError(f"sample_weight must have one weight per row of X, {n}, got {len(array)}")
+        raise ValueError(f"{name} must have one weight per row of X, {n}, got {len(array)}")
     usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
     weights = array if usable else cast(array, dtype)
-    check_finite(weights, "sample_weight")
+    check_finite(weights, name)
     if weights.min() < 0:
         i = int(weights.argmin())
-        raise ValueError(f"sample_weight must not be negative, got {weights[i]} at row {i}")
+        raise ValueError(f"{name} must not be negative, got {weights[i]} at row {i}")
     total = float(weights.sum(dtype=np.float64))
     if not total < math.inf or (positive and not total > 0):
-        raise ValueError(f"sample_weight must have a positive, finite sum, got {total}")
+        raise ValueError(f"{name} must have a positive, finite sum, got {total}")
     return weights, total
 
 
@@ -106,14 +107,14 @@ def cast(array, dtype):
         return np.array(array, dtype, order="C")
 
 
-def as_problem(X, y, sample_weight, fit_intercept, dtype=None):
+def as_problem(X, y, sample_weight, fit_intercept, dtype=None, whose=""):
     """The data of a fit, as the kernel reads them, and the shape of one target's slot in the results: () or (k,).
 
     NaN and infinity pass: they make the first loss non-finite, and `refuse_nonfinite` then finds them. That spares
     good data a pass.
     """
-    X = as_matrix(X, "X")
-    y = as_targets(y, len(X))
+    X = as_matrix(X, f"{whose}X")
+    y = as_targets(y, len(X), f"{whose}y", f"{whose}X")
     if dtype is None:
         dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
     layout = X.flags
@@ -126,7 +127,7 @@ def as_problem(X, y, sample_weight, fit_intercept, dtype=None):
         targets = cast(targets, dtype)
     weights, total = None, float(len(X))
     if sample_weight is not None:
-        weights, total = as_weights(sample_weight, len(X), dtype)
+        weights, total = as_weights(sample_weight, len(X), dtype, name=f"{whose}sample_weight")
     return Problem(X.T if by_columns else X, by_columns, targets, weights, total, fit_intercept), y.shape[1:]
 
 
@@ -135,7 +136,7 @@ def as_validation(validation, problem, slot):
     if len(validation) not in (2, 3):
         raise TypeError("validation must be (X, y), (X, y, sample_weight) or a fraction of the rows")
     X, y, weights = validation if len(validation) == 3 else (*validation, None)
-    held_out, held_slot = as_problem(X, y, weights, problem.fit_intercept, problem.lines.dtype)
+    held_out, held_slot = as_problem(X, y, weights, problem.fit_intercept, problem.lines.dtype, "validation's ")
     if held_out.d != problem.d or held_slot != slot:
         raise ValueError(
             f"validation must have the columns and targets of X and y, {problem.d} and {slot}, "
@@ -175,6 +176,8 @@ def hold_out(X, y, sample_weight, fraction, generator, split, init):
     """X, y and weights without a random fraction of the rows, rounded up, and those rows as `validation`."""
     X = as_matrix(X, "X")
     y = as_targets(y, len(X))
+    check_finite(X, "X")  # here, by the rows' own numbers
+    check_finite(y, "y")
     count = math.ceil(as_number(fraction, "validation", 1, below=True) * len(X))
     if not 0 < count < len(X):
         raise ValueError(f"validation must leave rows on both sides, got the fraction {fraction} of {len(X)} rows")
@@ -257,6 +260,8 @@ def as_rates(value, name, epochs, start, high=math.inf, *, below=False):
     if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or np.ndim(value) == 0:
         return as_number(value, name, high, below=below)
     array = as_real(value, name)
+    if np.asarray(value).dtype == bool or (isinstance(value, list) and any(isinstance(v, bool) for v in value)):
+        raise TypeError(f"{name} must hold real numbers, got True or False")
     if array.shape != (epochs,):
         raise ValueError(
             f"{name} must be a number, a function of the epoch, or one value for each of the {epochs} epochs, "

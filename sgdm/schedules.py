@@ -64,6 +64,10 @@ def one_cycle(
     for name, value in (("div", div), ("final_div", final_div)):
         if as_number(value, name) == 0:
             raise ValueError(f"{name} must be above 0, got {value!r}")
+    if not isinstance(momentum, (tuple, list)):
+        raise TypeError(f"momentum must be a pair, at the ends and at the peak, got {momentum!r}")
+    if len(momentum) != 2:
+        raise ValueError(f"momentum must be a pair, at the ends and at the peak, got {len(momentum)} values")
     ends, peak = (as_number(value, "momentum", 1, below=True) for value in momentum)
     rise = round(pct_start * (epochs - 1))
     lr = np.empty(epochs)
