@@ -109,7 +109,7 @@ def fit(
         Where to start: the features' coefficients, then the intercept's if there is one. Zeros by default.
     init : FitResult, optional
         Go on where this result stopped: parameters, velocity, epoch count, averages, row order. The result, history
-        included, is that of one longer fit, to the bit, if the other arguments are the same.
+        included, is that of one longer fit, to the bit, if the other arguments are the same and the method is.
     batch_size : int, optional
         Update after every so many rows; the last batch of an epoch may be shorter, and averages over its own rows.
         By default after all rows.

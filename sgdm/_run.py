@@ -72,12 +72,12 @@ class Progress:
 
     @property
     def loss(self) -> Any:
-        loss = self._run.state.marks[3]
-        return loss.copy() if self._run.slot else float(loss[0])
+        loss = self._run.state.marks[3].astype(self._run.dtype)
+        return loss if self._run.slot else float(loss[0])
 
     @property
     def coef(self) -> np.ndarray:
-        return self._run.state.coef.reshape(-1, *self._run.slot).copy()
+        return self._run.state.coef.reshape(-1, *self._run.slot).astype(self._run.dtype)
 
     @property
     def result(self) -> FitResult:
@@ -134,12 +134,10 @@ class Run:
                 np.full((4, k), np.nan),
             )
         was = self.init.checkpoint
-        expected = (p, k), dtype, self.intercept
-        if (was.coef.shape, was.coef.dtype, was.fit_intercept) != expected:
-            raise ValueError(
-                f"init must have the parameters, dtype and intercept of this fit, {expected}, "
-                f"got {(was.coef.shape, was.coef.dtype, was.fit_intercept)}"
-            )
+        expected = (self.problem.features, *self.slot), dtype.name, self.intercept
+        got = self.init.coef.shape, was.coef.dtype.name, was.fit_intercept
+        if got != expected:
+            raise ValueError(f"init must have the parameters, dtype and intercept of this fit, {expected}, got {got}")
         if (was.record, was.record_every) != (self.record, self.record_every):
             raise ValueError(
                 f"record and record_every must be those of init, {was.record!r} and {was.record_every}, "
@@ -259,11 +257,11 @@ class Run:
         return FitResult(
             coef=coef[:d],
             intercept=coef[d] if self.intercept else 0.0,
-            velocity=kept.velocity.reshape(shape).astype(dtype, copy=False),
+            velocity=kept.velocity.reshape(shape).astype(dtype),
             loss=loss if slot else loss[0],
             epochs=state.epoch,
             status=status,
-            history=self._history(),
+            history=self._history(final),
             best_epoch=state.best_epoch if validated else None,
             average_coef=average,
             average_intercept=average_intercept,
@@ -291,11 +289,11 @@ class Run:
             ),
         )
 
-    def _history(self):
-        """The rows written so far, after those of `init`."""
+    def _history(self, final):
+        """The rows written so far, after those of `init`; a final one takes over the arrays if they are full."""
         start, every, slot = self.settings.start, self.record_every, self.slot
         epochs, rows = self.rows(self.state.epoch - start)
-        final = self.state.epoch == start + self.epochs
+        final = final and self.state.epoch == start + self.epochs
         earlier = None if self.init is None else self.init.history
 
         def whole(name, rows):
