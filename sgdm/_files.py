@@ -7,7 +7,18 @@ import os
 import numpy as np
 
 _FORMAT = 1
-_DAMAGE = (ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, NotImplementedError, RuntimeError)
+# What numpy, zipfile and json raise for bytes that are not what they should be.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    AttributeError,
+    IndexError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def write_npz(path, kind, arrays, plain):
@@ -35,18 +46,19 @@ def read_npz(path, kind, build):
     import zipfile
     import zlib
 
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            plain = json.loads(str(file["sgdm"]), object_hook=_decode)
-            arrays = {name: file[name] for name in file.files if name != "sgdm"}
-        if (plain.pop("kind"), plain.pop("format")) != (kind, _FORMAT):
-            raise ValueError("it holds something else")
-        return build(arrays, plain)
-    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({error}); "
-            "make it anew, or restore a copy"
-        ) from None
+    with open(path, "rb") as stream:
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                plain = json.loads(str(file["sgdm"]), object_hook=_decode)
+                arrays = {name: file[name] for name in file.files if name != "sgdm"}
+            if (plain.pop("kind"), plain.pop("format")) != (kind, _FORMAT):
+                raise ValueError("it holds something else")
+            return build(arrays, plain)
+        except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({error}); "
+                "make it anew, or restore a copy"
+            ) from None
 
 
 def _encode(value):
