@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,7 +29,6 @@ from ._validation import (
     as_matrix,
     as_number,
     as_problem,
-    as_real,
     as_start,
     as_targets,
     as_validation,
@@ -342,28 +342,29 @@ def factor_rows(X, y, weights, fit_intercept):
             block[:, d] = 1
         block[:, d + fit_intercept :] = y[start : start + some]
         if weights is not None:
-            block *= np.sqrt(weights[start : start + some, None], dtype=np.float64)
+            with np.errstate(invalid="ignore"):  # inf * 0, which the factor shows
+                block *= np.sqrt(weights[start : start + some, None], dtype=np.float64)
         stacked[:held] = R
         R = np.linalg.qr(stacked[: held + some], mode="r")
     return R
 
 
 def factors(parts, n_threads):
-    """(rows, weight, `factor_rows`) of each (rows, weight, arguments), in order, several at a time."""
+    """(what, `factor_rows`) of each (what, arguments), in order, several at a time."""
     if n_threads == 1:
-        for rows, weight, part in parts:
-            yield rows, weight, factor_rows(*part)
+        for what, part in parts:
+            yield what, factor_rows(*part)
         return
     with ThreadPoolExecutor(n_threads) as pool:
         under_way = deque()
-        for rows, weight, part in parts:
-            under_way.append((rows, weight, pool.submit(factor_rows, *part)))
+        for what, part in parts:
+            under_way.append((what, pool.submit(factor_rows, *part)))
             if len(under_way) > n_threads:
-                rows, weight, factor = under_way.popleft()
-                yield rows, weight, factor.result()
+                what, factor = under_way.popleft()
+                yield what, factor.result()
         while under_way:
-            rows, weight, factor = under_way.popleft()
-            yield rows, weight, factor.result()
+            what, factor = under_way.popleft()
+            yield what, factor.result()
 
 
 class Reduction:
@@ -373,11 +374,12 @@ class Reduction:
         self.fit_intercept, self.feature_names = fit_intercept, feature_names
         self.n_features, self.slot, self.dtype = None, None, None
         self.n_rows, self.n_leaves, self.total_weight = 0, 0, 0.0
+        self.digest = 0  # of the first row of each leaf, which tells other data from these
         self.tree = Tree()
 
     def leaves(self, blocks, skip):
-        """(rows, weight, arguments of `factor_rows`) of each leaf, but for the first `skip`."""
-        seen = rows_seen = 0
+        """(what `add` takes, arguments of `factor_rows`) of each leaf, but for the first `skip`."""
+        seen = rows_seen = digest = 0
         for number, (X, y, sample_weight) in enumerate(blocks):
             X, y, weights = self._check(X, y, sample_weight, number)
             at_once = _LEAF_BLOCKS * block_rows(X.shape[1] + self.fit_intercept + (self.slot or (1,))[0])
@@ -386,39 +388,51 @@ class Reduction:
                 w = None if weights is None else weights[part]
                 rows = len(y[part])
                 seen, rows_seen = seen + 1, rows_seen + rows
+                for first in (X[start], y[start]) if w is None else (X[start], y[start], w[0]):
+                    digest = zlib.crc32(first.tobytes(), digest)
                 if seen > skip:
-                    yield rows, float(rows if w is None else w.sum()), (X[part], y[part], w, self.fit_intercept)
-                elif seen == skip and rows_seen != self.n_rows:
+                    weight = float(rows if w is None else w.sum())
+                    yield (rows, weight, digest, (number, X, y)), (X[part], y[part], w, self.fit_intercept)
+                elif seen == skip and (rows_seen, digest) != (self.n_rows, self.digest):
                     raise ValueError(
-                        f"checkpoint holds {self.n_rows} rows, but as many blocks of these data have {rows_seen}; "
-                        "give the same blocks again, or delete it"
+                        f"checkpoint holds {self.n_rows} rows of other data, or in other blocks, than these, whose "
+                        f"first {seen} blocks have {rows_seen}; give the same blocks again, or delete it"
                     )
         if seen < skip:
             raise ValueError(f"checkpoint holds {self.n_rows} rows, but these data have only {rows_seen}")
 
     def _check(self, X, y, sample_weight, number):
         """One block's arrays, which must go with the blocks before."""
-        where = f" of block {number}" if number else ""
-        X = as_matrix(X, f"X{where}")
-        y = as_targets(y, len(X), f"y{where}")
-        weights = None if sample_weight is None else as_weights(sample_weight, len(X), np.float64, positive=False)[0]
+        try:
+            X = as_matrix(X, "X")
+            y = as_targets(y, len(X))
+            weights = None
+            if sample_weight is not None:
+                weights, _ = as_weights(sample_weight, len(X), np.float64, positive=False)
+        except (TypeError, ValueError) as error:
+            if not number:
+                raise
+            raise type(error)(f"block {number}: {error}") from None
         dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
         if self.n_features is None:
             self.n_features, self.slot, self.dtype = X.shape[1], y.shape[1:], dtype
         if (X.shape[1], y.shape[1:]) != (self.n_features, self.slot):
             raise ValueError(
-                f"X and y{where} must have the {self.n_features} columns and targets {self.slot} of the first block, "
-                f"got {X.shape[1]} and {y.shape[1:]}"
+                f"block {number}: X and y must have the columns and targets of those before, {self.n_features} and "
+                f"{self.slot}, got {X.shape[1]} and {y.shape[1:]}"
             )
         self.dtype = np.promote_types(self.dtype, dtype)
         return X, y, weights
 
-    def add(self, rows, weight, R, part=None):
-        """Takes one leaf's factor in."""
+    def add(self, rows, weight, digest, block, R):
+        """Takes one leaf's factor in; ValueError if it is not finite."""
+        if not np.isfinite(R).all():
+            explain_nonfinite(*block)
         self.tree.add(R)
         self.n_rows += rows
         self.n_leaves += 1
         self.total_weight += weight
+        self.digest = digest
 
     def result(self):
         """What has been reduced so far, or None."""
@@ -435,17 +449,18 @@ class Reduction:
         arrays, plain = self.result()._flatten()
         heights = [height for height, _ in self.tree.levels]
         arrays = {f"R{i}": R for i, (_, R) in enumerate(self.tree.levels)}
-        write_npz(path, "checkpoint", arrays, {**plain, "n_leaves": self.n_leaves, "heights": heights})
+        plain |= {"n_leaves": self.n_leaves, "digest": self.digest, "heights": heights}
+        write_npz(path, "checkpoint", arrays, plain)
 
     def restore(self, path):
         """Takes up a checkpoint of a reduction of the same form."""
 
         def build(arrays, plain):
             levels = [(height, arrays[f"R{i}"]) for i, height in enumerate(plain.pop("heights"))]
-            n_leaves = plain.pop("n_leaves")
-            return levels, n_leaves, Compressed._unflatten(join(*[R for _, R in levels]), plain)
+            done = plain.pop("n_leaves"), plain.pop("digest")
+            return levels, done, Compressed._unflatten(join(*[R for _, R in levels]), plain)
 
-        levels, self.n_leaves, was = read_npz(path, "checkpoint", build)
+        levels, (self.n_leaves, self.digest), was = read_npz(path, "checkpoint", build)
         if (was.fit_intercept, was.feature_names) != (self.fit_intercept, self.feature_names):
             raise ValueError(f"{os.fspath(path)} is of a reduction with other columns or intercept; delete it")
         self.n_features, self.slot, self.dtype = was.n_features, was.slot, was.dtype
@@ -528,7 +543,7 @@ def compress(
     if is_dask(X):
         if checkpoint is not None or progress:
             raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
-        return reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts)
+        return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
     blocks, rows, names = blocks_of(X, y, sample_weight, target)
     reduction = Reduction(fit_intercept, names)
     if checkpoint is not None and os.path.exists(checkpoint):
@@ -538,17 +553,13 @@ def compress(
         bar.update(reduction.n_rows)
     every, saved = as_number(checkpoint_every, "checkpoint_every"), time.monotonic()
     try:
-        for rows, weight, R in factors(reduction.leaves(blocks, reduction.n_leaves), n_threads):
-            if not np.isfinite(R).all():
-                raise FloatingPointError
-            reduction.add(rows, weight, R)
+        for leaf, R in factors(reduction.leaves(blocks, reduction.n_leaves), n_threads):
+            reduction.add(*leaf, R)
             if bar is not None:
-                bar.update(rows)
+                bar.update(leaf[0])
             if checkpoint is not None and time.monotonic() - saved >= every:
                 reduction.save(checkpoint)
                 saved = time.monotonic()
-    except FloatingPointError:
-        explain_nonfinite(X, y, reduction)
     except BaseException as stop:
         with suppress(AttributeError):
             stop.result = reduction.result()  # type: ignore[attr-defined]
@@ -558,29 +569,41 @@ def compress(
     finally:
         if bar is not None:
             bar.close()
-    result = reduction.result()
-    if result is None:
-        raise ValueError("X must have at least one row, got no block with any")
-    if not result.total_weight > 0:
-        raise ValueError(f"sample_weight must have a positive, finite sum, got {result.total_weight}")
+    result = check_total(reduction.result())
     if checkpoint is not None and os.path.exists(checkpoint):
         os.unlink(checkpoint)
     return result
 
 
-def explain_nonfinite(X, y, reduction):
-    """Raises ValueError for a leaf whose factor is not finite, by row and column where the rows are at hand."""
-    if isinstance(X, np.ndarray) and y is not None:
-        check_finite(X, "X")
-        check_finite(as_real(y, "y"), "y")
-    raise ValueError(
-        f"X and y must be finite, and their squares too: something is not, in the rows from {reduction.n_rows} on"
-    )
+def check_total(reduced):
+    """The reduction of all rows, if there were any, and not all of no weight."""
+    if reduced is None:
+        raise ValueError("X must have at least one row, got no block with any")
+    if not 0 < reduced.total_weight < np.inf:
+        raise ValueError(f"sample_weight must have a positive, finite sum, got {reduced.total_weight}")
+    return reduced
 
 
-def reduce_part(X, y, sample_weight, fit_intercept, target):
+def explain_nonfinite(number, X, y):
+    """Raises ValueError for a block whose factor is not finite, by row and column where these are not."""
+    where = f"block {number}: " if number else ""
+    check_finite(X, f"{where}X")
+    check_finite(y, f"{where}y")
+    raise ValueError(f"{where}the squares of X and y must be finite")
+
+
+def reduce_part(number, X, y, sample_weight, fit_intercept, target):
     """The reduction of one block of a Dask collection, on a worker; None if it is empty."""
-    return compress(X, y, sample_weight=sample_weight, fit_intercept=fit_intercept, target=target) if len(X) else None
+    if not len(X):
+        return None
+    try:
+        blocks, _, names = blocks_of(X, y, sample_weight, target)
+        reduction = Reduction(fit_intercept, names)
+        for leaf, R in factors(reduction.leaves(blocks, 0), 1):
+            reduction.add(*leaf, R)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"block {number}: {error}") from None
+    return reduction.result()
 
 
 def merge_parts(parts):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 
 import numpy as np
 
-from ._validation import as_matrix, as_real
+from ._validation import as_matrix, as_real, check_finite
 
 
 def blocks_of(X, y, sample_weight, target):
@@ -21,17 +22,20 @@ def blocks_of(X, y, sample_weight, target):
     if y is not None:
         X = as_matrix(X, "X")
         return iter([(X, y, sample_weight)]), len(X), None
-    if isinstance(X, np.ndarray) or not hasattr(X, "__iter__") or hasattr(X, "columns"):
+    if isinstance(X, (np.ndarray, str)) or not hasattr(X, "__iter__") or hasattr(X, "schema") or hasattr(X, "columns"):
         raise ValueError("y must be given, or the target's column in X, or X must yield blocks (X, y)")
     if sample_weight is not None:
         raise ValueError("sample_weight goes into the blocks, as (X, y, sample_weight), where X yields them")
-    return map(as_block, X), None, None
+    return map(as_block, X, itertools.count()), None, None
 
 
-def as_block(block):
+def as_block(block, number):
     """A block that an iterable yielded, with its weights or None."""
     if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
-        raise TypeError(f"blocks must be (X, y) or (X, y, sample_weight), got {type(block).__name__}")
+        length = f" of {len(block)}" if isinstance(block, (tuple, list)) else ""
+        raise TypeError(
+            f"block {number}: must be (X, y) or (X, y, sample_weight), got a {type(block).__name__}{length}"
+        )
     return tuple(block) if len(block) == 3 else (*block, None)
 
 
@@ -39,38 +43,52 @@ def table_blocks(table, target, weight):
     """Blocks of a table whose columns have names: Arrow, a Parquet file or folder, pandas, polars."""
     if isinstance(table, (str, os.PathLike)):
         table = arrow_dataset(table)
-    if hasattr(table, "to_batches"):  # pyarrow.Table, pyarrow.dataset.Dataset
-        rows = table.count_rows() if hasattr(table, "count_rows") else table.num_rows
-        names, batches = list(table.schema.names), table.to_batches()
-    elif hasattr(table, "columns") and hasattr(table, "__getitem__") and not hasattr(table, "schema_arrow"):
-        if hasattr(table, "num_rows"):  # pyarrow.RecordBatch
-            rows, names, batches = table.num_rows, list(table.schema.names), [table]
-        else:  # pandas, polars
-            rows, names, batches = len(table), [str(name) for name in table.columns], [table]
-    elif hasattr(table, "schema"):  # pyarrow.RecordBatchReader
-        rows, names, batches = None, list(table.schema.names), table
+    if hasattr(table, "collect"):
+        raise TypeError(f"target needs a table in memory, got {type(table).__name__}; convert it with .collect()")
+    rows, arrow = None, hasattr(table, "schema") and hasattr(table.schema, "metadata")
+    if arrow:
+        names = keys = list(table.schema.names)
+        if hasattr(table, "to_batches"):  # pyarrow.Table, pyarrow.dataset.Dataset
+            rows = table.count_rows() if hasattr(table, "count_rows") else table.num_rows
+            batches = table.to_batches()
+        elif hasattr(table, "num_rows"):  # pyarrow.RecordBatch
+            rows, batches = table.num_rows, [table]
+        else:  # pyarrow.RecordBatchReader
+            batches = table
+    elif hasattr(table, "columns") and hasattr(table, "__len__"):  # pandas, polars
+        rows, keys, batches = len(table), list(table.columns), [table]
+        names = [str(key) for key in keys]
     else:
         raise TypeError(
             f"target needs a table with named columns: Arrow, Parquet, pandas or polars, got {type(table).__name__}"
         )
-    for column in (target, weight):
-        if column is not None and (not isinstance(column, str) or names.count(column) != 1):
-            raise ValueError(f"there must be one column {column!r}; the columns are {', '.join(names)}")
+    for role, column in (("target", target), ("sample_weight", weight)):
+        if column is not None and (not isinstance(column, str) or column not in names):
+            raise ValueError(f"{role} must name a column, got {column!r:.40}; the columns are {', '.join(names)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"columns must have different names, got {', '.join(names)}")
+    if target == weight:
+        raise ValueError(f"target and sample_weight must be two columns, got {target!r} for both")
     features = tuple(name for name in names if name not in (target, weight))
     if not features:
         raise ValueError(f"there must be a feature beside the target {target!r}; the columns are {', '.join(names)}")
+    keys = dict(zip(names, keys, strict=True))
 
-    def column(batch, name):
-        values = batch[name] if not hasattr(batch, "num_rows") else batch.column(name)
-        if hasattr(values, "null_count") and not callable(values.null_count) and values.null_count:
-            raise ValueError(f"column {name!r} must have no missing values, got {values.null_count}")
-        return as_real(values.to_numpy(zero_copy_only=False) if hasattr(batch, "num_rows") else values, name)
+    def column(batch, name, where):
+        called = f"column {name!r}{where}"
+        values = batch.column(name) if arrow else batch[keys[name]]
+        if arrow and values.null_count:
+            raise ValueError(f"{called} must have no missing values, got {values.null_count}")
+        values = as_real(values.to_numpy(zero_copy_only=False) if arrow else values, called)
+        check_finite(values, called)
+        return values
 
     def blocks():
-        for batch in batches:
+        for number, batch in enumerate(batches):
             if len(batch):
-                X = np.column_stack([column(batch, name) for name in features])
-                yield X, column(batch, target), None if weight is None else column(batch, weight)
+                where = f" of batch {number}" if number else ""
+                X = np.column_stack([column(batch, name, where) for name in features])
+                yield X, column(batch, target, where), None if weight is None else column(batch, weight, where)
 
     return blocks(), rows, features
 
@@ -95,16 +113,21 @@ def reduce_dask(X, y, sample_weight, fit_intercept, target, reduce, merge):
 
     reduce = dask.delayed(reduce, pure=False)
     merge = dask.delayed(merge, pure=False)
-    if target is not None:
-        parts = [reduce(frame, None, sample_weight, fit_intercept, target) for frame in X.to_delayed()]
+    if hasattr(X, "columns"):  # a data frame
+        if target is None or y is not None:
+            raise ValueError("a Dask data frame needs target, the column to predict, and takes no y")
+        frames = X.to_delayed()
+        parts = [reduce(i, frame, None, sample_weight, fit_intercept, target) for i, frame in enumerate(frames)]
     else:
+        if target is not None:
+            raise ValueError("target names a column of a table; give y where X is a Dask array")
         if X.ndim == 2 and X.numblocks[1] > 1:
-            warnings.warn(f"X has {X.numblocks[1]} chunks of columns; they are joined", UserWarning, stacklevel=4)
+            warnings.warn(f"X has {X.numblocks[1]} chunks of columns; they are joined", UserWarning, stacklevel=3)
             X = X.rechunk({1: -1})
         rows = X.chunks[0]
         columns = [X.to_delayed().ravel()]
         for name, array in (("y", y), ("sample_weight", sample_weight)):
-            if array is None:
+            if array is None and name == "sample_weight":
                 columns.append([None] * len(rows))
                 continue
             if not is_dask(array):
@@ -117,7 +140,7 @@ def reduce_dask(X, y, sample_weight, fit_intercept, target, reduce, merge):
                     f"X and {name} must have the same number of rows, got {X.shape[0]} and {array.shape[0]}"
                 )
             columns.append(array.to_delayed().ravel())
-        parts = [reduce(*part, fit_intercept, None) for part in zip(*columns, strict=True)]
+        parts = [reduce(i, *part, fit_intercept, None) for i, part in enumerate(zip(*columns, strict=True))]
     while len(parts) > 1:
         parts = [merge(parts[i : i + 2]) for i in range(0, len(parts), 2)]
     (result,) = dask.compute(parts[0])

@@ -78,19 +78,18 @@ def hessian_product(problem, direction, weight_decay):
 def stable_lr(problem, settings, rates):
     """A learning rate just below the largest stable one for one epoch's rates; None if the curvature overflows.
 
-    A mini-batch is rougher than all rows together: its curvature is taken as the expected smoothness of R. Gower et
-    al., "SGD: general analysis and improved rates" (ICML 2019), section 3.3, which lies between that of the whole
-    problem and that of its longest row.
+    For mini-batches, whose curvature changes from one to the next, a safe one: the effective step lr (1 - dampening) /
+    (1 - momentum) is kept below the inverse of the roughest row's curvature, as no batch is rougher than that.
     """
     curvature = largest_curvature(problem, settings.weight_decay)
     if curvature is None:
         return None
-    n, b = problem.n, settings.batch_size
-    if 0 < b < n:
-        X = problem.lines.T if problem.by_columns else problem.lines
-        longest = 2 * (float(np.einsum("ij,ij->i", X, X).max()) + problem.fit_intercept)
-        curvature = (n * (b - 1) * curvature + (n - b) * longest) / (b * (n - 1))
     _, momentum, undamped = rates
+    if 0 < settings.batch_size < problem.n:
+        X = problem.lines.T if problem.by_columns else problem.lines
+        longest = float(np.einsum("ij,ij->i", X, X, dtype=np.float64).max()) + problem.fit_intercept
+        scale = undamped * (2 * longest + settings.weight_decay)
+        return _MARGIN * (1 - momentum) / scale if scale > 0 else math.inf
     return _MARGIN * float(stability_limit(curvature, momentum, undamped, settings.nesterov))
 
 
@@ -123,101 +122,119 @@ class Modes:
     -----
     With e the distance from the penalised optimum along an eigenvector of curvature s, epochs t >= 1 do
     ``(e, v) <- M (e, v)`` with the 2 x 2 matrix M of the update's constants and s, so e after any number of epochs
-    takes a power of M: see G. Goh, "Why momentum really works", Distill 2017.
+    takes a power of M: see G. Goh, "Why momentum really works", Distill 2017. What is kept is not e but its image, the
+    singular value times e: the optimum itself, which needs a division by small singular values, never comes in.
     """
 
     def __init__(self, A, B, total_weight, penalised, weight_decay, start):
         half = np.sqrt(weight_decay * total_weight / 2)
         stacked = np.vstack([A, half * np.eye(len(penalised))[penalised]]) if weight_decay else A
-        targets = np.vstack([B, np.zeros((len(stacked) - len(B), B.shape[1]))])
         # Singular values of the rows, not eigenvalues of their squares: small curvatures keep their digits.
         U, sigma, Vt = np.linalg.svd(stacked, full_matrices=False)
-        known = sigma > sigma[0] * len(penalised) * np.finfo(float).eps if sigma[0] > 0 else np.zeros(len(sigma), bool)
-        inverse = np.where(known, 1 / np.where(known, sigma, 1), 0)
-        fixed = Vt.T @ (inverse[:, None] * (U.T @ targets))
         self.curvature = 2 * sigma**2 / total_weight
-        self.distance = Vt @ (start - fixed)
-        # f(a) = sum((A a - B)**2) / total_weight at a = fixed + V e, as constant + linear(e) + |A V e|^2
-        residual = A @ fixed - B
-        self.constant = (residual**2).sum(0) / total_weight
-        self.images = A @ Vt.T / np.sqrt(total_weight)
-        self.residual = residual / np.sqrt(total_weight)
+        # With U the rows of A alone, A a - B = outside + U image, and f(a) = sum((A a - B)**2) / total_weight
+        self.U, scale = U[: len(A)], np.sqrt(total_weight)
+        optimum = self.U.T @ B
+        self.image = (sigma[:, None] * (Vt @ start) - optimum) / scale
+        self.outside = (self.U @ optimum - B) / scale
         self.orthogonal = not weight_decay
 
     def losses(self, lr, momentum, undamped, nesterov, epochs):
         """f after `epochs` epochs for arrays of constants of one shape: that shape + (k,). inf where it overflows."""
         lr, m, keep = (np.asarray(value, float)[..., None] for value in np.broadcast_arrays(lr, momentum, undamped))
-        s, e = self.curvature, self.distance
+        s, image = self.curvature, self.image
         with np.errstate(over="ignore", invalid="ignore"):
             if epochs == 0:
-                return self._loss(np.broadcast_to(e, (*lr.shape[:-1], *e.shape)))
-            first = lr * s * (keep + m if nesterov else 1)
+                return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)))
             bite = lr * keep * s
-            M = np.empty((*np.broadcast_shapes(lr.shape, s.shape), 2, 2))
-            M[..., 0, 0] = 1 - bite * (1 + m) if nesterov else 1 - bite
-            M[..., 0, 1] = -(m**2 if nesterov else m)
-            M[..., 1, 0] = bite
-            M[..., 1, 1] = m
-            power = matrix_power(M, epochs - 1)
-            growth = power[..., 0, 0] * (1 - first) + power[..., 0, 1] * lr * s  # with lr * v in place of v
-            loss = self._loss(growth[..., None] * e)
+            M = (1 - bite * (1 + m), -(m**2), bite, m) if nesterov else (1 - bite, -m, bite, m)
+            growth = 1 - lr * s * (keep + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
+            growth, _ = apply_power(M, epochs - 1, growth)
+            loss = self._loss(growth[..., None] * image)
         return np.where(np.isfinite(loss), loss, np.inf)
 
-    def _loss(self, e):
-        """f at fixed + V e."""
-        if self.orthogonal:  # then the residual is orthogonal to the images, and these to each other
-            return self.constant + (self.curvature[:, None] / 2 * e**2).sum(-2)
-        image = self.images @ e
-        return ((self.residual + image) ** 2).sum(-2)
+    def _loss(self, image):
+        """f where the distances from the penalised optimum have this image."""
+        if self.orthogonal:  # then what is outside is orthogonal to U, and U's columns to each other
+            return (self.outside**2).sum(0) + (image**2).sum(-2)
+        return ((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1)
 
 
-def matrix_power(M, n):
-    """The n-th power of each matrix, by repeated squaring."""
-    power = np.broadcast_to(np.eye(2), M.shape)
+def apply_power(M, n, vector):
+    """The n-th powers of 2 x 2 matrices, each of four arrays (row by row), times vectors, by repeated squaring."""
+    a, b, c, d = M
+    x, y = vector
     while n:
         if n & 1:
-            power = power @ M
-        M = M @ M
+            x, y = a * x + b * y, c * x + d * y
+        a, b, c, d = a * a + b * c, b * (a + d), c * (a + d), d * d + b * c
         n >>= 1
-    return power
+    return x, y
+
+
+# The search for the best constants: how far apart the first points are, in log(lr) and in -log(1 - momentum); how many
+# valleys are followed; how often a step is taken or halved; and how many modes are computed at once, for the cache.
+_LR_STEP, _MOMENTUM_STEP, _FOLLOWED, _SETTLE, _FOLLOW, _AT_ONCE = 0.125, 0.25, 16, 24, 16, 1 << 16
 
 
 def tune(modes, epochs, momentum, dampening, nesterov):
-    """The constants with the lowest forecast loss after `epochs` epochs; momentum None chooses that too.
-
-    A coarse grid over lr, by the stability limit, and momentum, then finer ones around its best points.
-    """
-    top = max(modes.curvature[0], np.finfo(float).tiny)
+    """The constants with the lowest forecast loss after `epochs` epochs; momentum None chooses that too."""
     forms = [0.0, None] if dampening is None and momentum is None else [dampening]  # None: as momentum
-    best = Tuned(0.0, 0.0, 0.0, math.inf)
-    for form in forms:
+    return min((tune_form(modes, epochs, momentum, form, nesterov) for form in forms), key=lambda tuned: tuned.loss)
 
-        def constants(x, z, form=form):
-            m = np.broadcast_to(momentum, x.shape) if momentum is not None else 1 - np.exp(-z)
-            keep = 1 - (m if form is None else np.broadcast_to(form, x.shape))
-            limit = 2 * (1 + m) / ((1 + 2 * m if nesterov else 1) * top)
-            return np.exp(x) * limit / keep, m, keep
 
-        def objective(x, z):
-            return modes.losses(*constants(x, z), nesterov, epochs).sum(-1)
+def tune_form(modes, epochs, momentum, dampening, nesterov):
+    """`tune` for one dampening, None being that of a moving average.
 
-        x, z = np.meshgrid(np.linspace(-9, 9, 73), np.linspace(0, 10, 41) if momentum is None else [0.0])
-        loss = objective(x, z)
-        for start in np.argsort(loss, axis=None)[:6]:
-            at, width = np.array([x.flat[start], z.flat[start]]), np.array([0.25, 0.25])
-            lowest = loss.flat[start]
-            for _ in range(40):
-                near_x, near_z = np.meshgrid(
-                    at[0] + width[0] * np.linspace(-1, 1, 7),
-                    np.maximum(at[1] + width[1] * np.linspace(-1, 1, 7), 0) if momentum is None else [0.0],
-                )
-                near = objective(near_x, near_z)
-                i = int(near.argmin())
-                if near.flat[i] < lowest:
-                    lowest, at = near.flat[i], np.array([near_x.flat[i], near_z.flat[i]])
-                else:
-                    width = width / 2
-            if lowest < best.loss:
-                lr, m, keep = (float(value) for value in constants(*map(np.asarray, at)))
-                best = Tuned(lr, m, 1 - keep, float(lowest))
-    return best
+    Over x and z, which stand for lr and momentum, the loss has many narrow, curved valleys: in them the steepest
+    directions come out right at the last epoch. So lr is settled for each of many momenta first, from every minimum of
+    a coarse grid; then the best of these are followed along z, lr being settled anew at every step.
+    """
+    top = modes.curvature[0] or 1.0
+
+    def constants(x, z):
+        m = 1 - np.exp(-z) if momentum is None else np.full(x.shape, momentum)
+        keep = 1 - (m if dampening is None else np.full(x.shape, dampening))
+        limit = 2 * (1 + m) / ((1 + 2 * m if nesterov else 1) * top)
+        return np.exp(x) * limit / np.where(keep > 0, keep, 1), m, keep
+
+    def loss(x, z):
+        at_once = max(1, _AT_ONCE // modes.image.size)
+        cuts = [slice(i, i + at_once) for i in range(0, len(x), at_once)]
+        return np.concatenate([modes.losses(*constants(x[cut], z[cut]), nesterov, epochs).sum(-1) for cut in cuts])
+
+    def settle(x, z):
+        """The nearest minimum over x for each z, by steps that are halved where neither side is lower; its loss."""
+        lowest, step = loss(x, z), np.full(x.shape, _LR_STEP / 2)
+        for _ in range(_SETTLE):
+            sides = np.array([x - step, x + step])
+            there = loss(sides.ravel(), np.tile(z, 2)).reshape(sides.shape)
+            better = there.min(0) < lowest
+            x = np.where(better, np.where(there[0] <= there[1], *sides), x)
+            lowest, step = np.fmin(lowest, there.min(0)), np.where(better, step, step / 2)
+        return x, lowest
+
+    # The first step is not dampened: its scale must be in reach, however small the others are.
+    low = -9 + math.log(constants(np.zeros(1), np.zeros(1))[2][0] or 1)
+    if momentum is None:
+        x, z = np.meshgrid(np.arange(low, 9, _LR_STEP), np.arange(0, 10, _MOMENTUM_STEP))
+    else:
+        x, z = np.meshgrid(np.arange(low, 9, _LR_STEP / 16), np.zeros(1))
+    coarse = loss(x.ravel(), z.ravel()).reshape(x.shape)
+    beside = np.pad(coarse, ((0, 0), (1, 1)), constant_values=np.inf)
+    dips = (coarse <= beside[:, :-2]) & (coarse <= beside[:, 2:]) & np.isfinite(coarse)
+    x, z = x[dips], z[dips]
+    x, lowest = settle(x, z)
+    if momentum is None:
+        best = np.argsort(lowest)[:_FOLLOWED]
+        x, z, lowest, step = x[best], z[best], lowest[best], np.full(len(best), _MOMENTUM_STEP / 2)
+        for _ in range(_FOLLOW):
+            sides = np.maximum([z - step, z + step], 0)
+            x_there, there = (array.reshape(sides.shape) for array in settle(np.tile(x, 2), sides.ravel()))
+            better = there.min(0) < lowest
+            left = there[0] <= there[1]
+            x, z = np.where(better, np.where(left, *x_there), x), np.where(better, np.where(left, *sides), z)
+            lowest, step = np.fmin(lowest, there.min(0)), np.where(better, step, step / 2)
+    i = int(lowest.argmin())
+    lr, m, keep = (float(value[0]) for value in constants(x[i : i + 1], z[i : i + 1]))
+    return Tuned(lr, m, 1 - keep, float(lowest[i]))

@@ -58,14 +58,14 @@ def as_matrix(value, name):
     return array
 
 
-def as_targets(value, n, name="y", rows="X"):
+def as_targets(value, n, name="y", both="X and y"):
     """`value` as a float array of shape (n,) or (n, k)."""
     array = as_real(value, name)
     if array.ndim not in (1, 2):
-        expected = f"({n},) or ({n}, k), one row per row of {rows}"
+        expected = f"({n},) or ({n}, k), one row per row of X"
         raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")
     if len(array) != n:
-        raise ValueError(f"{rows} and {name} must have the same number of rows, got {n} and {len(array)}")
+        raise ValueError(f"{both} must have the same number of rows, got {n} and {len(array)}")
     if array.size == 0:
         raise ValueError(f"{name} must have at least one target, got shape {array.shape}")
     return array
@@ -114,7 +114,7 @@ def as_problem(X, y, sample_weight, fit_intercept, dtype=None, whose=""):
     good data a pass.
     """
     X = as_matrix(X, f"{whose}X")
-    y = as_targets(y, len(X), f"{whose}y", f"{whose}X")
+    y = as_targets(y, len(X), f"{whose}y", f"{whose}X and y")
     if dtype is None:
         dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
     layout = X.flags
@@ -147,12 +147,13 @@ def as_validation(validation, problem, slot):
 
 
 def as_generator(seed, init, permuted, fraction):
-    """The row generator and the state from which it chose the validation rows; each None where it isn't needed."""
+    """The row generator, and how it chose the validation rows: its state before and the fraction; or None each."""
     if not permuted and fraction is None:
         return None, None
     if init is not None and init.checkpoint.generator is not None:
-        if fraction is not None and init.checkpoint.split is None:
-            raise ValueError("validation must be given as for init, which had rows of its own, not a fraction")
+        was = init.checkpoint.split and init.checkpoint.split["fraction"]
+        if fraction is not None and fraction != was:
+            raise ValueError(f"validation must be given as for init, whose fraction was {was}, got {fraction!r}")
         return restore_generator(init.checkpoint.generator), init.checkpoint.split
     if isinstance(seed, (bool, np.bool_)):
         raise TypeError(f"seed must be an int, a SeedSequence or a Generator, got {seed!r}")
@@ -162,7 +163,10 @@ def as_generator(seed, init, permuted, fraction):
         raise type(error)(
             f"seed must be an int of at least 0, a SeedSequence or a Generator, got {seed!r:.80} ({error})"
         ) from None
-    return generator, None if fraction is None else generator.bit_generator.state
+    if fraction is None:
+        return generator, None
+    fraction = as_number(fraction, "validation", 1, below=True)
+    return generator, {"state": generator.bit_generator.state, "fraction": fraction}
 
 
 def restore_generator(state):
@@ -178,10 +182,10 @@ def hold_out(X, y, sample_weight, fraction, generator, split, init):
     y = as_targets(y, len(X))
     check_finite(X, "X")  # here, by the rows' own numbers
     check_finite(y, "y")
-    count = math.ceil(as_number(fraction, "validation", 1, below=True) * len(X))
+    count = math.ceil(split["fraction"] * len(X))
     if not 0 < count < len(X):
         raise ValueError(f"validation must leave rows on both sides, got the fraction {fraction} of {len(X)} rows")
-    chooser = restore_generator(split)
+    chooser = restore_generator(split["state"])
     chosen = np.zeros(len(X), bool)
     chosen[chooser.permutation(len(X))[:count]] = True
     if init is None:
