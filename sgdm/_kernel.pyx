@@ -219,18 +219,21 @@ def advance(Problem problem, Settings settings, State state, Record record, Py_s
     Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state is the one
     before it.
     """
-    cdef Problem held_out = problem if validation is None else validation
+    cdef Problem held_out = validation
     cdef Outcome outcome
+    val_lines = val_targets = val_weights = None
+    if validation is not None:
+        val_lines, val_targets, val_weights = held_out.lines, held_out.targets, held_out.weights
     if problem.lines.itemsize == 4:
-        outcome = _advance[float](problem, settings, state, record, epochs, order, validation is not None,
-                                  problem.lines, problem.targets, problem.weights, held_out, held_out.lines,
-                                  held_out.targets, held_out.weights, state.coef, state.velocity, state.best,
-                                  record.loss, record.val_loss, record.grad, record.step, record.coef)
+        outcome = _advance[float](problem, settings, state, record, epochs, order, problem.lines, problem.targets,
+                                  problem.weights, held_out, val_lines, val_targets, val_weights, state.coef,
+                                  state.velocity, state.best, record.loss, record.val_loss, record.grad, record.step,
+                                  record.coef)
     else:
-        outcome = _advance[double](problem, settings, state, record, epochs, order, validation is not None,
-                                   problem.lines, problem.targets, problem.weights, held_out, held_out.lines,
-                                   held_out.targets, held_out.weights, state.coef, state.velocity, state.best,
-                                   record.loss, record.val_loss, record.grad, record.step, record.coef)
+        outcome = _advance[double](problem, settings, state, record, epochs, order, problem.lines, problem.targets,
+                                   problem.weights, held_out, val_lines, val_targets, val_weights, state.coef,
+                                   state.velocity, state.best, record.loss, record.val_loss, record.grad, record.step,
+                                   record.coef)
     return OUTCOMES[outcome]
 
 
@@ -439,7 +442,7 @@ cdef int _keep(Py_ssize_t row, Py_ssize_t p, Py_ssize_t k, Py_ssize_t d, Py_ssiz
 
 
 cdef Outcome _advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs,
-                      const Py_ssize_t[:, ::1] order_rows, bint validate,
+                      const Py_ssize_t[:, ::1] order_rows,
                       const floating[:, ::1] lines, const floating[:, ::1] targets, const floating[::1] weights,
                       Problem validation, const floating[:, ::1] val_lines, const floating[:, ::1] val_targets,
                       const floating[::1] val_weights,
@@ -462,6 +465,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         const Py_ssize_t* order = NULL
         double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
         double total, scale, val, decay = settings.weight_decay, l1 = settings.l1
+        bint validate = validation is not None
         bint full = batch >= n, per_update = record.per_update, keep, finite
         void* room = NULL
         void* val_room = NULL

@@ -57,8 +57,12 @@ class DivergenceError(ArithmeticError):
     max_lr: float | None
 
 
-class _ArrayEquality:
-    """Equality of dataclasses that hold arrays: same type, dtypes, shapes and values, NaN equal to NaN."""
+class _Arrays:
+    """What the dataclasses here share: they are made by keywords, all fields at once, which takes a third of the time
+    of a frozen dataclass's own way; and they are equal if types, dtypes, shapes and values are, NaN equal to NaN."""
+
+    def __init__(self, **values):
+        vars(self).update(values)
 
     def __eq__(self, other):
         if type(other) is not type(self):
@@ -79,8 +83,8 @@ def _equal(a, b):
     return a is b if a is None or b is None else a == b
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class History(_ArrayEquality):
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class History(_Arrays):
     """One row per recorded epoch t, or per recorded update t; what was not recorded is None.
 
     With p parameters (the features in order, then the intercept if there is one); for k targets a last axis of k. In
@@ -143,8 +147,8 @@ class Checkpoint(NamedTuple):
     split: dict[str, Any] | None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class FitResult(_ArrayEquality):
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class FitResult(_Arrays):
     """Where a descent ended and how it got there. Arrays have the dtype of the fit; equality compares them whole.
 
     Attributes

@@ -126,12 +126,14 @@ class Run:
         averages = self.settings.average_from >= 0
         validates = self.validation is not None
         if self.init is None:
+            marks = np.empty((4, k))
+            marks.fill(np.nan)
             return State(
                 as_start(coef0, self.problem, self.slot),
                 np.zeros((p, k), dtype),
                 np.zeros((p, k)) if averages else None,
                 np.zeros((p, k), dtype) if validates else None,
-                np.full((4, k), np.nan),
+                marks,
             )
         was = self.init.checkpoint
         expected = (self.problem.features, *self.slot), dtype.name, self.intercept
@@ -187,7 +189,8 @@ class Run:
                 if self.validation is not None:
                     val_loss = np.empty((epochs, k), dtype)
             if self.record in ("all", "updates"):
-                grad, step, coef = (np.empty((rows, p, k), dtype) for _ in range(3))
+                grad = np.empty((rows, p, k), dtype)
+                step, coef = np.empty_like(grad), np.empty_like(grad)
         except (MemoryError, ValueError):
             size = rows * columns * dtype.itemsize
             instead = "a larger record_every" if self.record == "loss" else "record='loss', a larger record_every"
