@@ -17,11 +17,13 @@ class Problem:
     weights: _Floats | None
     by_columns: bool
     fit_intercept: bool
+    triangular: bool
     total_weight: float
     n: int
     d: int
     k: int
     p: int
+    features: int
     def __init__(
         self,
         lines: _Floats,
@@ -30,6 +32,8 @@ class Problem:
         weights: _Floats | None,
         total_weight: float,
         fit_intercept: bool,
+        features: int = -1,
+        triangular: bool = False,
     ) -> None: ...
 
 @final
