@@ -344,7 +344,7 @@ class Run:
         max_lr = stable_lr(problem, self.settings, rates)
         if max_lr is None:
             message = (
-                f"the squares of the data{target} overflow {dtype} at epoch {state.epoch}, whatever the lr; "
+                f"the squares of the data{target} overflow {dtype} at epoch {self.settings.start}, whatever the lr; "
                 "scale the columns of X and y down"
             )
         elif lr < max_lr:
