@@ -23,6 +23,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from . import ConvergenceWarning, DivergenceError, FitResult, fit
+from ._files import write_whole
 from .plot import equation, notebook
 
 _EXAMPLES = """\
@@ -353,18 +354,9 @@ def suffix(path: str) -> str:
 
 
 def save(path: str, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file whole or not at all: beside it first, then in its place."""
-    real = os.path.realpath(path)
-    beside = os.path.join(os.path.dirname(real), f".sgdm-{os.urandom(6).hex()}.tmp")
+    """Writes a file, whole or not at all."""
     try:
-        try:
-            with open(beside, "xb") as file:
-                write(file)
-            os.replace(beside, real)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(beside)
-            raise
+        write_whole(path, write)
     except OSError as error:
         raise Refusal(f"cannot write {path!r}: {error.strerror}") from None
 

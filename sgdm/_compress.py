@@ -656,8 +656,12 @@ def choose_problem(
     problem, slot = as_problem(X, y, sample_weight, fit_intercept)
     held_out = None if validation is None else as_validation(validation, problem, slot)
     if method == "auto":
-        reducible = batch_size is None and (auto_lr or pays(problem, epochs))
-        method = init.method if init is not None else "compress" if reducible else "direct"
+        if batch_size is not None:
+            method = "direct"
+        elif init is not None:
+            method = init.method
+        else:
+            method = "compress" if auto_lr or pays(problem, epochs) else "direct"
     reduced = None
     if method == "compress" or auto_lr:
         reduced = reduce_problem(problem, slot, n_threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import numpy as np
 
@@ -21,23 +22,28 @@ _DAMAGE = (
 )
 
 
-def write_npz(path, kind, arrays, plain):
-    """Writes named arrays and a JSON-able dict to `path`, beside it at first, then renamed."""
-    import json  # here and below, because most programs that import sgdm need neither
-
-    header = json.dumps({"kind": kind, "format": _FORMAT, **plain}, default=_encode)
-    path = os.fspath(path)
-    beside = f"{path}.{os.getpid()}.part"
+def write_whole(path, write):
+    """Calls `write(file)` for a file beside `path`, which then takes its place: it appears whole or not at all."""
+    real = os.path.realpath(path)
+    beside = os.path.join(os.path.dirname(real), f".sgdm-{os.urandom(6).hex()}.tmp")
     try:
-        with open(beside, "wb") as file:
-            np.savez(file, sgdm=np.array(header), **arrays)
+        with open(beside, "xb") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(beside, real)
     except BaseException:
-        if os.path.exists(beside):
+        with suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def write_npz(path, kind, arrays, plain):
+    """Writes named arrays and a JSON-able dict to `path`."""
+    import json  # here and below, because most programs that import sgdm need neither
+
+    header = np.array(json.dumps({"kind": kind, "format": _FORMAT, **plain}, default=_encode))
+    write_whole(path, lambda file: np.savez(file, sgdm=header, **arrays))
 
 
 def read_npz(path, kind, build):

@@ -300,6 +300,17 @@ def test_restart_where_reducing_pays(method):
     np.testing.assert_allclose(on.history.loss, chosen.history.loss, rtol=1e-12)
 
 
+def test_batches_after_a_reduced_fit_are_of_rows():
+    """A reduction has no rows to make batches of: refused, or back to the rows themselves."""
+    first = sgdm.fit(X, y, epochs=3, method="compress")
+    try:
+        result = sgdm.fit(X, y, epochs=3, init=first, batch_size=1, shuffle=False, lr=0.01)
+    except ValueError as error:
+        assert re.search("batch_size.* go together", str(error))  # noqa: PT017
+    else:
+        assert result.method == "direct"
+
+
 def test_init_of_another_shape_without_histories():
     with pytest.raises(ValueError, match=r"^init must have the parameters, dtype and intercept of this fit, "):
         sgdm.fit(X, y[:, None], init=sgdm.fit(X, y, record=None), record=None)
