@@ -260,7 +260,8 @@ class Compressed:
         """
         lr, momentum = as_number(lr, "lr"), as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-        epochs = 0 if isinstance(epochs, int) and epochs == 0 else as_count(epochs, "epochs")
+        if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
+            epochs = as_count(epochs, "epochs")
         modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
         loss = modes.losses(lr, momentum, 1 - dampening, as_flag(nesterov, "nesterov"), epochs)
         return loss if self.slot else float(loss[0])
@@ -424,8 +425,9 @@ class Reduction:
         self.dtype = np.promote_types(self.dtype, dtype)
         return X, y, weights
 
-    def add(self, rows, weight, digest, block, R):
+    def add(self, leaf, R):
         """Takes one leaf's factor in; ValueError if it is not finite."""
+        rows, weight, digest, block = leaf
         if not np.isfinite(R).all():
             explain_nonfinite(*block)
         self.tree.add(R)
@@ -554,7 +556,7 @@ def compress(
     every, saved = as_number(checkpoint_every, "checkpoint_every"), time.monotonic()
     try:
         for leaf, R in factors(reduction.leaves(blocks, reduction.n_leaves), n_threads):
-            reduction.add(*leaf, R)
+            reduction.add(leaf, R)
             if bar is not None:
                 bar.update(leaf[0])
             if checkpoint is not None and time.monotonic() - saved >= every:
@@ -600,7 +602,7 @@ def reduce_part(number, X, y, sample_weight, fit_intercept, target):
         blocks, _, names = blocks_of(X, y, sample_weight, target)
         reduction = Reduction(fit_intercept, names)
         for leaf, R in factors(reduction.leaves(blocks, 0), 1):
-            reduction.add(*leaf, R)
+            reduction.add(leaf, R)
     except (TypeError, ValueError) as error:
         raise type(error)(f"block {number}: {error}") from None
     return reduction.result()

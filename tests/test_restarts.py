@@ -441,6 +441,15 @@ def test_other_numpy_files_are_refused(saved, tmp_path):
     load_damaged(path, npz(**pickled))
 
 
+def test_file_that_lacks_something_is_refused(saved):
+    """A damaged directory can hide any of its members."""
+    path, _ = saved
+    with np.load(path) as file:
+        arrays = dict(file)
+    for name in arrays:
+        load_damaged(path, npz(**{other: array for other, array in arrays.items() if other != name}))
+
+
 def test_load_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.npz"):
         sgdm.load(tmp_path / "nothing.npz")
