@@ -124,7 +124,8 @@ def fit(
         at the first epoch, with status ``converged``; with penalties, the norm of the objective's least subgradient.
         With `patience`: the relative fall of the validation loss that counts as improvement, by default any.
     validation : (X, y), (X, y, sample_weight) or float in (0, 1), optional
-        Rows to take the loss of after every epoch, or the fraction of the rows to hold out at random for that.
+        Rows to take the loss of after every epoch, or the fraction of the rows to hold out at random for that: the
+        first of ``generator.permutation(n)``, before those of the epochs.
     patience : int, optional
         Stop after so many epochs without improvement of the validation loss, with status ``stopped``, and return the
         best epoch's coefficients.
@@ -190,6 +191,8 @@ def fit(
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
     check_callback(callback, callback_every)
     generator, split = as_generator(seed, init, permuted, fraction)
+    if fraction is not None and isinstance(X, Compressed):
+        raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
     if fraction is not None:
         X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
     automatic = isinstance(lr, str) and lr == "auto"

@@ -267,7 +267,10 @@ def _unflatten(arrays, plain):
     for name, value in arrays.items():
         *parent, leaf = name.split(".")
         (plain[parent[0]] if parent else plain)[leaf] = value if value.ndim else value[()]
+    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
+    for kind, values in ((FitResult, plain), (History, plain["history"])):
+        if values.keys() != {field.name for field in fields(kind)}:
+            raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
     plain["status"] = Status(plain["status"])
     plain["history"] = History(**plain["history"])
-    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
     return FitResult(**plain)

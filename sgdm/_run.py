@@ -49,7 +49,7 @@ class RowOrder:
 
 
 class Progress:
-    """What a callback sees of a run.
+    """What a callback sees of a run; it is live, and shows the run's last state to whoever keeps it.
 
     Attributes
     ----------

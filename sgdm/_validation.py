@@ -177,12 +177,13 @@ def restore_generator(state):
 
 
 def hold_out(X, y, sample_weight, fraction, generator, split, init):
-    """X, y and weights without a random fraction of the rows, rounded up, and those rows as `validation`."""
+    """X, y and weights without a random fraction of the rows, rounded up, and those rows as `validation`: the first of
+    the generator's permutation."""
     X = as_matrix(X, "X")
     y = as_targets(y, len(X))
     check_finite(X, "X")  # here, by the rows' own numbers
     check_finite(y, "y")
-    count = math.ceil(split["fraction"] * len(X))
+    count = math.ceil(round(split["fraction"] * len(X), 6))
     if not 0 < count < len(X):
         raise ValueError(f"validation must leave rows on both sides, got the fraction {fraction} of {len(X)} rows")
     chooser = restore_generator(split["state"])
