@@ -263,7 +263,7 @@ TOGETHER = {
     "validation rows": ((REDUCED, None), {"validation": (X60, Y60)}, ValueError, KIND),
     "validation of another kind": ((REDUCED, None), {"validation": compress(X60, Y60, fit_intercept=True)}, ValueError,
                                    f"{KIND}Compressed(60 rows, 5 features, intercept, float64)"),
-    "a fraction": ((REDUCED, None), {"validation": 0.2}, TypeError, "X must hold real numbers, got Compressed("),
+    "a fraction": ((REDUCED, None), {"validation": 0.2}, ValueError, "validation of a Compressed must be another"),
     "a reduction for rows": ((X60, Y60), {"validation": REDUCED}, TypeError,
                              "validation can only be a Compressed where X is one"),
     "coef0": ((REDUCED, None), {"coef0": np.zeros(4)}, ValueError, "coef0 must have shape (5,), the features, got "),
