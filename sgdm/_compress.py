@@ -12,7 +12,6 @@ import os
 import time
 import zlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -356,6 +355,8 @@ def factors(parts, n_threads):
         for what, part in parts:
             yield what, factor_rows(*part)
         return
+    from concurrent.futures import ThreadPoolExecutor  # here, because it takes as long to import as all the rest
+
     with ThreadPoolExecutor(n_threads) as pool:
         under_way = deque()
         for what, part in parts:
@@ -405,7 +406,7 @@ class Reduction:
     def _check(self, X, y, sample_weight, number):
         """One block's arrays, which must go with the blocks before."""
         try:
-            X = as_matrix(X, "X")
+            X = as_matrix(X, "X", convert=False)  # which `factor_rows` does, block by block
             y = as_targets(y, len(X))
             weights = None
             if sample_weight is not None:
@@ -414,7 +415,7 @@ class Reduction:
             if not number:
                 raise
             raise type(error)(f"block {number}: {error}") from None
-        dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
+        dtype = np.dtype(np.float32 if X.dtype.newbyteorder("=") == y.dtype == np.float32 else np.float64)
         if self.n_features is None:
             self.n_features, self.slot, self.dtype = X.shape[1], y.shape[1:], dtype
         if (X.shape[1], y.shape[1:]) != (self.n_features, self.slot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
@@ -186,6 +187,9 @@ def fit(
     """
     fit_intercept, shuffle = as_flag(fit_intercept, "fit_intercept"), as_flag(shuffle, "shuffle")
     epochs = as_count(epochs, "epochs")
+    if y is None and not isinstance(X, Compressed):
+        raise TypeError("y must be given: only a Compressed goes without")
+    n_threads = as_count(n_threads, "n_threads")
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     permuted = batch_size is not None and shuffle
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
@@ -239,7 +243,9 @@ def fit(
         if status is Status.DIVERGED:
             raise run.divergence()
         if run.state.rose and status is Status.COMPLETED and (message := run.rise()):
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+            # the line that called us, or Compressed.fit
+            inside = sys._getframe(1).f_globals.get("__name__") == "sgdm._compress"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3 if inside else 2)
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
             stop.result = run.result(status, final=True)  # type: ignore[attr-defined]

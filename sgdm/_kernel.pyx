@@ -213,7 +213,7 @@ def advance(Problem problem, Settings settings, State state, Record record, Py_s
             Problem validation=None):
     """Runs up to `epochs` more epochs, in place, without the GIL.
 
-    order: (epochs, n) int64, the rows of each epoch in the order to take them; None takes them as they come.
+    order: (epochs, n) intp, the rows of each epoch in the order to take them; None takes them as they come.
     validation: held-out rows, whose loss is taken after every epoch.
 
     Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state is the one
@@ -346,7 +346,7 @@ cdef inline void _sums(Source* source, Py_ssize_t start, Py_ssize_t stop, const 
             lines += start
         else:
             if order != NULL or source.copied != start or source.copied_rows != block.b:
-                source.copied, source.copied_rows = start, block.b
+                source.copied, source.copied_rows = start if order == NULL else -1, block.b
                 _gather(source, &block, start, order, lines, <floating*> source.copy)
             block.stride = source.rows
             lines = <const floating*> source.copy

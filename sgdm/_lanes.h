@@ -20,7 +20,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#if defined(__has_builtin) /* gcc from 12 on, clang */
+/* gcc from 12 on and clang have vectors; elsewhere it is plain C, one element wide. */
+#if defined(__has_builtin) && !defined(SGDM_NO_VECTORS)
 #if __has_builtin(__builtin_shufflevector)
 #define SGDM_VECTORS 1
 #endif
@@ -43,8 +44,9 @@
 #define SGDM_RESTRICT
 #endif
 
-/* How far ahead rows are asked for: in bytes, or permuted in rows. From memory the hardware's own prefetch loses the four rows of a panel:
- * 1 000 000 x 50 double rows take 20.7 ms an epoch without this, 17.6 with 2048, 13.6 with 8192, 15.0 with 16384. */
+/* How far ahead rows are asked for: in bytes, or permuted in rows. From memory the hardware's own prefetch loses the
+ * four rows of a panel: 1 000 000 x 50 doubles take 20.7 ms an epoch without this, 17.6 with 2048, 13.6 with 8192,
+ * 15.0 with 16384. */
 #define SGDM_AHEAD 8192
 #define SGDM_ROWS_AHEAD 24
 
@@ -153,6 +155,10 @@ static sgdm_update_double sgdm_update_for_double(int level) { return SGDM_PICK(u
 #define LANES ((ptrdiff_t)(64 / sizeof(REAL)))
 #ifdef SGDM_VECTORS
 typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef REAL NAME(quad) __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef double NAME(doubles) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+typedef REAL NAME(narrower)
+    __attribute__((vector_size(VECTOR_BYTES / 8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 #define WIDTH ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #define GROUP (64 / VECTOR_BYTES) /* vectors that make LANES */
 #else
@@ -160,10 +166,6 @@ typedef REAL NAME(vector);
 #define WIDTH 1
 #define GROUP ((int)LANES)
 #endif
-typedef REAL NAME(quad) __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
-typedef double NAME(doubles) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
-typedef REAL NAME(narrower)
-    __attribute__((vector_size(VECTOR_BYTES / 8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 #define DOUBLES NAME(doubles)
 #define NARROWER NAME(narrower) /* as many elements, before their conversion to double */
 #define DWIDTH (VECTOR_BYTES / 8)
@@ -176,6 +178,7 @@ typedef REAL NAME(narrower)
 
 /* out[q] = the sum of the lanes of s[q], by halves: lane l takes lane l + LANES/2, and so on down to one. Four lines
  * share the last two steps. */
+#ifdef SGDM_VECTORS
 SGDM_INLINE TARGET void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
     QUAD quads[4];
     SGDM_UNROLL
@@ -198,6 +201,15 @@ SGDM_INLINE TARGET void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out
             out[q] = (quads[q][0] + quads[q][2]) + (quads[q][1] + quads[q][3]);
     }
 }
+#else
+SGDM_INLINE void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
+    for (int q = 0; q < panel; q++) {
+        for (int half = GROUP / 2; half >= 1; half /= 2)
+            for (int l = 0; l < half; l++) s[q][l] += s[q][l + half];
+        out[q] = s[q][0];
+    }
+}
+#endif
 
 /* out[q] = line[q] @ v for `panel` lines of `length` elements, whole groups; asks for ahead[q] meanwhile, if given. */
 SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
@@ -311,8 +323,8 @@ SGDM_INLINE TARGET void NAME(rows_panel)(const struct sgdm_block *s, const REAL 
 /* The same for rows of few groups, with the gradient in registers: no loop over groups, no loads and stores of g
  * between rows. An epoch over 10 000 x 20 doubles takes 25 us so, and 44 us by rows_panel. */
 SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct sgdm_block *s, const REAL *lines, const int groups,
-                                                const int permuted, const REAL *y, const REAL *w, const REAL *coef, REAL intercept,
-                                                REAL *r, REAL *wr, REAL *g) {
+                                                const int permuted, const REAL *y, const REAL *w, const REAL *coef,
+                                                REAL intercept, REAL *r, REAL *wr, REAL *g) {
     V sums[8][GROUP];
     SGDM_UNROLL
     for (int e = 0; e < groups; e++)
@@ -438,7 +450,7 @@ static TARGET void NAME(columns)(SGDM_BLOCK_ARGUMENTS(REAL)) {
             for (ptrdiff_t i = 0; i < b; i++) wr[i] = w[i] * r[i];
         } else
             memcpy(wr, r, (size_t)b * sizeof(REAL));
-        for (ptrdiff_t i = b; i < length; i++) wr[i] = 0;
+        for (ptrdiff_t i = b; i < length; i++) r[i] = wr[i] = 0;
         loss[t] += NAME(loss)(r, wr, b, gradt + s->padded);
         if (!g) continue;
         BY_PANELS(d, GRADIENT);

@@ -140,6 +140,11 @@ class Run:
         got = self.init.coef.shape, was.coef.dtype.name, was.fit_intercept
         if got != expected:
             raise ValueError(f"init must have the parameters, dtype and intercept of this fit, {expected}, got {got}")
+        arrays = [(was.coef, (p, k), dtype), (was.velocity, (p, k), dtype), (was.marks, (4, k), np.float64)]
+        arrays += [(was.average, (p, k), np.float64)] if was.average is not None else []
+        arrays += [(was.best, (p, k), dtype)] if was.best is not None else []
+        if was.epoch != self.init.epochs or any((a.shape, a.dtype) != (shape, kind) for a, shape, kind in arrays):
+            raise ValueError("init's checkpoint does not go with its coefficients and epochs; fit again")
         if (was.record, was.record_every) != (self.record, self.record_every):
             raise ValueError(
                 f"record and record_every must be those of init, {was.record!r} and {was.record_every}, "

@@ -10,6 +10,8 @@ import numpy as np
 
 from ._validation import as_matrix, as_real, check_finite
 
+_ROWS_AT_ONCE = 1 << 17  # of a table in memory, made a float64 array; as many as pyarrow reads of a file
+
 
 def blocks_of(X, y, sample_weight, target):
     """An iterator of (X, y, weights or None) blocks, the number of rows if known, and the features' names if any."""
@@ -50,13 +52,14 @@ def table_blocks(table, target, weight):
         names = keys = list(table.schema.names)
         if hasattr(table, "to_batches"):  # pyarrow.Table, pyarrow.dataset.Dataset
             rows = table.count_rows() if hasattr(table, "count_rows") else table.num_rows
-            batches = table.to_batches()
+            batches = table.to_batches(**({} if hasattr(table, "count_rows") else {"max_chunksize": _ROWS_AT_ONCE}))
         elif hasattr(table, "num_rows"):  # pyarrow.RecordBatch
             rows, batches = table.num_rows, [table]
         else:  # pyarrow.RecordBatchReader
             batches = table
     elif hasattr(table, "columns") and hasattr(table, "__len__"):  # pandas, polars
-        rows, keys, batches = len(table), list(table.columns), [table]
+        rows, keys = len(table), list(table.columns)
+        batches = (table[start : start + _ROWS_AT_ONCE] for start in range(0, rows, _ROWS_AT_ONCE))
         names = [str(key) for key in keys]
     else:
         raise TypeError(

@@ -15,8 +15,11 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
 
 
-def as_real(value, name):
-    """`value` as an ndarray of float32 or float64, without a copy where it is one. Real numbers only."""
+def as_real(value, name, convert=True):
+    """`value` as an ndarray of float32 or float64, without a copy where it is one. Real numbers only.
+
+    With convert=False an array of another real dtype stays what it is.
+    """
     if type(value) is np.ndarray and value.dtype in _FLOATS:
         return value
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
@@ -39,6 +42,8 @@ def as_real(value, name):
                 raise TypeError(f"{name} must hold real numbers, got {item!r} of type {type(item).__name__}{where}")
     elif kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    elif not convert:
+        return array
     dtype = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
     try:
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
@@ -47,9 +52,9 @@ def as_real(value, name):
         raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
 
 
-def as_matrix(value, name):
+def as_matrix(value, name, convert=True):
     """`value` as a 2-D float array with at least one row and one column."""
-    array = as_real(value, name)
+    array = as_real(value, name, convert)
     if array.ndim != 2:
         hint = f"; for a single feature use {name}.reshape(-1, 1)" if array.ndim == 1 else ""
         raise ValueError(f"{name} must be 2-D, (rows, columns), got shape {array.shape}{hint}")
@@ -171,7 +176,10 @@ def as_generator(seed, init, permuted, fraction):
 
 def restore_generator(state):
     """A numpy Generator in the given state of its bit generator."""
-    bit_generator = getattr(np.random, state["bit_generator"])()
+    kind = getattr(np.random, state["bit_generator"], None)
+    if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
+        raise ValueError(f"init's row generator is of an unknown kind, {state['bit_generator']!r}")
+    bit_generator = kind()
     bit_generator.state = state
     return np.random.Generator(bit_generator)
 
@@ -223,6 +231,8 @@ def as_start(coef0, problem, slot):
 
 def as_number(value, name, high=math.inf, *, below=False):
     """`value` as a finite float in [0, high], or in [0, high) with below=True."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
     try:

@@ -112,6 +112,11 @@ def houses(write):
     return write("\n".join(["rooms,distance,price,age", *rows])), X, y
 
 
+def heed_sigint():
+    """In the child: a background job, as the tests may be, inherits a deaf ear to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start():
     """Starts the command as a process of its own."""
@@ -120,7 +125,11 @@ def start():
     def run(*argv, **options):
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "PYTHONWARNINGS": "error"}
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sgdm", *map(str, argv)], env=environment, text=True, **options
+            [sys.executable, "-P", "-m", "sgdm", *map(str, argv)],
+            env=environment,
+            text=True,
+            preexec_fn=heed_sigint if os.name == "posix" else None,
+            **options,
         )
         running.append(process)
         return process

@@ -702,3 +702,12 @@ def test_ctrl_c_in_a_long_fit(options):
     longer = sgdm.fit(X, y, epochs=result.epochs + 5, **options)
     options.pop("seed", None)
     assert sgdm.fit(X, y, epochs=5, init=result, **options) == longer
+
+
+@pytest.mark.parametrize("name", ["velocity", "coef", "marks", "average", "best"])
+def test_checkpoint_of_wrong_shape_is_refused(name):
+    """The kernel would read past its end."""
+    result = sgdm.fit(X, y, epochs=3, average=True, validation=(X, y))
+    broken = result.checkpoint._replace(**{name: np.zeros((1, 1))})
+    with pytest.raises(ValueError, match=r"^init's checkpoint does not go with its coefficients"):
+        sgdm.fit(X, y, epochs=3, average=True, validation=(X, y), init=dataclasses.replace(result, checkpoint=broken))
