@@ -423,7 +423,7 @@ def as_text(options: argparse.Namespace, result: FitResult, features: list[str],
     if options.data is None:
         p = grad.shape[1]
         header = ["epoch", "loss", *(f"grad{j}" for j in range(p)), *(f"step{j}" for j in range(p))]
-        body = [[str(history.epoch[i]), *(f"{v:z.4f}" for v in (loss[i], *grad[i], *step[i]))] for i in rows]
+        body = [[str(history.epoch[i]), *map(fixed, (loss[i], *grad[i], *step[i]))] for i in rows]
         found = [equation(*values)]
     else:
         header = ["epoch", "loss", "|gradient|", "|step|"]
@@ -451,6 +451,11 @@ def shown(rows: int, limit: int) -> list[int]:
 def printable(name: str) -> str:
     """A column's name, on one line."""
     return name if name.isprintable() else repr(name)
+
+
+def fixed(value: float) -> str:
+    """A number to four decimals, as the notebook prints it, unless it is huge."""
+    return f"{value:z.4f}" if abs(value) < 1e7 else digits(value)
 
 
 def digits(value: float) -> str:

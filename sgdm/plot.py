@@ -114,9 +114,10 @@ def draw_agreement(axes: Axes, y: np.ndarray, predicted: np.ndarray) -> None:
 
 
 def scatter(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Points: many are smaller and fainter, and pixels where a vector file would swell."""
+    """Points: many are smaller and fainter, and pixels where a vector file would swell. Few ticks: long ones fit."""
     many = len(x) > 2000
     axes.scatter(x, y, s=6 if many else 22, color=_BLUE, alpha=0.25 if many else 0.65, linewidths=0, rasterized=many)
+    axes.locator_params(nbins=5)
     axes.grid(alpha=0.3)
 
 
