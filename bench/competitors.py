@@ -139,10 +139,33 @@ def sklearn_rows(X, y, lr, momentum, epochs, batch, seed):
     return Descent(None, fit.coef_)
 
 
+def numpy_lstsq(X, y):
+    """NumPy's closed form, by the singular values."""
+    return np.linalg.lstsq(X, y, rcond=None)[0]
+
+
+def sklearn_linear(X, y):
+    """scikit-learn's closed form without an intercept, which is scipy.linalg.lstsq."""
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression(fit_intercept=False).fit(X, y).coef_
+
+
+def sklearn_ridge(X, y):
+    """scikit-learn's normal equations, without penalty and intercept: they square the condition number."""
+    from sklearn.linear_model import Ridge
+
+    return Ridge(alpha=0, fit_intercept=False).fit(X, y).coef_
+
+
 # By the name to install each under.
 COMPETITORS = {"NumPy": numpy_loop, "torch": torch_loop}
 BATCH_COMPETITORS = {"NumPy": numpy_batches, "torch": torch_batches}
 ROW_COMPETITORS = {**BATCH_COMPETITORS, "scikit-learn": sklearn_rows}  # for batches of 1
+SOLVERS = {
+    "NumPy": {"lstsq": numpy_lstsq},
+    "scikit-learn": {"LinearRegression": sklearn_linear, "Ridge": sklearn_ridge},
+}
 LONGEST = 3125  # batches an epoch for those of BATCH_COMPETITORS: of more rows they get the first
 
 

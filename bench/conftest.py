@@ -1,4 +1,4 @@
-"""Sets the benchmarks up (one thread, on when asked for by name) and prints their table of ratios."""
+"""Sets the benchmarks up (one thread, on when asked for by name) and prints their tables."""
 
 import os
 import platform
@@ -12,12 +12,12 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 TOO_LATE = "numpy" in sys.modules and any(os.environ.get(name) != "1" for name in THREADS)
 os.environ.update(dict.fromkeys(THREADS, "1"))  # read when numpy and torch are imported
 
-TABLE = pytest.StashKey[list]()
+TABLES = pytest.StashKey[dict]()
 
 
 def pytest_configure(config):
     """Runs the benchmarks in spite of --benchmark-skip in pyproject.toml if nothing but bench/ was asked for."""
-    config.stash[TABLE] = []
+    config.stash[TABLES] = {"ratios": [], "compress": [], "crossover": []}
     here, start = Path(__file__).resolve().parent, config.invocation_params.dir
     asked_for = [(start / arg.split("::")[0]).resolve() for arg in config.args]
     only_bench = all(path.is_relative_to(here) for path in asked_for)
@@ -29,39 +29,67 @@ def pytest_configure(config):
             + " ".join(f"{name}=1" for name in THREADS)
         )
     config.option.benchmark_skip = False
-    config.option.benchmark_quiet = True  # one table: ours
+    config.option.benchmark_quiet = True  # ours are the only tables
 
 
 @pytest.fixture
-def table(request):
-    """The rows of the table so far."""
-    return request.config.stash[TABLE]
+def tables(request):
+    """The rows of each table so far."""
+    return request.config.stash[TABLES]
+
+
+@pytest.fixture
+def table(tables):
+    """Those of `test_ratios`."""
+    return tables["ratios"]
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    rows = config.stash[TABLE]
-    if not rows:
-        return
+    layouts = {"ratios": (against_others, ratios_legend), "compress": (against_others, compress_legend),
+               "crossover": (crossovers, crossover_legend)}  # fmt: skip
+    written = False
+    for name, (layout, legend) in layouts.items():
+        rows = config.stash[TABLES][name]
+        if not rows:
+            continue
+        terminalreporter.section(name)
+        for line in layout(rows):
+            terminalreporter.write_line(f"| {' | '.join(line)} |")
+        terminalreporter.write_line("")
+        terminalreporter.write_line(("" if written else f"{machine()} ") + legend())
+        written = True
+
+
+def against_others(rows):
+    """The lines of a table of times and ratios."""
     names = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
-    lines = [
-        ["problem", "sgdm", *(f"{name} / sgdm" for name in names), "sgdm / reading limit"],
-        ["---"] + ["---:"] * (len(names) + 2),
-    ]
+    limit = any("reading_limit" in row for row in rows)
+    yield ["problem", "sgdm", *(f"{name} / sgdm" for name in names), *["sgdm / reading limit"] * limit]
+    yield ["---"] + ["---:"] * (1 + len(names) + limit)
     for row in rows:
-        ratios = [row["ratios"].get(name) for name in names] + [row["reading_limit"]]
+        ratios = [row["ratios"].get(name) for name in names] + [row.get("reading_limit")] * limit
         times = [f"{duration(seconds)} per {what}" for what, seconds in row["seconds"].items()]
-        lines.append([row["problem"], ", ".join(times), *map(ratio, ratios)])
-    terminalreporter.section("ratios")
-    for line in lines:
-        terminalreporter.write_line(f"| {' | '.join(line)} |")
-    terminalreporter.write_line("")
-    terminalreporter.write_line(machine())
+        yield [row["problem"], ", ".join(times + row.get("notes", [])), *map(ratio, ratios)]
+
+
+def crossovers(rows):
+    """The lines of the table of when reducing pays."""
+    budgets = list(rows[0]["ratios"])
+    titles = ["an epoch on the rows", "the reduction", "1000 epochs on it"]
+    yield ["problem", *titles, *(f"direct / compress, {epochs} epochs" for epochs in budgets), "even at", "auto from"]
+    yield ["---"] + ["---:"] * (len(titles) + len(budgets) + 2)
+    for row in rows:
+        times = [duration(row[name]) for name in ("direct", "reduction", "epochs")]
+        even, auto = ("never" if row[name] is None else f"{row[name]:.0f}" for name in ("crossover", "auto"))
+        yield [row["problem"], *times, *(ratio(row["ratios"][epochs]) for epochs in budgets), even, auto]
 
 
 def duration(seconds):
     if seconds < 1e-6:
         return f"{seconds * 1e9:.1f} ns"
-    return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
+    if seconds < 1:
+        return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
+    return f"{seconds:.2f} s"
 
 
 def ratio(measured):
@@ -72,19 +100,44 @@ def ratio(measured):
 
 
 def machine():
-    """What the table was measured on and how, and which competitors were not there."""
+    """What the tables were measured on and how, and which competitors were not there."""
     from sgdm._kernel import ISA
 
-    from .competitors import COMPETITORS, LONGEST, ROW_COMPETITORS, installed
+    from .competitors import COMPETITORS, ROW_COMPETITORS, installed
 
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
     cpu = model[1] if model else platform.processor() or platform.machine()
-    versions = {name: installed(name) for name in COMPETITORS | ROW_COMPETITORS}
+    versions = {name: installed(name) for name in [*(COMPETITORS | ROW_COMPETITORS), "dask"]}
     there = [f"{name} {version}" for name, version in versions.items() if version]
     absent = [name for name, version in versions.items() if not version]
     line = f"{cpu}, sgdm at level {ISA}, Python {platform.python_version()}, {', '.join(there)}; one thread."
     line += " Ratios of least times, in brackets their range over fifths of the run."
-    line += " Batches are of rows in a new random order each epoch: no reading limit. For batches of 1 NumPy and torch"
-    line += f" do {LONGEST} rows, scikit-learn all, without history of the loss; ratios are per row."
     return line + (f" Not installed: {', '.join(absent)}." if absent else "")
+
+
+def ratios_legend():
+    from .competitors import LONGEST
+
+    return (
+        "Batches are of rows in a new random order each epoch: no reading limit. For batches of 1 NumPy and torch"
+        f" do {LONGEST} rows, scikit-learn all, without history of the loss; ratios are per row."
+    )
+
+
+def compress_legend():
+    from .test_compress import EPOCHS, FEW
+
+    return (
+        f"NumPy stands for its loop, which does {FEW} epochs, scaled to {EPOCHS}; LinearRegression and Ridge are"
+        " scikit-learn's, both without an intercept, Ridge without a penalty. Streams are read from memory; peak memory"
+        " is above that of the blocks. Dask's workers are processes of one thread that hold the rows."
+    )
+
+
+def crossover_legend():
+    return (
+        "The epochs on the rows are few and scaled; compress is the reduction and the epochs on it. Both take the same"
+        ' time at the epochs "even at"; method="auto" reduces from "auto from" on, where that is twice as fast'
+        " by its own estimate and saves what one would notice."
+    )

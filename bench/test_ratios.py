@@ -1,7 +1,6 @@
 """sgdm.fit against its competitors, full-batch and with mini-batches: `pytest bench`, or a part of it with -k."""
 
 from functools import partial
-from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 import sgdm
 
 from .competitors import BATCH_COMPETITORS, COMPETITORS, LONGEST, ROW_COMPETITORS, Descent, installed
+from .rounds import alternate, compare, draw, grouped
 
 LR, MOMENTUM = 0.1, 0.8
 BATCH_LR, SEED = 1e-3, 0
 TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 233 (torch, 1 000 000 rows); batches: 8
-GROUPS = 5  # of successive rounds, so rounds come in multiples of it
 
 
 class Problem(NamedTuple):
@@ -37,16 +36,10 @@ class Problem(NamedTuple):
         whole = f", {self.epochs} epochs" * (self.per == "call")
         variant += f", batches of {self.batch}" if self.batch else ""
         variant += ", no momentum" * (self.batch == 1)
-        n = f"{self.n:,}".replace(",", " ") if self.n >= 10_000 else self.n
-        return f"{n} x {self.d}{variant}{whole}"
+        return f"{grouped(self.n)} x {self.d}{variant}{whole}"
 
     def data(self):
-        """Standard normal X in the order asked for, and y linear in it with standard normal noise."""
-        rng = np.random.default_rng(0)
-        lines = (self.n, self.d) if self.order == "C" else (self.d, self.n)
-        X = rng.standard_normal(lines, dtype=self.dtype)
-        X = X if self.order == "C" else X.T
-        return X, X @ rng.standard_normal(self.d, self.dtype) + rng.standard_normal(self.n, self.dtype)
+        return draw(self.n, self.d, self.dtype, self.order)
 
 
 SIZES = [Problem(10_000, 20, 50, 100), Problem(1000, 1000, 50, 50), Problem(1_000_000, 50, 5, 10)]
@@ -139,42 +132,3 @@ def check_same(theirs, ours, name):
             continue
         atol = TOLERANCE * np.finfo(expected.dtype).eps * np.abs(expected).max()
         np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=f"{field} of {name} and of sgdm")
-
-
-def alternate(benchmark, fit, others, rounds):
-    """Times one call of each of the `others` and of `fit`, round after round.
-
-    Returns the seconds of each side's calls by name, those of `fit`, which pytest-benchmark times, as "sgdm". None if
-    benchmarks are disabled.
-    """
-    seconds = {name: [] for name in others}
-
-    def time_the_others():
-        for name, call in others.items():
-            warm_up(call)
-            start = perf_counter()
-            call()
-            seconds[name].append(perf_counter() - start)
-        warm_up(fit)
-
-    if benchmark.disabled:
-        benchmark.pedantic(fit)
-        return None
-    benchmark.pedantic(fit, setup=time_the_others, rounds=rounds)
-    seconds["sgdm"] = benchmark.stats.stats.data
-    return {name: np.array(calls) for name, calls in seconds.items()}
-
-
-def warm_up(call, seconds=2e-3):
-    """Calls it for a while: after one call of 20 µs the caches still belong to the side before (28 µs after torch)."""
-    end = perf_counter() + seconds
-    while True:
-        call()
-        if perf_counter() > end:
-            return
-
-
-def compare(above, below):
-    """The ratio of the least times; and as its spread the least and the largest such ratio of the GROUPS of rounds."""
-    of_groups = above.reshape(GROUPS, -1).min(axis=1) / below.reshape(GROUPS, -1).min(axis=1)
-    return {"ratio": above.min() / below.min(), "spread": [of_groups.min(), of_groups.max()]}
