@@ -42,8 +42,12 @@ if TYPE_CHECKING:
 
     from ._result import FitResult
 
-_BLOCK_BYTES = 1 << 20  # of rows in float64 that are factored at once: LAPACK finds them in the second-level cache
-_LEAF_BLOCKS = 32  # blocks factored one after the other; leaves are what threads share, and a tree joins
+_BLOCK_BYTES = 1 << 19  # of rows in float64 that are factored at once: LAPACK finds them in the second-level cache
+_LEAF_BLOCKS = 32  # blocks whose factors are joined at once; leaves are what threads share, and a tree joins
+_LEAF_BYTES = 3 << 23  # of a leaf at most
+# Once a block of this size has been freed, glibc no longer returns smaller ones to the system, to be asked for again
+# page by page: that nearly doubles the time of a reduction. It learns no more than 32 MiB.
+_KEPT_BYTES = 31 << 20
 
 
 class Compressed:
@@ -326,27 +330,35 @@ def block_rows(q):
     return max(_BLOCK_BYTES // (8 * q), 4 * q)
 
 
+def leaf_rows(q):
+    """How many rows make a leaf: whole blocks."""
+    rows = block_rows(q)
+    return rows * max(1, min(_LEAF_BLOCKS, _LEAF_BYTES // (8 * q * rows)))
+
+
 def factor_rows(X, y, weights, fit_intercept):
-    """The factor of one leaf's rows, block after block."""
+    """The factor of one leaf's rows: of each block by itself, and then of these factors together.
+
+    All blocks go into one call of numpy's, which lets other threads run where there are sixteen of them or more.
+    """
     n, d = X.shape
     y = y.reshape(n, -1)
     q = d + fit_intercept + y.shape[1]
-    R = np.zeros((0, q))
     rows = block_rows(q)
-    stacked = np.empty((min(rows, n) + q, q))
-    for start in range(0, n, rows):
-        some, held = min(rows, n - start), len(R)
-        block = stacked[held : held + some]
-        block[:, :d] = X[start : start + some]
-        if fit_intercept:
-            block[:, d] = 1
-        block[:, d + fit_intercept :] = y[start : start + some]
-        if weights is not None:
-            with np.errstate(invalid="ignore"):  # inf * 0, which the factor shows
-                block *= np.sqrt(weights[start : start + some, None], dtype=np.float64)
-        stacked[:held] = R
-        R = np.linalg.qr(stacked[: held + some], mode="r")
-    return R
+    count = n // rows
+    Z = np.empty((n, q))
+    Z[:, :d] = X
+    if fit_intercept:
+        Z[:, d] = 1
+    Z[:, d + fit_intercept :] = y
+    if weights is not None:
+        with np.errstate(invalid="ignore"):  # inf * 0, which the factor shows
+            Z *= np.sqrt(weights[:, None], dtype=np.float64)
+    parts = Z[count * rows :]  # too few for a block
+    if count:
+        blocks = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
+        parts = np.vstack([blocks.reshape(count * q, q), parts])
+    return np.linalg.qr(parts, mode="r")
 
 
 def factors(parts, n_threads):
@@ -384,7 +396,7 @@ class Reduction:
         seen = rows_seen = digest = 0
         for number, (X, y, sample_weight) in enumerate(blocks):
             X, y, weights = self._check(X, y, sample_weight, number)
-            at_once = _LEAF_BLOCKS * block_rows(X.shape[1] + self.fit_intercept + (self.slot or (1,))[0])
+            at_once = leaf_rows(X.shape[1] + self.fit_intercept + (self.slot or (1,))[0])
             for start in range(0, len(X), at_once):
                 part = slice(start, start + at_once)
                 w = None if weights is None else weights[part]
@@ -549,6 +561,7 @@ def compress(
         return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
     blocks, rows, names = blocks_of(X, y, sample_weight, target)
     reduction = Reduction(fit_intercept, names)
+    np.empty(_KEPT_BYTES // 8)  # and freed
     if checkpoint is not None and os.path.exists(checkpoint):
         reduction.restore(checkpoint)
     bar = progress_bar(rows, "row") if as_flag(progress, "progress") else None
@@ -615,16 +628,17 @@ def merge_parts(parts):
     return Compressed.merge(parts) if parts else None
 
 
-# What one epoch over an element of X takes, and what reducing a row takes per squared column: nanoseconds, measured at
-# 1 000 000 x 50. Reducing has to pay twice over, and to save something one would notice.
-_EPOCH_NS, _REDUCE_NS, _NOTICED_NS = 0.27, 0.16, 5e7
+# Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
+# element of X, reducing an element of a row, and a product of two. Reducing has to pay twice over, and to save
+# something one would notice.
+_EPOCH_NS, _REDUCE_NS, _PRODUCT_NS, _NOTICED_NS = 0.27, 3.3, 0.073, 5e7
 
 
 def pays(problem, epochs):
     """Whether reducing the rows first is clearly faster than so many epochs over them."""
     q = problem.p + problem.k
     direct = epochs * problem.n * problem.p * problem.k * _EPOCH_NS
-    reduced = problem.n * q * q * _REDUCE_NS + epochs * q * problem.p * problem.k * _EPOCH_NS
+    reduced = problem.n * q * (_REDUCE_NS + _PRODUCT_NS * q) + epochs * q * problem.p * problem.k * _EPOCH_NS
     return direct > max(2 * reduced, _NOTICED_NS)
 
 
