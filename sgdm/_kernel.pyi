@@ -38,7 +38,7 @@ class Problem:
 
 @final
 class Settings:
-    rates: NDArray[np.float64]
+    rates: NDArray[np.float64] | tuple[float, float, float]
     weight_decay: float
     l1: float
     tol: float
@@ -50,7 +50,7 @@ class Settings:
     average_from: int
     def __init__(
         self,
-        rates: NDArray[np.float64],
+        rates: NDArray[np.float64] | tuple[float, float, float],
         nesterov: bool = False,
         weight_decay: float = 0.0,
         l1: float = 0.0,

@@ -116,13 +116,14 @@ cdef class Problem:
 cdef class Settings:
     """The constants of a run.
 
-    rates: (rows, 3) of lr, momentum, 1 - dampening; one row for all epochs, or one per epoch from `start` on.
+    rates: lr, momentum and 1 - dampening for all epochs, or an array of them (epochs, 3) from epoch `start` on.
     batch_size: rows per update, 0 for all. tol < 0: never converged. average_from: the epoch from which on iterates
     are averaged, -1 for never. patience: epochs that the validation loss may go without falling to (1 - improvement)
     of its lowest, 0 for any number.
     """
 
     cdef readonly object rates
+    cdef double lr, momentum, undamped
     cdef readonly double weight_decay, l1, tol, improvement
     cdef readonly bint nesterov
     cdef readonly Py_ssize_t start, batch_size, patience, average_from
@@ -131,6 +132,8 @@ cdef class Settings:
                  Py_ssize_t start=0, Py_ssize_t batch_size=0, Py_ssize_t average_from=-1, Py_ssize_t patience=0,
                  double improvement=0.0):
         self.rates = rates
+        if isinstance(rates, tuple):
+            self.lr, self.momentum, self.undamped = rates
         self.nesterov = nesterov
         self.weight_decay = weight_decay
         self.l1 = l1
@@ -459,7 +462,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         Py_ssize_t every = record.every, row, t, j, start, stop, converged
         Py_ssize_t first_row = ((record.start_update if record.per_update else record.start) + every - 1) // every
         Py_ssize_t first_val_row = (record.start + every - 1) // every
-        const double[:, ::1] rates = settings.rates
+        const double[:, ::1] rates = None if isinstance(settings.rates, tuple) else settings.rates
         double[:, ::1] marks = state.marks
         double[:, ::1] average = state.average
         const Py_ssize_t* order = NULL
@@ -508,6 +511,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     a_before = block_grad + k * width   # the parameters before the last update
     a_start = a_before + k * width      # the parameters and velocities before the epoch
     v_start = a_start + k * width
+    if full:
+        a_before = a_start              # there is one update
     loss = sums
     epoch_loss = loss + k
     grad = epoch_loss + k           # (k, width)
@@ -526,11 +531,15 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
             while epoch < last:
                 memcpy(a_start, a, k * width * sizeof(floating))
                 memcpy(v_start, v, k * width * sizeof(floating))
-                memcpy(mean_start, mean, k * width * sizeof(double))
+                if average is not None:
+                    memcpy(mean_start, mean, k * width * sizeof(double))
                 memset(epoch_loss, 0, k * sizeof(double))
                 updates, averaged = state.updates, state.averaged
-                row = epoch - settings.start if rates.shape[0] > 1 else 0
-                update.lr, update.momentum, update.undamped = rates[row, 0], rates[row, 1], rates[row, 2]
+                row = epoch - settings.start
+                if rates is None:
+                    update.lr, update.momentum, update.undamped = settings.lr, settings.momentum, settings.undamped
+                else:
+                    update.lr, update.momentum, update.undamped = rates[row, 0], rates[row, 1], rates[row, 2]
                 update.decay = decay
                 update.threshold = update.lr * l1 * update.undamped / (1 - update.momentum)
                 if epoch == 0 and not full:     # where it began: the loss of all rows before the first update
@@ -549,7 +558,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                     total = problem.total_weight if full else _weight(
                         &source, start, stop, order, <const floating*> source.w)
                     scale = 2 / total if total > 0 else 0
-                    memcpy(a_before, a, k * width * sizeof(floating))
+                    if not full:
+                        memcpy(a_before, a, k * width * sizeof(floating))
                     for t in range(k):
                         epoch_loss[t] += loss[t]
                         row = t * padded
@@ -588,7 +598,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                 if not finite:
                     memcpy(a, a_start, k * width * sizeof(floating))
                     memcpy(v, v_start, k * width * sizeof(floating))
-                    memcpy(mean, mean_start, k * width * sizeof(double))
+                    if average is not None:
+                        memcpy(mean, mean_start, k * width * sizeof(double))
                     outcome = DIVERGED
                     break
 

@@ -435,10 +435,11 @@ SGDM_INLINE TARGET void NAME(columns_gradient)(const REAL *lines, ptrdiff_t stri
         if ((count) - j == 1) call(lines + j * stride, 1, j);         \
     } while (0)
 #define RESIDUAL(from, panel, j) NAME(columns_residual)(from, stride, panel, length, a + (j), r)
-#define GRADIENT(from, panel, j) NAME(columns_gradient)(from, stride, panel, length, wr, g + (j))
+#define GRADIENT(from, panel, j) NAME(columns_gradient)(from, stride, panel, length, weighted, g + (j))
 
 static TARGET void NAME(columns)(SGDM_BLOCK_ARGUMENTS(REAL)) {
     const ptrdiff_t b = s->b, d = s->d, stride = s->stride, length = (b + LANES - 1) / LANES * LANES;
+    REAL *const weighted = w ? wr : r;
     for (ptrdiff_t t = 0; t < s->k; t++) {
         const REAL *const yt = y + t * s->target_stride, *const a = coef + t * s->padded;
         double *const gradt = grad + t * (s->padded + 1);
@@ -448,15 +449,13 @@ static TARGET void NAME(columns)(SGDM_BLOCK_ARGUMENTS(REAL)) {
         if (w) {
             SGDM_APART
             for (ptrdiff_t i = 0; i < b; i++) wr[i] = w[i] * r[i];
-        } else
-            memcpy(wr, r, (size_t)b * sizeof(REAL));
-        for (ptrdiff_t i = b; i < length; i++) r[i] = wr[i] = 0;
-        loss[t] += NAME(loss)(r, wr, b, gradt + s->padded);
+        }
+        for (ptrdiff_t i = b; i < length; i++) r[i] = weighted[i] = 0;
+        loss[t] += NAME(loss)(r, weighted, b, gradt + s->padded);
         if (!g) continue;
         BY_PANELS(d, GRADIENT);
         SGDM_APART
         for (ptrdiff_t j = 0; j < d; j++) gradt[j] += g[j];
-        memset(g, 0, (size_t)d * sizeof(REAL));
     }
 }
 

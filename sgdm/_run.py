@@ -20,6 +20,9 @@ _UPDATE_COST, _PARAMETER_COST = 500, 8
 _SLICE_ROWS = 200_000  # permuted rows drawn at once, where an epoch has fewer
 
 
+_STATUS = {str(status): status for status in Status}  # quicker than Status(name)
+
+
 class RowOrder:
     """Draws the order of rows of the coming epochs, and can take back those that were not run."""
 
@@ -243,7 +246,7 @@ class Run:
                     callback(Progress(self))
                 except StopIteration:
                     return Status.STOPPED
-        return Status(outcome)
+        return _STATUS[outcome]
 
     def result(self, status, final=False):
         """The result of the epochs done so far, as the caller knows it. A final one takes over the run's arrays."""
@@ -253,20 +256,21 @@ class Run:
         validated = state.best_epoch >= 0
         kept = state if final else state.copy()
         parameters = state.best if validated and self.settings.patience else state.coef
-        shape = (self.problem.p, *slot)
-        coef = parameters.reshape(shape).astype(dtype)
+        coef, velocity, loss = parameters, kept.velocity, state.marks[3]
+        if not slot:
+            coef, velocity, loss = coef[:, 0], velocity[:, 0], loss[0]
+        coef, velocity, loss = coef.astype(dtype), velocity.astype(dtype), loss.astype(dtype)
         average = average_intercept = None
         if state.average is not None:
-            average = (state.average if state.averaged else state.coef).reshape(shape).astype(dtype)
+            average = (state.average if state.averaged else state.coef).reshape(coef.shape).astype(dtype)
             average_intercept = average[d] if self.intercept else 0.0
             average = average[:d]
-        loss = state.marks[3].astype(dtype)
-        lr, momentum, undamped = self.rates(state.epoch - 1).tolist()
+        lr, momentum, undamped = self.rates(state.epoch - 1)
         return FitResult(
             coef=coef[:d],
             intercept=coef[d] if self.intercept else 0.0,
-            velocity=kept.velocity.reshape(shape).astype(dtype),
-            loss=loss if slot else loss[0],
+            velocity=velocity,
+            loss=loss,
             epochs=state.epoch,
             status=status,
             history=self._history(final),
@@ -336,7 +340,9 @@ class Run:
     def rates(self, epoch):
         """lr, momentum and 1 - dampening of an epoch of this run."""
         rates = self.settings.rates
-        return rates[max(0, min(epoch - self.settings.start, len(rates) - 1))]
+        if isinstance(rates, tuple):
+            return rates
+        return tuple(rates[max(0, min(epoch - self.settings.start, len(rates) - 1))].tolist())
 
     def divergence(self):
         """What to raise when an epoch overflowed: ValueError if the data were not finite to begin with."""
@@ -375,7 +381,7 @@ class Run:
             return None
         t = int(np.argmax(rose))
         target = f" of target {t}" if self.problem.k > 1 else ""
-        rates = self.settings.rates[-1]
+        rates = self.rates(self.state.epoch - 1)
         lr, max_lr = float(rates[0]), stable_lr(self.problem, self.settings, rates)
         message = (
             f"the objective{target} rose from {start[t]:g} to {end[t]:g} in {self.state.epoch} epochs with lr={lr:g}; "

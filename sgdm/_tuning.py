@@ -69,7 +69,7 @@ def hessian_product(problem, direction, weight_decay):
     start = np.array(direction, dtype).reshape(-1, 1)
     state = State(start, np.zeros_like(start), None, None, np.empty((4, 1)))
     record = Record(None, None, None, np.empty((1, problem.p, 1), dtype), None)
-    settings = Settings(np.array([[0.0, 0.0, 1.0]]), weight_decay=weight_decay)
+    settings = Settings((0.0, 0.0, 1.0), weight_decay=weight_decay)
     if advance(zeros, settings, state, record, 1) == "diverged":
         return None
     return record.step[0, :, 0].astype(np.float64)

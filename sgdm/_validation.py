@@ -293,7 +293,7 @@ def as_settings(lr, momentum, dampening, epochs, start, **others):
     momentum = as_rates(momentum, "momentum", epochs, start, 1, below=True)
     undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
     if isinstance(lr, float) and isinstance(momentum, float):
-        rates = np.array([[lr, momentum, undamped]])
+        rates = lr, momentum, undamped
     else:
         rates = np.empty((epochs, 3))
         rates[:, 0], rates[:, 1], rates[:, 2] = lr, momentum, undamped
