@@ -17,6 +17,12 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 SHELL = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
 
 
+def test_table_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "TABLE" not in text
+    assert re.search(r"^\| 1 000 000 x 50 \| [\d.]+ ms per epoch \| [\d.]+ \(", text, re.M)
+
+
 def test_languages():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
     assert len(PYTHON) >= 2
