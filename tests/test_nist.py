@@ -89,7 +89,7 @@ DIGITS = {
     "Wampler4": (8.2, 7.0),
     "Wampler5": (6.2, 5.0),
 }
-OTHER_LAPACK = 0.6  # digits that another LAPACK's roundings may cost
+OTHER_LAPACK = 2.0  # digits that another LAPACK's roundings, or other threads of it, may cost; 8 stay where 9.5 are
 
 
 def digits(ours, certified):
@@ -129,7 +129,7 @@ def test_solve(name):
     whole = compress(X, y, fit_intercept=True)
     merged = Compressed.merge(compress(X[i::2], y[i::2], fit_intercept=True) for i in (0, 1))
     for reduced, reached in zip((whole, merged), DIGITS[name], strict=True):
-        assert digits(np.roll(reduced.solve(), 1), certified) > reached - OTHER_LAPACK
+        assert digits(np.roll(reduced.solve(), 1), certified) > max(reached - OTHER_LAPACK, 8 * (reached > 9.5))
         left = math.sqrt(reduced.optimal_loss * len(y) / (len(y) - len(certified)))
         if deviation:
             assert digits(left, deviation) > 12
