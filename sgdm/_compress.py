@@ -233,7 +233,7 @@ class Compressed:
     def _modes(self, coef0, weight_decay):
         p = self.n_params
         problem = self._problem()
-        start = as_start(coef0, problem, self.slot)
+        start = as_start(coef0, problem, self.slot)[0]
         penalised = np.arange(p) < self.n_features
         return Modes(self.R[:, :p], self.R[:, p:], self.total_weight, penalised, weight_decay, start)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._compress import Compressed, choose_problem, tuned
 from ._result import ConvergenceWarning, Status
-from ._run import RowOrder, Run, progress_bar
+from ._run import Run, progress_bar
 from ._validation import (
     as_average,
     as_count,
@@ -225,7 +225,8 @@ def fit(
         slot,
         settings,
         epochs,
-        order=RowOrder(problem.n, generator, permuted),
+        generator=generator,
+        shuffle=permuted,
         validation=held_out,
         coef0=coef0,
         init=init,
@@ -234,6 +235,7 @@ def fit(
         split=split,
         dtype=reduced.dtype if method == "compress" else None,
         method=method,
+        n_threads=n_threads,
     )
     callback_every = as_count(callback_every, "callback_every")
     bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None

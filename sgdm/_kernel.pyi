@@ -64,8 +64,7 @@ class Settings:
 
 @final
 class State:
-    coef: Any
-    velocity: Any
+    parameters: Any
     average: Any
     best: Any
     marks: NDArray[np.float64]
@@ -79,8 +78,7 @@ class State:
     rose: bool
     def __init__(
         self,
-        coef: _Floats,
-        velocity: _Floats,
+        parameters: _Floats,
         average: NDArray[np.float64] | None,
         best: _Floats | None,
         marks: NDArray[np.float64],
@@ -97,9 +95,7 @@ class State:
 class Record:
     loss: Any
     val_loss: Any
-    grad: Any
-    step: Any
-    coef: Any
+    paths: Any
     every: int
     start: int
     start_update: int
@@ -108,14 +104,19 @@ class Record:
         self,
         loss: _Floats | None,
         val_loss: _Floats | None,
-        grad: _Floats | None,
-        step: _Floats | None,
-        coef: _Floats | None,
+        paths: _Floats | None,
         every: int = 1,
         per_update: bool = False,
         start: int = 0,
         start_update: int = 0,
     ) -> None: ...
+
+@final
+class Team:
+    def __init__(self, helpers: int) -> None: ...
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def help(self, member: int) -> None: ...
 
 def advance(
     problem: Problem,
@@ -123,6 +124,8 @@ def advance(
     state: State,
     record: Record,
     epochs: int,
-    order: NDArray[np.intp] | None = None,
+    generator: np.random.BitGenerator | None = None,
     validation: Problem | None = None,
+    team: Team | None = None,
 ) -> str: ...
+def parts(problem: Problem, settings: Settings) -> int: ...

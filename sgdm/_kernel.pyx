@@ -10,6 +10,8 @@ import os
 from cython cimport final, floating
 from libc.float cimport DBL_EPSILON, FLT_EPSILON
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -17,7 +19,7 @@ from libc.string cimport memcpy, memset
 cdef extern from "_lanes.h" nogil:
     struct Block "sgdm_block":
         Py_ssize_t stride, b, d, padded, k, target_stride, ahead, first
-        bint triangular
+        bint triangular, straddles
         const Py_ssize_t* order
         const void* last
         const void* tail
@@ -38,7 +40,34 @@ cdef extern from "_lanes.h" nogil:
                                         double*) noexcept
     sgdm_update_float sgdm_update_for_float(int level)
     sgdm_update_double sgdm_update_for_double(int level)
+    ctypedef void (*sgdm_transpose_float)(const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t) noexcept
+    ctypedef void (*sgdm_transpose_double)(const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t) noexcept
+    sgdm_transpose_float sgdm_transpose_for_float(int level)
+    sgdm_transpose_double sgdm_transpose_for_double(int level)
+    ctypedef int (*sgdm_finite_float)(const float*, Py_ssize_t) noexcept
+    ctypedef int (*sgdm_finite_double)(const double*, Py_ssize_t) noexcept
+    sgdm_finite_float sgdm_finite_for_float(int level)
+    sgdm_finite_double sgdm_finite_for_double(int level)
     int sgdm_highest_level()
+
+
+cdef extern from "_threads.h" nogil:
+    enum: SGDM_PARTS
+    ctypedef void (*sgdm_part)(void* task, int part, int member) noexcept
+    struct sgdm_team:
+        int members
+        long long round, closed
+    void sgdm_share(sgdm_team*, sgdm_part, void* task, int parts)
+    void sgdm_help(sgdm_team*, int member)
+    void SGDM_SET(long long*, long long)
+
+
+cdef struct BitGenerator "sgdm_bit_generator":  # numpy/random/bitgen.h: what the capsule of a BitGenerator holds
+    void* state
+    uint64_t (*next_uint64)(void* state) noexcept nogil
+    uint32_t (*next_uint32)(void* state) noexcept nogil
+    double (*next_double)(void* state) noexcept nogil
+    uint64_t (*next_raw)(void* state) noexcept nogil
 
 
 cdef enum:
@@ -46,9 +75,9 @@ cdef enum:
     NARROW = 8                    # C-order rows shorter than this are transposed: too short for lanes
     ROWS = 128                    # a block of C-order X; with several targets, as many rows as fit in
     ROW_BLOCK_BYTES = 16384       # L1, where all targets but the first find it
-    COLUMN_BLOCK_BYTES = 262144   # a block of F-order X stays in L2 for its second reading
+    COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading
     BLOCK_MAX = 512
-    AHEAD = 64                    # how many rows ahead permuted rows are prefetched
+    PART_ELEMENTS = 32768         # of X that a part of a pass over the rows has at least
 
 
 cdef enum Outcome:
@@ -76,6 +105,10 @@ cdef int _choose_level() except -1:
 cdef int _level = _choose_level()
 cdef sgdm_block_float _rows_float = sgdm_rows_for_float(_level), _columns_float = sgdm_columns_for_float(_level)
 cdef sgdm_block_double _rows_double = sgdm_rows_for_double(_level), _columns_double = sgdm_columns_for_double(_level)
+cdef sgdm_finite_float _finite_float = sgdm_finite_for_float(_level)
+cdef sgdm_finite_double _finite_double = sgdm_finite_for_double(_level)
+cdef sgdm_transpose_float _transpose_float = sgdm_transpose_for_float(_level)
+cdef sgdm_transpose_double _transpose_double = sgdm_transpose_for_double(_level)
 cdef sgdm_update_float _update_float = sgdm_update_for_float(_level)
 cdef sgdm_update_double _update_double = sgdm_update_for_double(_level)
 ISA = LEVELS[_level]
@@ -149,7 +182,7 @@ cdef class Settings:
 cdef class State:
     """Where a descent stands; `advance` changes it in place. All there is to go on from, with the row generator.
 
-    coef, velocity: (p, k), a_t and v_{t-1} at update t.
+    parameters: (2, p, k), a_t and v_{t-1} at update t.
     average: (p, k) double, the mean of `averaged` iterates.
     best: (p, k), the iterate of the lowest validation loss, best_loss, after epoch best_epoch (-1: none yet).
     marks: (4, k) double: the objective at the start and at the last epoch done, the norm of the objective's
@@ -159,15 +192,14 @@ cdef class State:
     by more than rounding.
     """
 
-    cdef readonly object coef, velocity, average, best, marks
+    cdef readonly object parameters, average, best, marks
     cdef readonly Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
     cdef readonly double best_loss
     cdef readonly bint rose
 
-    def __init__(self, coef, velocity, average, best, marks, Py_ssize_t epoch=0, Py_ssize_t updates=0,
+    def __init__(self, parameters, average, best, marks, Py_ssize_t epoch=0, Py_ssize_t updates=0,
                  Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY):
-        self.coef = coef
-        self.velocity = velocity
+        self.parameters = parameters
         self.average = average
         self.best = best
         self.marks = marks
@@ -183,156 +215,250 @@ cdef class State:
         """A state of its own."""
         average = None if self.average is None else self.average.copy()
         best = None if self.best is None else self.best.copy()
-        return State(self.coef.copy(), self.velocity.copy(), average, best, self.marks.copy(), self.epoch,
-                     self.updates, self.averaged, self.best_epoch, self.waited, self.best_loss)
+        return State(self.parameters.copy(), average, best, self.marks.copy(), self.epoch, self.updates,
+                     self.averaged, self.best_epoch, self.waited, self.best_loss)
 
 
 @final
 cdef class Record:
-    """Histories: loss, val_loss (rows, k); grad, step, coef (rows, p, k); each may be None.
+    """Histories: loss, val_loss (rows, k); paths (3, rows, p, k), of grad, step and coef; each may be None.
 
     A row per epoch divisible by `every`, or with per_update per update divisible by it (val_loss per epoch always);
     row 0 is the first of them at or after epoch `start` (update `start_update`).
     """
 
-    cdef readonly object loss, val_loss, grad, step, coef
+    cdef readonly object loss, val_loss, paths
     cdef readonly Py_ssize_t every, start, start_update
     cdef readonly bint per_update
 
-    def __init__(self, loss, val_loss, grad, step, coef, Py_ssize_t every=1, bint per_update=False,
+    def __init__(self, loss, val_loss, paths, Py_ssize_t every=1, bint per_update=False,
                  Py_ssize_t start=0, Py_ssize_t start_update=0):
         self.loss = loss
         self.val_loss = val_loss
-        self.grad = grad
-        self.step = step
-        self.coef = coef
+        self.paths = paths
         self.every = every
         self.per_update = per_update
         self.start = start
         self.start_update = start_update
 
 
-def advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs, order=None,
-            Problem validation=None):
+@final
+cdef class Team:
+    """Threads that share the rows of one `advance`: the one that calls it, and `helpers` that are in `help` then."""
+
+    cdef sgdm_team team
+
+    def __init__(self, int helpers):
+        self.team.members = helpers + 1
+
+    def open(self):
+        """Lets helpers in again, once those from before have left."""
+        SGDM_SET(&self.team.closed, 0)
+
+    def close(self):
+        """Sends the helpers home."""
+        SGDM_SET(&self.team.closed, 1)
+
+    def help(self, int member):
+        """Takes part, as member 1 to `helpers`, until the team is closed."""
+        with nogil:
+            sgdm_help(&self.team, member)
+
+
+def advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs, generator=None,
+            Problem validation=None, Team team=None):
     """Runs up to `epochs` more epochs, in place, without the GIL.
 
-    order: (epochs, n) intp, the rows of each epoch in the order to take them; None takes them as they come.
-    validation: held-out rows, whose loss is taken after every epoch.
+    generator: a BitGenerator, to draw each epoch's order of rows from as `numpy.random.Generator.permutation` does;
+    None takes them as they come. validation: held-out rows, whose loss is taken after every epoch. team: who shares
+    the rows; the bits don't depend on it.
 
-    Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state is the one
-    before it.
+    Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state and the
+    generator are those before it.
     """
-    cdef Problem held_out = validation
     cdef Outcome outcome
     val_lines = val_targets = val_weights = None
     if validation is not None:
-        val_lines, val_targets, val_weights = held_out.lines, held_out.targets, held_out.weights
+        val_lines, val_targets, val_weights = validation.lines, validation.targets, validation.weights
     if problem.lines.itemsize == 4:
-        outcome = _advance[float](problem, settings, state, record, epochs, order, problem.lines, problem.targets,
-                                  problem.weights, held_out, val_lines, val_targets, val_weights, state.coef,
-                                  state.velocity, state.best, record.loss, record.val_loss, record.grad, record.step,
-                                  record.coef)
+        outcome = _advance[float](problem, settings, state, record, epochs, generator, team, problem.lines,
+                                  problem.targets, problem.weights, validation, val_lines, val_targets, val_weights,
+                                  state.parameters, state.best, record.loss, record.val_loss, record.paths)
     else:
-        outcome = _advance[double](problem, settings, state, record, epochs, order, problem.lines, problem.targets,
-                                   problem.weights, held_out, val_lines, val_targets, val_weights, state.coef,
-                                   state.velocity, state.best, record.loss, record.val_loss, record.grad, record.step,
-                                   record.coef)
+        outcome = _advance[double](problem, settings, state, record, epochs, generator, team, problem.lines,
+                                   problem.targets, problem.weights, validation, val_lines, val_targets, val_weights,
+                                   state.parameters, state.best, record.loss, record.val_loss, record.paths)
     return OUTCOMES[outcome]
+
+
+def parts(Problem problem, Settings settings):
+    """Into how many parts an update's rows fall, at most: more threads than that are of no use."""
+    cdef Py_ssize_t batch = min(settings.batch_size if settings.batch_size > 0 else problem.n, problem.n)
+    cdef Shape shape = _shape(problem, batch, problem.lines.itemsize)
+    return (batch + shape.part_rows - 1) // shape.part_rows
 
 
 cdef inline Py_ssize_t _round_up(Py_ssize_t length, Py_ssize_t group) noexcept nogil:
     return (length + group - 1) // group * group
 
 
-cdef struct Source:         # a problem's rows, and the room to read them in
+cdef struct Shape:          # of a problem, and how its rows are read
+    Py_ssize_t n, d, k, padded      # padded: d in whole groups of lanes
+    bint by_columns                 # F-order
+    bint narrow                     # C-order with less than NARROW columns, read by columns all the same:
+    bint whole                      # from a copy of all of it, or else of a block
+    bint triangular
+    Py_ssize_t rows, part_rows      # in a block, and in a part of a pass, at most
+
+
+cdef Shape _shape(Problem problem, Py_ssize_t batch, Py_ssize_t itemsize) noexcept:
+    cdef Shape shape
+    cdef Py_ssize_t lanes = LANE_BYTES // itemsize, size = problem.d * itemsize
+    shape.n, shape.d, shape.k, shape.padded = problem.n, problem.d, problem.k, _round_up(problem.d, lanes)
+    shape.by_columns, shape.triangular = problem.by_columns, problem.triangular
+    shape.narrow = not problem.by_columns and problem.d < NARROW
+    shape.whole = shape.narrow and problem.n * size <= COLUMN_BLOCK_BYTES
+    batch = min(batch, problem.n)
+    if shape.by_columns or shape.narrow:
+        shape.rows = COLUMN_BLOCK_BYTES // size
+    elif problem.k == 1:
+        shape.rows = ROWS
+    else:
+        shape.rows = ROW_BLOCK_BYTES // size
+    shape.rows = max(lanes, min(BLOCK_MAX, shape.rows // lanes * lanes))
+    shape.rows = min(shape.rows, _round_up(batch, lanes))
+    shape.part_rows = _round_up(max(PART_ELEMENTS // problem.d, (batch + SGDM_PARTS - 1) // SGDM_PARTS), shape.rows)
+    return shape
+
+
+cdef struct Source:         # a problem's rows, and one thread's room to read them in
+    Shape shape
     const void* lines
     const void* y           # (k, n)
     const void* w           # (n,), or NULL
-    Py_ssize_t n, rows      # rows: all, and at most in a block
-    bint by_columns         # F-order
-    bint transpose          # C-order, taken in transposed blocks
+    void* tail              # (padded,), of C-order X the last row with zeros after it
+    void* whole             # (d, n in whole groups), of narrow X all rows by columns, or NULL
     Py_ssize_t copied, copied_rows   # the first row that `copy` holds, or -1, and how many
-    void* copy              # (d, rows), a block that can't be read in place; of C-order X the last row, padded
+    void* copy              # (d, rows), a block that can't be read in place
     void* y_copy            # (k, rows)
     void* w_copy            # (rows,)
     void* r                 # (rows,)
     void* wr                # (rows,)
+    void* g                 # (k, padded)
     Block block
 
 
-cdef void* _open(Source* source, Problem problem, Py_ssize_t batch, const floating* lines, const floating* y,
-                 const floating* w) noexcept nogil:
-    """Sets up the source, to be read `batch` rows at a time; returns what to free, or NULL if there is no memory."""
+cdef struct Rows:           # a problem's rows for a team of threads
+    Source* sources         # one for each member
+    void* room
+    double* partials        # (SGDM_PARTS, k + k * (padded + 1)), the loss and the gradient of each part; alone one
+    sgdm_team* team         # or NULL
+
+
+cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exemplar) noexcept nogil:
+    """Makes room to read the rows of a problem of this shape; returns -1 if there is no memory. To be closed."""
     cdef:
-        Py_ssize_t lanes = LANE_BYTES // sizeof(floating), n = problem.n, d = problem.d, k = problem.k
-        Py_ssize_t padded = _round_up(d, lanes), rows, copy_size
+        Py_ssize_t members = team.members if team != NULL else 1, k = shape.k, b = shape.rows, i
+        Py_ssize_t whole = shape.d * _round_up(shape.n, LANE_BYTES // sizeof(floating)) if shape.whole else 0
+        Py_ssize_t copy = shape.d * b if shape.by_columns or shape.narrow else 0
+        Py_ssize_t own = copy + (k + 3) * b + k * shape.padded
         floating* room
-    source.lines, source.y, source.w = lines, y, w
-    source.n = n
-    source.by_columns = problem.by_columns
-    source.transpose = not problem.by_columns and d < NARROW
-    source.copied = -1
-    source.block.d, source.block.padded, source.block.k, source.block.target_stride = d, padded, k, n
-    source.block.triangular = problem.triangular
-    source.block.order = source.block.last = source.block.tail = NULL
-    if source.by_columns or source.transpose:
-        rows = COLUMN_BLOCK_BYTES // (d * <Py_ssize_t> sizeof(floating))
-    elif k == 1:
-        rows = ROWS
-    else:
-        rows = ROW_BLOCK_BYTES // (d * <Py_ssize_t> sizeof(floating))
-    rows = max(lanes, min(BLOCK_MAX, rows // lanes * lanes))
-    source.rows = rows = min(rows, _round_up(min(batch, n), lanes))
-    copy_size = d * rows if source.by_columns or source.transpose else padded
-    room = <floating*> calloc(copy_size + (k + 3) * rows, sizeof(floating))
-    source.copy = room
-    source.y_copy = room + copy_size
-    source.w_copy = room + copy_size + k * rows
-    source.r = room + copy_size + (k + 1) * rows
-    source.wr = room + copy_size + (k + 2) * rows
-    if room != NULL and not source.by_columns and not source.transpose and padded > d:
-        source.block.last = lines + (n - 1) * d
-        source.block.tail = room
-        memcpy(room, source.block.last, d * sizeof(floating))
-    return room
+    rows.team = team
+    rows.sources = <Source*> calloc(members, sizeof(Source))
+    rows.room = calloc(shape.padded + whole + members * own, sizeof(floating))
+    rows.partials = <double*> calloc((SGDM_PARTS if team != NULL else 1) * k * (shape.padded + 2), sizeof(double))
+    if rows.sources == NULL or rows.room == NULL or rows.partials == NULL:
+        return -1
+    for i in range(members):
+        room = <floating*> rows.room
+        rows.sources[i].shape = shape
+        rows.sources[i].tail = room
+        rows.sources[i].whole = room + shape.padded if shape.whole else NULL
+        room += shape.padded + whole + i * own
+        rows.sources[i].copy = room
+        rows.sources[i].y_copy = room + copy
+        rows.sources[i].w_copy = room + copy + k * b
+        rows.sources[i].r = room + copy + (k + 1) * b
+        rows.sources[i].wr = room + copy + (k + 2) * b
+        rows.sources[i].g = room + copy + (k + 3) * b
+    return 0
+
+
+cdef void _close(Rows* rows) noexcept nogil:
+    free(rows.sources)
+    free(rows.room)
+    free(rows.partials)
+
+
+cdef void _point(Rows* rows, const floating* lines, const floating* y, const floating* w) noexcept nogil:
+    """Takes up the data that are to be read."""
+    cdef:
+        Shape shape = rows.sources[0].shape
+        Source* source = &rows.sources[0]
+        Py_ssize_t size = shape.d * <Py_ssize_t> sizeof(floating), i
+        Py_ssize_t step = min(size & -size, <Py_ssize_t> LANE_BYTES)  # rows begin so far apart in their cache lines
+        Py_ssize_t stride = _round_up(shape.n, LANE_BYTES // sizeof(floating))
+        Block block
+    memset(&block, 0, sizeof(Block))
+    block.d, block.padded, block.k, block.target_stride = shape.d, shape.padded, shape.k, shape.n
+    block.triangular = shape.triangular
+    if not shape.by_columns and not shape.narrow:
+        block.straddles = (<Py_ssize_t> lines) % step + LANE_BYTES - step + size > (
+            shape.padded * <Py_ssize_t> sizeof(floating))
+        if shape.padded > shape.d:
+            block.last, block.tail = lines + (shape.n - 1) * shape.d, source.tail
+            memcpy(source.tail, block.last, size)
+    if shape.whole and source.lines != lines:
+        if floating is float:
+            _transpose_float(lines, shape.d, shape.n, <float*> source.whole, stride)
+        else:
+            _transpose_double(lines, shape.d, shape.n, <double*> source.whole, stride)
+    for i in range(rows.team.members if rows.team != NULL else 1):
+        source = &rows.sources[i]
+        source.lines, source.y, source.w = lines, y, w
+        source.copied = -1
+        source.block = block
 
 
 cdef inline void _gather(Source* source, const Block* block, Py_ssize_t start, const Py_ssize_t* order,
                          const floating* lines, floating* copy) noexcept nogil:
     """copy = rows `start` to `start + b` of X by columns, or those that `order` names there, with their y and w."""
     cdef:
-        Py_ssize_t n = source.n, d = block.d, stride = source.rows, i, j, row
+        Py_ssize_t n = source.shape.n, d = block.d, stride = source.shape.rows, i, j, row
         const floating* y = <const floating*> source.y
         const floating* w = <const floating*> source.w
-    for i in range(block.b):
-        row = order[start + i] if order != NULL else start + i
+    if order == NULL:
         for j in range(d):
-            copy[j * stride + i] = lines[j * n + row] if source.by_columns else lines[row * d + j]
-        if order != NULL:
-            for j in range(block.k):
-                (<floating*> source.y_copy)[j * stride + i] = y[j * n + row]
-            if w != NULL:
-                (<floating*> source.w_copy)[i] = w[row]
+            memcpy(copy + j * stride, lines + j * n + start, block.b * sizeof(floating))
+        return
+    for i in range(block.b):
+        row = order[start + i]
+        for j in range(d):
+            copy[j * stride + i] = lines[j * n + row] if source.shape.by_columns else lines[row * d + j]
+        for j in range(block.k):
+            (<floating*> source.y_copy)[j * stride + i] = y[j * n + row]
+        if w != NULL:
+            (<floating*> source.w_copy)[i] = w[row]
 
 
-cdef inline void _sums(Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order,
-                       const floating* coef, const floating* intercept, floating* g,
-                       double* loss, double* grad) noexcept nogil:
-    """loss = (w * r**2).sum() and grad = [X, 1].T @ (w * r) over rows start to stop; r = X @ coef + intercept - y.
+cdef void _sums_of(Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order, const floating* coef,
+                   const floating* intercept, bint with_gradient, double* loss, double* grad) noexcept nogil:
+    """`_sums` of rows start to stop by one thread.
 
-    With g NULL the loss alone. Lines are read in whole groups; where that would run past the end of X, from a copy.
+    Lines are read in whole groups; where that would run past the end of X, from a copy.
     """
     cdef:
         Block block = source.block
-        Py_ssize_t lanes = LANE_BYTES // sizeof(floating), n = source.n
-        bint columns = source.by_columns or source.transpose
+        Py_ssize_t lanes = LANE_BYTES // sizeof(floating), n = source.shape.n
+        bint by_columns = source.shape.by_columns, columns = by_columns or source.shape.narrow
+        floating* g = <floating*> source.g if with_gradient else NULL
         const floating* lines
         const floating* y
         const floating* w
     memset(loss, 0, block.k * sizeof(double))
     memset(grad, 0, block.k * (block.padded + 1) * sizeof(double))
     while start < stop:
-        block.b = min(source.rows, stop - start)
+        block.b = min(source.shape.rows, stop - start)
         block.first = start
         lines, y, w = <const floating*> source.lines, <const floating*> source.y, <const floating*> source.w
         if not columns:
@@ -342,19 +468,29 @@ cdef inline void _sums(Source* source, Py_ssize_t start, Py_ssize_t stop, const 
                 block.ahead = n - start
             else:
                 lines += start * block.d
-        elif source.by_columns and order == NULL and n - start >= lanes:
+        elif order == NULL and source.whole != NULL:
+            block.stride = _round_up(n, lanes)
+            lines = <const floating*> source.whole + start
+        elif order == NULL and by_columns and n - start >= lanes:
             if start + _round_up(block.b, lanes) > n:
                 block.b = (n - start) // lanes * lanes
             block.stride = n
             lines += start
         else:
-            if order != NULL or source.copied != start or source.copied_rows != block.b:
+            if order == NULL and not by_columns:
+                if floating is float:
+                    _transpose_float(lines + start * block.d, block.d, block.b, <float*> source.copy,
+                                     source.shape.rows)
+                else:
+                    _transpose_double(lines + start * block.d, block.d, block.b, <double*> source.copy,
+                                      source.shape.rows)
+            elif order != NULL or source.copied != start or source.copied_rows != block.b:
                 source.copied, source.copied_rows = start if order == NULL else -1, block.b
                 _gather(source, &block, start, order, lines, <floating*> source.copy)
-            block.stride = source.rows
+            block.stride = source.shape.rows
             lines = <const floating*> source.copy
             if order != NULL:
-                block.target_stride = source.rows
+                block.target_stride = source.shape.rows
                 y = <const floating*> source.y_copy
                 w = <const floating*> source.w_copy if w != NULL else NULL
         if order == NULL:
@@ -369,7 +505,68 @@ cdef inline void _sums(Source* source, Py_ssize_t start, Py_ssize_t stop, const 
         start += block.b
 
 
-cdef inline double _weight(Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order,
+cdef struct Pass:           # over rows start to stop, shared in parts
+    Rows* rows
+    Py_ssize_t start, stop
+    const Py_ssize_t* order
+    const void* coef
+    const void* intercept
+    bint with_gradient
+
+
+cdef inline void _part(Pass* task, Py_ssize_t part, double* partial, Source* source,
+                       const floating* coef) noexcept nogil:
+    """Part `part` of a pass, its loss and gradient to `partial`."""
+    cdef Py_ssize_t start = task.start + part * source.shape.part_rows
+    _sums_of(source, start, min(start + source.shape.part_rows, task.stop), task.order, coef,
+             <const floating*> task.intercept, task.with_gradient, partial, partial + source.shape.k)
+
+
+cdef void _part_float(void* task, int part, int member) noexcept nogil:
+    cdef Rows* rows = (<Pass*> task).rows
+    _part(<Pass*> task, part, rows.partials + part * rows.sources.shape.k * (rows.sources.shape.padded + 2),
+          &rows.sources[member], <const float*> (<Pass*> task).coef)
+
+
+cdef void _part_double(void* task, int part, int member) noexcept nogil:
+    cdef Rows* rows = (<Pass*> task).rows
+    _part(<Pass*> task, part, rows.partials + part * rows.sources.shape.k * (rows.sources.shape.padded + 2),
+          &rows.sources[member], <const double*> (<Pass*> task).coef)
+
+
+cdef void _sums(Rows* rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order, const floating* coef,
+                const floating* intercept, bint with_gradient, double* loss, double* grad) noexcept nogil:
+    """loss = (w * r**2).sum() and grad = [X, 1].T @ (w * r) over rows start to stop; r = X @ coef + intercept - y.
+
+    Summed part by part, whoever computes the parts: the bits don't depend on the team.
+    """
+    cdef:
+        Source* source = rows.sources
+        Py_ssize_t k = source.shape.k, size = k * (source.shape.padded + 2), part, j
+        Py_ssize_t parts = (stop - start + source.shape.part_rows - 1) // source.shape.part_rows
+        double* partial = rows.partials
+        Pass task
+    if parts == 1:
+        _sums_of(source, start, stop, order, coef, intercept, with_gradient, loss, grad)
+        return
+    task.rows, task.start, task.stop, task.order = rows, start, stop, order
+    task.coef, task.intercept, task.with_gradient = coef, intercept, with_gradient
+    if rows.team != NULL:
+        sgdm_share(rows.team, _part_float if floating is float else _part_double, &task, <int> parts)
+    memset(loss, 0, k * sizeof(double))
+    memset(grad, 0, (size - k) * sizeof(double))
+    for part in range(parts):
+        if rows.team == NULL:
+            _part(&task, part, partial, source, coef)
+        for j in range(k):
+            loss[j] += partial[j]
+        for j in range(size - k):
+            grad[j] += partial[k + j]
+        if rows.team != NULL:
+            partial += size
+
+
+cdef inline double _weight(const Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order,
                            const floating* w) noexcept nogil:
     """The sum of the weights of rows start to stop."""
     cdef double total = 0
@@ -381,12 +578,50 @@ cdef inline double _weight(Source* source, Py_ssize_t start, Py_ssize_t stop, co
     return total
 
 
+cdef void _shuffle(BitGenerator* generator, Py_ssize_t n, Py_ssize_t* order) noexcept nogil:
+    """order = numpy.random.Generator(generator).permutation(n), which takes 8 ns a row for its guesses of branches.
+
+    Fisher and Yates: i = n - 1, ..., 1 changes places with j <= i, the first of the numbers drawn that is not above i
+    once its bits above i's highest are cut off. Those that are above are drawn into a place that the next one takes.
+    """
+    cdef:
+        Py_ssize_t i = n - 1, j, q, lowest, count, kept
+        uint64_t mask = <uint64_t> -1, drawn
+        uint64_t partner[64]
+    for j in range(n):
+        order[j] = j
+    while i > 0:
+        while mask >> 1 >= <uint64_t> i:
+            mask >>= 1
+        lowest = <Py_ssize_t> (mask >> 1) + 1           # mask is that of every i from here on
+        count = min(i - lowest + 1, 64)
+        kept = 0
+        while kept < count:
+            if mask >> 32 == 0:
+                drawn = generator.next_uint32(generator.state)
+            else:
+                drawn = generator.next_uint64(generator.state)
+            partner[kept] = drawn & mask
+            kept += partner[kept] <= <uint64_t> (i - kept)
+        for q in range(count):
+            j = <Py_ssize_t> partner[q]
+            order[i], order[j] = order[j], order[i]
+            i -= 1
+
+
 cdef inline void _update(const Update* update, Py_ssize_t length, double scale, const double* grad, floating* a,
                          floating* v, floating* g) noexcept nogil:
     if floating is float:
         _update_float(update, length, scale, grad, a, v, g)
     else:
         _update_double(update, length, scale, grad, a, v, g)
+
+
+cdef inline bint _finite(const floating* x, Py_ssize_t length) noexcept nogil:
+    if floating is float:
+        return _finite_float(x, length)
+    else:
+        return _finite_double(x, length)
 
 
 cdef inline double _subgradient(floating a, floating g, double decay, double l1) noexcept nogil:
@@ -423,244 +658,318 @@ cdef double _penalty(Py_ssize_t d, const floating* a, double decay, double l1) n
     return total
 
 
-cdef inline Py_ssize_t _at(Py_ssize_t j, Py_ssize_t t, Py_ssize_t d, Py_ssize_t k, Py_ssize_t padded) noexcept nogil:
-    """Where parameter j of target t is: k rows of `padded` features, then the k intercepts."""
-    return t * padded + j if j < d else k * padded + t
+cdef struct Descent:        # a run, for the loop without the GIL; of what is NULL there is none
+    Rows rows, held_out             # held_out.sources: NULL without validation
+    double total_weight, held_out_weight
+    Py_ssize_t p, features, batch
+    const double* rates             # lr, momentum and 1 - dampening at epoch `start`; those of later ones every
+    Py_ssize_t start, rate_step     # `rate_step`
+    double decay, l1, tol, improvement
+    Py_ssize_t patience, average_from
+    bint nesterov
+    Py_ssize_t every, first_row, first_val_row      # histories: see Record
+    bint per_update
+    void* loss
+    void* val_loss
+    void* paths
+    Py_ssize_t path                                 # elements of each of the three paths
+    void* parameters                                # the state: see State
+    void* best
+    double* marks
+    double* average
+    Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
+    double best_loss
+    void* work                                      # the loop's own room
+    double* sums
+    Py_ssize_t* order
+    BitGenerator* generator
 
 
-cdef int _keep(Py_ssize_t row, Py_ssize_t p, Py_ssize_t k, Py_ssize_t d, Py_ssize_t padded, const floating* g,
-               const floating* v, const floating* a, floating[:, :, ::1] grad_history,
-               floating[:, :, ::1] step_history, floating[:, :, ::1] coef_history) except -1 nogil:
-    """Writes one row of the histories that are kept."""
+cdef int _make_room(Descent* run, Shape shape, const floating* exemplar) noexcept nogil:
+    """Allocates what the loop works in; returns -1 if there is no memory."""
+    cdef Py_ssize_t size = shape.k * (shape.padded + 1)
+    run.work = calloc(6 * size, sizeof(floating))
+    run.sums = <double*> calloc(2 * shape.k + 3 * size, sizeof(double))
+    if run.generator != NULL:
+        run.order = <Py_ssize_t*> calloc(shape.n, sizeof(Py_ssize_t))
+    return -1 if run.work == NULL or run.sums == NULL or (run.generator != NULL and run.order == NULL) else 0
+
+
+cdef void _free_room(Descent* run) noexcept nogil:
+    _close(&run.rows)
+    _close(&run.held_out)
+    free(run.work)
+    free(run.sums)
+    free(run.order)
+
+
+cdef inline Py_ssize_t _at(Py_ssize_t j, Py_ssize_t t, const Shape* shape) noexcept nogil:
+    """Where parameter j of target t is in the loop: k rows of `padded` features, then the k intercepts."""
+    return t * shape.padded + j if j < shape.d else shape.k * shape.padded + t
+
+
+cdef inline void _pack(const Descent* run, floating* kept, floating* working, bint back) noexcept nogil:
+    """working = kept, parameters as State and Record have them, (p, k), into the order of the loop; or back."""
     cdef Py_ssize_t j, t
-    for j in range(p):
-        for t in range(k):
-            if grad_history is not None:
-                grad_history[row, j, t] = g[_at(j, t, d, k, padded)]
-            if step_history is not None:
-                step_history[row, j, t] = v[_at(j, t, d, k, padded)]
-            if coef_history is not None:
-                coef_history[row, j, t] = a[_at(j, t, d, k, padded)]
-    return 0
+    cdef const Shape* shape = &run.rows.sources.shape
+    for j in range(run.p):
+        for t in range(shape.k):
+            if back:
+                kept[j * shape.k + t] = working[_at(j, t, shape)]
+            else:
+                working[_at(j, t, shape)] = kept[j * shape.k + t]
 
 
-cdef Outcome _advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs,
-                      const Py_ssize_t[:, ::1] order_rows,
-                      const floating[:, ::1] lines, const floating[:, ::1] targets, const floating[::1] weights,
-                      Problem validation, const floating[:, ::1] val_lines, const floating[:, ::1] val_targets,
-                      const floating[::1] val_weights,
-                      floating[:, ::1] coef, floating[:, ::1] velocity, floating[:, ::1] best,
-                      floating[:, ::1] loss_history, floating[:, ::1] val_history, floating[:, :, ::1] grad_history,
-                      floating[:, :, ::1] step_history, floating[:, :, ::1] coef_history) except *:
+cdef inline void _keep(const Descent* run, Py_ssize_t row, floating* g, floating* v, floating* a) noexcept nogil:
+    """Writes row `row` of the paths."""
+    cdef floating* path = <floating*> run.paths
+    if path != NULL:
+        path += row * run.p * run.rows.sources.shape.k
+        _pack(run, path, g, True)
+        _pack(run, path + run.path, v, True)
+        _pack(run, path + 2 * run.path, a, True)
+
+
+cdef bint _finite_target(const Descent* run, Py_ssize_t t, const floating* a) noexcept nogil:
+    """Whether parameters, velocity and gradient of a target are finite."""
+    cdef const Shape* shape = &run.rows.sources.shape
+    cdef Py_ssize_t i, j
+    for i in range(3):
+        for j in range(run.p):
+            if not isfinite(a[i * shape.k * (shape.padded + 1) + _at(j, t, shape)]):
+                return False
+    return True
+
+
+cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar) noexcept nogil:
+    """Advances a run by up to `epochs` epochs."""
     cdef:
-        Source source, val_source
+        const Shape* shape = &run.rows.sources.shape
         Update update, intercept_update
-        Py_ssize_t d = problem.d, p = problem.p, k = problem.k, n = problem.n, features = problem.features
-        Py_ssize_t padded = _round_up(d, LANE_BYTES // sizeof(floating)), width = padded + 1
-        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else n
-        Py_ssize_t epoch = state.epoch, last = state.epoch + epochs, updates, averaged
-        Py_ssize_t every = record.every, row, t, j, start, stop, converged
-        Py_ssize_t first_row = ((record.start_update if record.per_update else record.start) + every - 1) // every
-        Py_ssize_t first_val_row = (record.start + every - 1) // every
-        const double[:, ::1] rates = None if isinstance(settings.rates, tuple) else settings.rates
-        double[:, ::1] marks = state.marks
-        double[:, ::1] average = state.average
-        const Py_ssize_t* order = NULL
-        double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
-        double total, scale, val, decay = settings.weight_decay, l1 = settings.l1
-        bint validate = validation is not None
-        bint full = batch >= n, per_update = record.per_update, keep, finite
-        void* room = NULL
-        void* val_room = NULL
-        floating* work = NULL
-        double* sums = NULL
-        floating* a
-        floating* b
-        floating* v
-        floating* g
-        floating* block_grad
-        floating* a_before
-        floating* a_start
-        floating* v_start
-        double* loss
-        double* epoch_loss
-        double* grad
-        double* mean
-        double* mean_start
+        Py_ssize_t n = shape.n, d = shape.d, k = shape.k, padded = shape.padded, width = padded + 1
+        Py_ssize_t p = run.p, features = run.features, every = run.every, size = k * width
+        Py_ssize_t epoch, last = run.epoch + epochs, updates, averaged, row, t, j, start, stop, converged
+        floating* a = <floating*> run.work
+        floating* b = a + k * padded            # the intercepts
+        floating* v = a + size
+        floating* g = v + size
+        floating* a_before = g + size           # the parameters before the last update
+        floating* a_start = a_before + size     # the parameters and velocities before the epoch
+        floating* v_start = a_start + size
+        floating* parameters = <floating*> run.parameters
+        double* loss = run.sums
+        double* epoch_loss = loss + k
+        double* grad = epoch_loss + k           # (k, width)
+        double* mean = grad + size
+        double* mean_start = mean + size
+        double* marks = run.marks               # (4, k)
+        const double* rates
+        const Py_ssize_t* order = run.order if run.generator != NULL else NULL
+        double total, scale, val
+        bint full = run.batch >= n, keep, finite
         Outcome outcome = COMPLETED
 
-    room = _open(&source, problem, batch, &lines[0, 0], &targets[0, 0],
-                 &weights[0] if weights is not None else NULL)
-    if validate:
-        val_room = _open(&val_source, validation, validation.n, &val_lines[0, 0], &val_targets[0, 0],
-                         &val_weights[0] if val_weights is not None else NULL)
-    # Parameters are kept as k rows of `padded` features, then k intercepts: as the arithmetic over rows wants them.
-    work = <floating*> calloc(7 * k * width, sizeof(floating))
-    sums = <double*> calloc(2 * k + 3 * k * width, sizeof(double))
-    if room == NULL or (validate and val_room == NULL) or work == NULL or sums == NULL:
-        free(room)
-        free(val_room)
-        free(work)
-        free(sums)
-        raise MemoryError("no memory for the working arrays of the fit")
-    a = work
-    b = a + k * padded              # the intercepts
-    v = a + k * width
-    g = v + k * width
-    block_grad = g + k * width
-    a_before = block_grad + k * width   # the parameters before the last update
-    a_start = a_before + k * width      # the parameters and velocities before the epoch
-    v_start = a_start + k * width
     if full:
-        a_before = a_start              # there is one update
-    loss = sums
-    epoch_loss = loss + k
-    grad = epoch_loss + k           # (k, width)
-    mean = grad + k * width
-    mean_start = mean + k * width
-    update.nesterov = intercept_update.nesterov = settings.nesterov
+        a_before = a_start                      # there is one update
+    _pack(run, parameters, a, False)
+    _pack(run, parameters + p * k, v, False)
+    if run.average != NULL:
+        _pack(run, run.average, mean, False)
+    update.nesterov = run.nesterov
+    update.decay = run.decay
+    while run.epoch < last:
+        epoch = run.epoch
+        memcpy(a_start, a, size * sizeof(floating))
+        memcpy(v_start, v, size * sizeof(floating))
+        if run.average != NULL:
+            memcpy(mean_start, mean, size * sizeof(double))
+        memset(epoch_loss, 0, k * sizeof(double))
+        updates, averaged = run.updates, run.averaged
+        rates = run.rates + (epoch - run.start) * run.rate_step
+        update.lr, update.momentum, update.undamped = rates[0], rates[1], rates[2]
+        update.threshold = update.lr * run.l1 * update.undamped / (1 - update.momentum)
+        if epoch == 0 and not full:             # where it began: the loss of all rows before the first update
+            _sums(&run.rows, 0, n, NULL, a, b, False, loss, grad)
+            for t in range(k):
+                marks[t] = loss[t] / run.total_weight + _penalty(features, a + t * padded, run.decay, run.l1)
+        if order != NULL:
+            _shuffle(run.generator, n, run.order)
+        start = 0
+        while start < n:
+            stop = min(start + run.batch, n)
+            update.first = updates == 0
+            intercept_update = update
+            intercept_update.decay = intercept_update.threshold = 0
+            _sums(&run.rows, start, stop, order, a, b, True, loss, grad)
+            total = run.total_weight if full else _weight(
+                run.rows.sources, start, stop, order, <const floating*> run.rows.sources.w)
+            scale = 2 / total if total > 0 else 0
+            if not full:
+                memcpy(a_before, a, size * sizeof(floating))
+            for t in range(k):
+                epoch_loss[t] += loss[t]
+                row = t * padded
+                _update(&update, features, scale, grad + t * width, a + row, v + row, g + row)
+                if d > features:
+                    row += features
+                    _update(&intercept_update, d - features, scale, grad + t * width + features, a + row,
+                            v + row, g + row)
+                if p > d:
+                    _update(&intercept_update, 1, scale, grad + t * width + padded, b + t,
+                            v + k * padded + t, g + k * padded + t)
+            if run.average_from >= 0 and epoch >= run.average_from:
+                averaged += 1
+                for j in range(size):
+                    mean[j] += (a[j] - mean[j]) / averaged
+            if run.per_update and updates % every == 0:
+                row = updates // every - run.first_row
+                for t in range(k):
+                    (<floating*> run.loss)[row * k + t] = <floating> (loss[t] / total if total > 0 else 0)
+                    if not isfinite((<floating*> run.loss)[row * k + t]):
+                        epoch_loss[t] = INFINITY
+                _keep(run, row, g, v, a_before)
+            updates += 1
+            start = stop
 
+        finite = _finite(a, 3 * size)           # a, v and g
+        for t in range(k):
+            epoch_loss[t] /= run.total_weight
+            finite &= isfinite(<floating> epoch_loss[t])
+        if not finite:
+            run.diverged = 0
+            while isfinite(<floating> epoch_loss[run.diverged]) and run.diverged < k - 1 and (
+                    _finite_target(run, run.diverged, a)):
+                run.diverged += 1
+            memcpy(a, a_start, size * sizeof(floating))
+            memcpy(v, v_start, size * sizeof(floating))
+            if run.average != NULL:
+                memcpy(mean, mean_start, size * sizeof(double))
+            outcome = DIVERGED
+            break
+
+        keep = epoch % every == 0
+        if keep and not run.per_update:
+            row = epoch // every - run.first_row
+            if run.loss != NULL:
+                for t in range(k):
+                    (<floating*> run.loss)[row * k + t] = <floating> epoch_loss[t]
+            _keep(run, row, g, v, a_before)
+        converged = 0
+        for t in range(k):
+            marks[k + t] = epoch_loss[t] + _penalty(features, a_before + t * padded, run.decay, run.l1)
+            marks[3 * k + t] = epoch_loss[t]
+            if epoch == 0:
+                if full:
+                    marks[t] = marks[k + t]
+                marks[2 * k + t] = _norm(features, a_before + t * padded, g + t * padded, run.decay, run.l1,
+                                         g[_at(features, t, shape)] if p > features else 0)
+            if run.tol >= 0:
+                converged += _norm(features, a_before + t * padded, g + t * padded, run.decay, run.l1,
+                                   g[_at(features, t, shape)] if p > features else 0) <= run.tol * marks[2 * k + t]
+        run.epoch += 1
+        run.updates, run.averaged = updates, averaged
+        if run.held_out.sources != NULL:
+            _sums(&run.held_out, 0, run.held_out.sources.shape.n, NULL, a, b, False, loss, grad)
+            val = 0
+            for t in range(k):
+                val += loss[t] / run.held_out_weight
+                if keep and run.val_loss != NULL:
+                    row = epoch // every - run.first_val_row
+                    (<floating*> run.val_loss)[row * k + t] = <floating> (loss[t] / run.held_out_weight)
+            if val < run.best_loss * (1 - (run.improvement if run.best_epoch >= 0 else 0)):
+                run.best_loss = val
+                run.best_epoch = epoch
+                run.waited = 0
+                _pack(run, <floating*> run.best, a, True)
+            else:
+                run.waited += 1
+                if 0 < run.patience <= run.waited:
+                    outcome = STOPPED
+                    break
+        if converged == k:
+            outcome = CONVERGED
+            break
+    _pack(run, parameters, a, True)
+    _pack(run, parameters + p * k, v, True)
+    if run.average != NULL:
+        _pack(run, run.average, mean, True)
+    return outcome
+
+
+cdef Outcome _advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs, generator,
+                      Team team, const floating[:, ::1] lines, const floating[:, ::1] targets,
+                      const floating[::1] weights, Problem validation, const floating[:, ::1] val_lines,
+                      const floating[:, ::1] val_targets, const floating[::1] val_weights,
+                      floating[:, :, ::1] parameters, floating[:, ::1] best, floating[:, ::1] loss_history,
+                      floating[:, ::1] val_history, floating[:, :, :, ::1] paths) except *:
+    cdef:
+        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n, t
+        double[:, ::1] marks = state.marks
+        double[:, ::1] average = state.average
+        const double[:, ::1] rates = None
+        double constants[3]
+        double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
+        Shape shape = _shape(problem, batch, sizeof(floating)), val_shape
+        sgdm_team* helpers = &team.team if team is not None else NULL
+        const floating* exemplar = NULL         # for its type
+        Descent run
+        Outcome outcome
+
+    memset(&run, 0, sizeof(Descent))
+    run.p, run.features, run.batch, run.total_weight = problem.p, problem.features, batch, problem.total_weight
+    if isinstance(settings.rates, tuple):
+        constants[0], constants[1], constants[2] = settings.lr, settings.momentum, settings.undamped
+        run.rates = constants
+    else:
+        rates = settings.rates
+        run.rates, run.rate_step = &rates[0, 0], 3
+    run.start, run.nesterov = settings.start, settings.nesterov
+    run.decay, run.l1, run.tol = settings.weight_decay, settings.l1, settings.tol
+    run.patience, run.improvement, run.average_from = settings.patience, settings.improvement, settings.average_from
+    run.every, run.per_update = record.every, record.per_update
+    run.first_row = ((record.start_update if record.per_update else record.start) + run.every - 1) // run.every
+    run.first_val_row = (record.start + run.every - 1) // run.every
+    run.loss = &loss_history[0, 0] if loss_history is not None and loss_history.shape[0] else NULL
+    run.val_loss = &val_history[0, 0] if val_history is not None and val_history.shape[0] else NULL
+    if paths is not None and paths.shape[1]:
+        run.paths, run.path = &paths[0, 0, 0, 0], paths.shape[1] * problem.p * problem.k
+    run.parameters = &parameters[0, 0, 0]
+    run.best = &best[0, 0] if best is not None else NULL
+    run.marks = &marks[0, 0]
+    run.average = &average[0, 0] if average is not None else NULL
+    run.epoch, run.updates, run.averaged = state.epoch, state.updates, state.averaged
+    run.best_epoch, run.waited, run.best_loss, run.diverged = state.best_epoch, state.waited, state.best_loss, -1
+    if generator is not None:
+        run.generator = <BitGenerator*> PyCapsule_GetPointer(generator.capsule, "BitGenerator")
+        before = generator.state
+        generator.lock.acquire()
     try:
+        if _open(&run.rows, shape, helpers, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the fit")
+        if validation is not None:
+            val_shape = _shape(validation, validation.n, sizeof(floating))
+            run.held_out_weight = validation.total_weight
+            if _open(&run.held_out, val_shape, helpers, exemplar) < 0:
+                raise MemoryError("no memory for the working arrays of the validation")
+            _point(&run.held_out, &val_lines[0, 0], &val_targets[0, 0],
+                   &val_weights[0] if val_weights is not None else NULL)
         with nogil:
-            for t in range(k):
-                for j in range(p):
-                    a[_at(j, t, d, k, padded)] = coef[j, t]
-                    v[_at(j, t, d, k, padded)] = velocity[j, t]
-                    if average is not None:
-                        mean[_at(j, t, d, k, padded)] = average[j, t]
-            while epoch < last:
-                memcpy(a_start, a, k * width * sizeof(floating))
-                memcpy(v_start, v, k * width * sizeof(floating))
-                if average is not None:
-                    memcpy(mean_start, mean, k * width * sizeof(double))
-                memset(epoch_loss, 0, k * sizeof(double))
-                updates, averaged = state.updates, state.averaged
-                row = epoch - settings.start
-                if rates is None:
-                    update.lr, update.momentum, update.undamped = settings.lr, settings.momentum, settings.undamped
-                else:
-                    update.lr, update.momentum, update.undamped = rates[row, 0], rates[row, 1], rates[row, 2]
-                update.decay = decay
-                update.threshold = update.lr * l1 * update.undamped / (1 - update.momentum)
-                if epoch == 0 and not full:     # where it began: the loss of all rows before the first update
-                    _sums(&source, 0, n, NULL, a, b, <floating*> NULL, loss, grad)
-                    for t in range(k):
-                        marks[0, t] = loss[t] / problem.total_weight + _penalty(features, a + t * padded, decay, l1)
-                if order_rows is not None:
-                    order = &order_rows[epoch - state.epoch, 0]
-                start = 0
-                while start < n:
-                    stop = min(start + batch, n)
-                    update.first = updates == 0
-                    intercept_update = update
-                    intercept_update.decay = intercept_update.threshold = 0
-                    _sums(&source, start, stop, order, a, b, block_grad, loss, grad)
-                    total = problem.total_weight if full else _weight(
-                        &source, start, stop, order, <const floating*> source.w)
-                    scale = 2 / total if total > 0 else 0
-                    if not full:
-                        memcpy(a_before, a, k * width * sizeof(floating))
-                    for t in range(k):
-                        epoch_loss[t] += loss[t]
-                        row = t * padded
-                        _update(&update, features, scale, grad + t * width, a + row, v + row, g + row)
-                        if d > features:
-                            row += features
-                            _update(&intercept_update, d - features, scale, grad + t * width + features, a + row,
-                                    v + row, g + row)
-                        if p > d:
-                            _update(&intercept_update, 1, scale, grad + t * width + padded, b + t,
-                                    v + k * padded + t, g + k * padded + t)
-                    if settings.average_from >= 0 and epoch >= settings.average_from:
-                        averaged += 1
-                        for j in range(k * width):
-                            mean[j] += (a[j] - mean[j]) / averaged
-                    if per_update and updates % every == 0:
-                        row = updates // every - first_row
-                        for t in range(k):
-                            loss_history[row, t] = <floating> (loss[t] / total if total > 0 else 0)
-                            if not isfinite(loss_history[row, t]):
-                                epoch_loss[t] = INFINITY
-                        _keep(row, p, k, d, padded, g, v, a_before, grad_history, step_history, coef_history)
-                    updates += 1
-                    start = stop
-
-                finite = True
-                for t in range(k):
-                    epoch_loss[t] /= problem.total_weight
-                    finite = isfinite(<floating> epoch_loss[t])
-                    for j in range(p):
-                        row = _at(j, t, d, k, padded)
-                        finite = finite and isfinite(a[row]) and isfinite(v[row]) and isfinite(g[row])
-                    if not finite:
-                        state.diverged = t
-                        break
-                if not finite:
-                    memcpy(a, a_start, k * width * sizeof(floating))
-                    memcpy(v, v_start, k * width * sizeof(floating))
-                    if average is not None:
-                        memcpy(mean, mean_start, k * width * sizeof(double))
-                    outcome = DIVERGED
-                    break
-
-                keep = epoch % every == 0
-                if keep and not per_update:
-                    row = epoch // every - first_row
-                    for t in range(k):
-                        if loss_history is not None:
-                            loss_history[row, t] = <floating> epoch_loss[t]
-                    _keep(row, p, k, d, padded, g, v, a_before, grad_history, step_history, coef_history)
-                converged = 0
-                for t in range(k):
-                    marks[1, t] = epoch_loss[t] + _penalty(features, a_before + t * padded, decay, l1)
-                    marks[3, t] = epoch_loss[t]
-                    if epoch == 0:
-                        if full:
-                            marks[0, t] = marks[1, t]
-                        marks[2, t] = _norm(features, a_before + t * padded, g + t * padded, decay, l1,
-                                            g[_at(features, t, d, k, padded)] if p > features else 0)
-                    if settings.tol >= 0:
-                        converged += _norm(features, a_before + t * padded, g + t * padded, decay, l1,
-                                           g[_at(features, t, d, k, padded)] if p > features else 0
-                                           ) <= settings.tol * marks[2, t]
-                epoch += 1
-                state.updates, state.averaged = updates, averaged
-                if validate:
-                    _sums(&val_source, 0, val_source.n, NULL, a, b, <floating*> NULL, loss, grad)
-                    val = 0
-                    for t in range(k):
-                        val += loss[t] / validation.total_weight
-                        if keep and val_history is not None:
-                            row = (epoch - 1) // every - first_val_row
-                            val_history[row, t] = <floating> (loss[t] / validation.total_weight)
-                    if val < state.best_loss * (1 - (settings.improvement if state.best_epoch >= 0 else 0)):
-                        state.best_loss = val
-                        state.best_epoch = epoch - 1
-                        state.waited = 0
-                        for t in range(k):
-                            for j in range(p):
-                                best[j, t] = a[_at(j, t, d, k, padded)]
-                    else:
-                        state.waited += 1
-                        if 0 < settings.patience <= state.waited:
-                            outcome = STOPPED
-                            break
-                if converged == k:
-                    outcome = CONVERGED
-                    break
-            for t in range(k):
-                for j in range(p):
-                    coef[j, t] = a[_at(j, t, d, k, padded)]
-                    velocity[j, t] = v[_at(j, t, d, k, padded)]
-                    if average is not None:
-                        average[j, t] = mean[_at(j, t, d, k, padded)]
-            state.epoch = epoch
-            state.rose = False
-            for t in range(k):
-                state.rose = state.rose or marks[1, t] > marks[0, t] * (1 + 1000 * epsilon)
+            _point(&run.rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL)
+            outcome = _descend(&run, epochs, exemplar)
+        if outcome == DIVERGED and generator is not None:
+            generator.lock.release()
+            generator.state = before
+            generator.lock.acquire()
+            for t in range(run.epoch - state.epoch):
+                _shuffle(run.generator, problem.n, run.order)
     finally:
-        free(room)
-        free(val_room)
-        free(work)
-        free(sums)
+        if generator is not None:
+            generator.lock.release()
+        _free_room(&run)
+    state.epoch, state.updates, state.averaged = run.epoch, run.updates, run.averaged
+    state.best_epoch, state.waited, state.best_loss, state.diverged = (
+        run.best_epoch, run.waited, run.best_loss, run.diverged)
+    state.rose = False
+    for t in range(problem.k):
+        state.rose = state.rose or marks[1, t] > marks[0, t] * (1 + 1000 * epsilon)
     return outcome

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ._kernel import Record, State, advance
+from ._kernel import Record, State, Team, advance, parts
 from ._result import Checkpoint, DivergenceError, FitResult, History, Status
 from ._tuning import stable_lr
 from ._validation import as_start, refuse_nonfinite
@@ -17,38 +18,8 @@ from ._validation import as_start, refuse_nonfinite
 # work, and _PARAMETER_COST for every parameter.
 _SLICE_ELEMENTS = 50_000_000
 _UPDATE_COST, _PARAMETER_COST = 500, 8
-_SLICE_ROWS = 200_000  # permuted rows drawn at once, where an epoch has fewer
-
 
 _STATUS = {str(status): status for status in Status}  # quicker than Status(name)
-
-
-class RowOrder:
-    """Draws the order of rows of the coming epochs, and can take back those that were not run."""
-
-    def __init__(self, n, generator, shuffle):
-        self.n, self.generator, self.shuffle = n, generator, shuffle
-        self.before, self.first, self.drawn = None, 0, 0
-
-    def draw(self, epoch, epochs):
-        """The rows of epochs `epoch` to `epoch + epochs`, (epochs, n), each a permutation; None in their own order."""
-        if not self.shuffle:
-            return None
-        self.before, self.first, self.drawn = self.generator.bit_generator.state, epoch, epochs
-        if epochs == 1:
-            return self.generator.permutation(self.n).astype(np.intp, copy=False)[np.newaxis]
-        order = np.empty((epochs, self.n), np.intp)
-        for row in order:
-            row[:] = self.generator.permutation(self.n)
-        return order
-
-    def settle(self, epoch):
-        """Puts the generator where it is once the epochs before `epoch` have been drawn, and no more."""
-        if self.first + self.drawn > epoch:
-            self.generator.bit_generator.state = self.before
-            for _ in range(epoch - self.first):
-                self.generator.permutation(self.n)
-            self.drawn = epoch - self.first
 
 
 class Progress:
@@ -80,7 +51,7 @@ class Progress:
 
     @property
     def coef(self) -> np.ndarray:
-        return self._run.state.coef.reshape(-1, *self._run.slot).astype(self._run.dtype)
+        return self._run.state.parameters[0].reshape(-1, *self._run.slot).astype(self._run.dtype)
 
     @property
     def result(self) -> FitResult:
@@ -93,6 +64,7 @@ class Progress:
 class Run:
     """A descent under way.
 
+    generator: None, or what chose the validation rows, and if `shuffle` orders the rows of every epoch.
     slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k). dtype: that of the
     results, float32 where the rows are a reduction of such data. method: what the rows are, for the result.
     """
@@ -104,7 +76,8 @@ class Run:
         settings,
         epochs,
         *,
-        order,
+        generator,
+        shuffle,
         validation,
         coef0,
         init,
@@ -113,13 +86,16 @@ class Run:
         split=None,
         dtype=None,
         method="direct",
+        n_threads=1,
     ):
         self.problem, self.slot, self.settings, self.epochs = problem, slot, settings, epochs
-        self.order, self.validation, self.init, self.split = order, validation, init, split
+        self.generator, self.shuffle, self.split = generator, shuffle, split
+        self.validation, self.init = validation, init
         self.record, self.record_every = record, record_every
         self.dtype, self.method = problem.lines.dtype if dtype is None else dtype, method
         self.intercept = problem.p > problem.features
         self.batch = settings.batch_size or problem.n
+        self.helpers = 0 if n_threads == 1 else min(n_threads, parts(problem, settings)) - 1
         self.state = self._begin(coef0)
         self.histories = self._allocate()
 
@@ -133,7 +109,6 @@ class Run:
             marks.fill(np.nan)
             return State(
                 as_start(coef0, self.problem, self.slot),
-                np.zeros((p, k), dtype),
                 np.zeros((p, k)) if averages else None,
                 np.zeros((p, k), dtype) if validates else None,
                 marks,
@@ -158,8 +133,7 @@ class Run:
         if averages and was.average is None and self.settings.average_from < was.epoch:
             raise ValueError(f"average must start at epoch {was.epoch} or later: init kept no average until there")
         state = State(
-            was.coef,
-            was.velocity,
+            np.stack([was.coef, was.velocity]),
             None if not averages else np.zeros((p, k)) if was.average is None else was.average,
             was.best,
             was.marks,
@@ -190,15 +164,14 @@ class Run:
         (epochs, rows), p, k = self.rows(self.epochs), self.problem.p, self.problem.k
         dtype = self.problem.lines.dtype
         columns = {None: 0, "loss": k}.get(self.record, k + 3 * p * k)
-        loss = grad = step = coef = val_loss = None
+        loss = paths = val_loss = None
         try:
             if self.record is not None:
                 loss = np.empty((rows, k), dtype)
                 if self.validation is not None:
                     val_loss = np.empty((epochs, k), dtype)
             if self.record in ("all", "updates"):
-                grad = np.empty((rows, p, k), dtype)
-                step, coef = np.empty_like(grad), np.empty_like(grad)
+                paths = np.empty((3, rows, p, k), dtype)
         except (MemoryError, ValueError):
             size = rows * columns * dtype.itemsize
             instead = "a larger record_every" if self.record == "loss" else "record='loss', a larger record_every"
@@ -209,9 +182,7 @@ class Run:
         return Record(
             loss,
             val_loss,
-            grad,
-            step,
-            coef,
+            paths,
             self.record_every,
             self.record == "updates",
             self.settings.start,
@@ -220,13 +191,20 @@ class Run:
 
     def advance(self, callback=None, callback_every=1, bar=None):
         """Runs all epochs, a slice at a time, so that Python sees signals in between. Returns a Status."""
+        if not self.helpers:
+            return self._advance(callback, callback_every, bar, _alone)
+        from concurrent.futures import ThreadPoolExecutor  # here, because it takes as long to import as all the rest
+
+        with ThreadPoolExecutor(self.helpers) as pool:
+            return self._advance(callback, callback_every, bar, partial(_together, pool, Team(self.helpers)))
+
+    def _advance(self, callback, callback_every, bar, do):
         problem, state, last = self.problem, self.state, self.settings.start + self.epochs
         rows = problem.n + (0 if self.validation is None else self.validation.n)
         updates = -(-problem.n // self.batch)
         cost = rows * problem.d + updates * (_UPDATE_COST + _PARAMETER_COST * problem.p)
         at_once = max(1, _SLICE_ELEMENTS // (cost * problem.k))
-        if self.order.shuffle:
-            at_once = min(at_once, max(1, _SLICE_ROWS // problem.n))
+        generator = self.generator.bit_generator if self.shuffle else None
         outcome = "completed"
         called = state.epoch
         while state.epoch < last and outcome == "completed":
@@ -234,9 +212,7 @@ class Run:
             if callback is not None:
                 epochs = min(epochs, called + callback_every - state.epoch)
             before = state.epoch
-            rows = self.order.draw(before, epochs)
-            outcome = advance(problem, self.settings, state, self.histories, epochs, rows, self.validation)
-            self.order.settle(state.epoch)
+            outcome = do(problem, self.settings, state, self.histories, epochs, generator, self.validation)
             if bar is not None:
                 bar.set_postfix(loss=float(np.mean(state.marks[3])), refresh=False)
                 bar.update(state.epoch - before)
@@ -251,18 +227,17 @@ class Run:
     def result(self, status, final=False):
         """The result of the epochs done so far, as the caller knows it. A final one takes over the run's arrays."""
         state, slot, d, dtype = self.state, self.slot, self.problem.features, self.dtype
-        self.order.settle(state.epoch)
-        generator = self.order.generator
+        generator = self.generator
         validated = state.best_epoch >= 0
         kept = state if final else state.copy()
-        parameters = state.best if validated and self.settings.patience else state.coef
-        coef, velocity, loss = parameters, kept.velocity, state.marks[3]
+        last, velocity = kept.parameters
+        coef, loss = state.best if validated and self.settings.patience else last, state.marks[3]
         if not slot:
             coef, velocity, loss = coef[:, 0], velocity[:, 0], loss[0]
         coef, velocity, loss = coef.astype(dtype), velocity.astype(dtype), loss.astype(dtype)
         average = average_intercept = None
         if state.average is not None:
-            average = (state.average if state.averaged else state.coef).reshape(coef.shape).astype(dtype)
+            average = (state.average if state.averaged else last).reshape(coef.shape).astype(dtype)
             average_intercept = average[d] if self.intercept else 0.0
             average = average[:d]
         lr, momentum, undamped = self.rates(state.epoch - 1)
@@ -282,8 +257,8 @@ class Run:
             dampening=1 - undamped,
             method=self.method,
             checkpoint=Checkpoint(
-                kept.coef,
-                kept.velocity,
+                last,
+                kept.parameters[1],
                 kept.marks,
                 kept.average,
                 kept.best,
@@ -308,8 +283,10 @@ class Run:
         final = final and self.state.epoch == start + self.epochs
         earlier = None if self.init is None else self.init.history
 
-        def whole(name, rows):
-            history = getattr(self.histories, name)
+        histories = self.histories
+        grad, step, coef = (None, None, None) if histories.paths is None else histories.paths
+
+        def whole(name, history, rows):
             if history is None:
                 return None
             if not slot:
@@ -330,11 +307,11 @@ class Run:
             epoch = np.arange(first, first + rows * every, every)
         return History(
             epoch=epoch if earlier is None else np.concatenate([earlier.epoch, epoch]),
-            loss=whole("loss", rows),
-            grad=whole("grad", rows),
-            step=whole("step", rows),
-            coef=whole("coef", rows),
-            val_loss=whole("val_loss", epochs),
+            loss=whole("loss", histories.loss, rows),
+            grad=whole("grad", grad, rows),
+            step=whole("step", step, rows),
+            coef=whole("coef", coef, rows),
+            val_loss=whole("val_loss", histories.val_loss, epochs),
         )
 
     def rates(self, epoch):
@@ -403,6 +380,23 @@ class Run:
         form = ", nesterov" if self.settings.nesterov else ""
         batches = f", batches of {self.batch}" if self.batch < self.problem.n else ""
         return f"{digits} for momentum={momentum:g}, dampening={1 - undamped:g}{form}{batches}"
+
+
+def _alone(*what):
+    """Advances with one thread."""
+    return advance(*what)
+
+
+def _together(pool, team, *what):
+    """Advances with the team, whose helpers are the threads of the pool."""
+    team.open()
+    helpers = [pool.submit(team.help, member + 1) for member in range(pool._max_workers)]
+    try:
+        return advance(*what, team)
+    finally:
+        team.close()
+        for helper in helpers:
+            helper.result()
 
 
 def progress_bar(total, unit):

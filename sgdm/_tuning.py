@@ -66,13 +66,13 @@ def hessian_product(problem, direction, weight_decay):
         problem.features,
         problem.triangular,
     )
-    start = np.array(direction, dtype).reshape(-1, 1)
-    state = State(start, np.zeros_like(start), None, None, np.empty((4, 1)))
-    record = Record(None, None, None, np.empty((1, problem.p, 1), dtype), None)
+    parameters = np.zeros((2, problem.p, 1), dtype)
+    parameters[0, :, 0] = direction
+    state = State(parameters, None, None, np.empty((4, 1)))
     settings = Settings((0.0, 0.0, 1.0), weight_decay=weight_decay)
-    if advance(zeros, settings, state, record, 1) == "diverged":
+    if advance(zeros, settings, state, Record(None, None, None), 1) == "diverged":
         return None
-    return record.step[0, :, 0].astype(np.float64)
+    return parameters[1, :, 0].astype(np.float64)
 
 
 def stable_lr(problem, settings, rates):

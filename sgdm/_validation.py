@@ -213,20 +213,20 @@ def refuse_nonfinite(problem, whose=""):
 
 
 def as_start(coef0, problem, slot):
-    """A writable (p, k) array of zeros, or a copy of coef0, of shape (p,) + slot."""
-    shape = (problem.p, problem.k)
-    dtype = problem.lines.dtype
+    """The (2, p, k) parameters and velocities to start from: zeros, or a copy of coef0, of shape (p,) + slot."""
+    start = np.zeros((2, problem.p, problem.k), problem.lines.dtype)
     if coef0 is None:
-        return np.zeros(shape, dtype)
+        return start
     coef = as_real(coef0, "coef0")
     if coef.shape != (problem.p, *slot):
         raise ValueError(
             f"coef0 must have shape {(problem.p, *slot)}, the features"
             f"{' then the intercept' if problem.fit_intercept else ''}, got {coef.shape}"
         )
-    coef = cast(coef, dtype)
+    coef = cast(coef, start.dtype)
     check_finite(coef, "coef0")
-    return coef.reshape(shape)
+    start[0] = coef.reshape(start.shape[1:])
+    return start
 
 
 def as_number(value, name, high=math.inf, *, below=False):

@@ -171,6 +171,27 @@ def oracle_error(reference, X, y, options):
 FACTOR = 64  # measured over 80 000 draws: at most 41 eps, with l1 and batches of one row
 
 
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_orders_are_those_of_numpy(kind):
+    """Row by row with lr 0 and y = 1, the gradients -2 x name the rows in the order they were taken."""
+    ours, numpys = (np.random.Generator(getattr(np.random, kind)(3)) for _ in range(2))
+    for n in [1, 2, 3, 4, 5, 63, 64, 65, 66, 127, 128, 129, 1000, 5000]:
+        result = sgdm.fit(
+            np.arange(n, dtype=float)[:, np.newaxis],
+            np.ones(n),
+            lr=0,
+            epochs=3,
+            batch_size=1,
+            seed=ours,
+            record="updates",
+        )
+        taken = result.history.grad[:, 0] / -2
+        expected = [numpys.permutation(n) for _ in range(3)] if n > 1 else np.zeros((3, 1))
+        np.testing.assert_array_equal(taken, np.ravel(expected))
+        assert ours.bit_generator.state["state"].keys() == numpys.bit_generator.state["state"].keys()
+        np.testing.assert_equal(ours.bit_generator.state, numpys.bit_generator.state)
+
+
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # noise and penalties may win in six epochs
 @dtypes
 @layouts

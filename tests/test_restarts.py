@@ -625,47 +625,29 @@ def test_slicing_changes_no_bit(mode, everything, monkeypatch):
     whole = fit(problem, TOTAL, **options)
     advance, calls = _run.advance, []
     monkeypatch.setattr(_run, "advance", lambda *given: calls.append(1) or advance(*given))
-    for constants in ({"_SLICE_ELEMENTS": 1}, {"_SLICE_ROWS": 3 * N}, {"_SLICE_ROWS": 1}):
+    for elements in (1, 20_000):
         with monkeypatch.context() as patch:
-            for name, value in constants.items():
-                patch.setattr(_run, name, value)
+            patch.setattr(_run, "_SLICE_ELEMENTS", elements)
+            calls.clear()
             assert fit(problem, TOTAL, **options) == whole
-            if "_SLICE_ELEMENTS" in constants:
+            if elements == 1:
                 assert len(calls) == whole.epochs
             epochs = []
             fit(problem, TOTAL, callback=lambda view, to=epochs: to.append(view.epoch), callback_every=8, **options)
             assert epochs == list(range(8, whole.epochs + 1, 8))
 
 
-class Interrupted(np.random.Generator):
-    """Ctrl-C in the middle of its `at`-th permutation."""
-
-    def __init__(self, at):
-        super().__init__(np.random.PCG64(5))
-        self.left = at
-
-    def permutation(self, n):
-        self.left -= 1
-        order = super().permutation(n)
-        if self.left == 0:
-            raise KeyboardInterrupt
-        return order
-
-
-@pytest.mark.parametrize(("at", "done"), [(1, 0), (3, 0), (4, 3), (8, 6), (9, 6)])
-def test_ctrl_c_while_rows_are_drawn(at, done, monkeypatch):
-    """Slices of three epochs: the permutations of the slice under way are taken back."""
-    monkeypatch.setattr(_run, "_SLICE_ROWS", 3 * N)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        fit(make_data(), TOTAL, batch_size=7, seed=Interrupted(at))
-    result = caught.value.result
-    assert (result.epochs, len(result.history), result.status) == (done, done, "stopped")
-    if done:
-        assert but_status(result, fit(make_data(), done, **SHUFFLED))
-    else:
-        assert np.isnan(result.loss)
-        assert not result.coef.any()
-    assert fit(make_data(), TOTAL - done, init=result, batch_size=7) == fit(make_data(), TOTAL, **SHUFFLED)
+@pytest.mark.parametrize("elements", [1, 10**9])
+def test_an_epoch_that_overflows_gives_its_order_back(elements, monkeypatch):
+    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", elements)
+    X, y, *_ = make_data()
+    generator, same = np.random.default_rng(5), np.random.default_rng(5)
+    with pytest.raises(sgdm.DivergenceError) as caught:
+        sgdm.fit(X, y, lr=1e30, epochs=TOTAL, batch_size=7, seed=generator)
+    assert 0 < caught.value.result.epochs < TOTAL
+    for _ in range(caught.value.result.epochs):
+        same.permutation(len(X))
+    assert generator.bit_generator.state == same.bit_generator.state
 
 
 @pytest.mark.parametrize(
