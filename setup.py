@@ -45,6 +45,10 @@ class BuildExt(build_ext):
 
 
 setup(
-    ext_modules=[Extension("sgdm._kernel", ["sgdm/_kernel.pyx"], include_dirs=["sgdm"], depends=["sgdm/_lanes.h", "sgdm/_threads.h"])],
+    ext_modules=[
+        Extension(
+            "sgdm._kernel", ["sgdm/_kernel.pyx"], include_dirs=["sgdm"], depends=["sgdm/_lanes.h", "sgdm/_threads.h"]
+        )
+    ],
     cmdclass={"build_ext": BuildExt},
 )

@@ -3,6 +3,7 @@
 from . import schedules
 from ._compress import Compressed, compress
 from ._fit import fit
+from ._many import fit_many
 from ._result import Checkpoint, ConvergenceWarning, DivergenceError, FitResult, History, Status, load
 from ._run import Progress
 from ._tuning import Tuned
@@ -19,6 +20,7 @@ __all__ = [
     "Tuned",
     "compress",
     "fit",
+    "fit_many",
     "load",
     "schedules",
 ]

@@ -129,3 +129,24 @@ def advance(
     team: Team | None = None,
 ) -> str: ...
 def parts(problem: Problem, settings: Settings) -> int: ...
+def advance_many(
+    problem: Problem,
+    settings: Settings,
+    lines: _Floats,
+    targets: _Floats,
+    weights: _Floats | None,
+    total_weights: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    penalties: NDArray[np.float64],
+    parameters: _Floats,
+    marks: NDArray[np.float64],
+    done: NDArray[np.intp],
+    outcomes: NDArray[np.int8],
+    loss: _Floats | None,
+    paths: _Floats | None,
+    every: int,
+    total: int,
+    first: int,
+    last: int,
+    epochs: int,
+) -> None: ...

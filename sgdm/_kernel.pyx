@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 cdef extern from "_lanes.h" nogil:
     struct Block "sgdm_block":
         Py_ssize_t stride, b, d, padded, k, target_stride, ahead, first
-        bint triangular, straddles
+        bint triangular, padded_rows, straddles
         const Py_ssize_t* order
         const void* last
         const void* tail
@@ -72,7 +72,9 @@ cdef struct BitGenerator "sgdm_bit_generator":  # numpy/random/bitgen.h: what th
 
 cdef enum:
     LANE_BYTES = 64               # _lanes.h reads lines in groups of so many bytes
-    NARROW = 8                    # C-order rows shorter than this are transposed: too short for lanes
+    NARROW = 8                    # C-order rows shorter than this, too short for lanes, are transposed if all of X
+    WHOLE_BYTES = 4194304         # takes less than that, or if they are no longer than NARROWEST: by rows, 1 to 8
+    NARROWEST = 3                 # columns take 2 ns a row; by columns 0.2 to 0.8
     ROWS = 128                    # a block of C-order X; with several targets, as many rows as fit in
     ROW_BLOCK_BYTES = 16384       # L1, where all targets but the first find it
     COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading
@@ -305,7 +307,7 @@ cdef inline Py_ssize_t _round_up(Py_ssize_t length, Py_ssize_t group) noexcept n
 cdef struct Shape:          # of a problem, and how its rows are read
     Py_ssize_t n, d, k, padded      # padded: d in whole groups of lanes
     bint by_columns                 # F-order
-    bint narrow                     # C-order with less than NARROW columns, read by columns all the same:
+    bint narrow                     # C-order, read by columns all the same:
     bint whole                      # from a copy of all of it, or else of a block
     bint triangular
     Py_ssize_t rows, part_rows      # in a block, and in a part of a pass, at most
@@ -316,8 +318,8 @@ cdef Shape _shape(Problem problem, Py_ssize_t batch, Py_ssize_t itemsize) noexce
     cdef Py_ssize_t lanes = LANE_BYTES // itemsize, size = problem.d * itemsize
     shape.n, shape.d, shape.k, shape.padded = problem.n, problem.d, problem.k, _round_up(problem.d, lanes)
     shape.by_columns, shape.triangular = problem.by_columns, problem.triangular
-    shape.narrow = not problem.by_columns and problem.d < NARROW
-    shape.whole = shape.narrow and problem.n * size <= COLUMN_BLOCK_BYTES
+    shape.whole = not problem.by_columns and problem.d < NARROW and problem.n * size <= WHOLE_BYTES
+    shape.narrow = shape.whole or (not problem.by_columns and problem.d <= NARROWEST)
     batch = min(batch, problem.n)
     if shape.by_columns or shape.narrow:
         shape.rows = COLUMN_BLOCK_BYTES // size
@@ -337,7 +339,7 @@ cdef struct Source:         # a problem's rows, and one thread's room to read th
     const void* y           # (k, n)
     const void* w           # (n,), or NULL
     void* tail              # (padded,), of C-order X the last row with zeros after it
-    void* whole             # (d, n in whole groups), of narrow X all rows by columns, or NULL
+    void* whole             # (d + k + 1, n in whole groups), narrow X, y and w, all rows by columns; or NULL
     Py_ssize_t copied, copied_rows   # the first row that `copy` holds, or -1, and how many
     void* copy              # (d, rows), a block that can't be read in place
     void* y_copy            # (k, rows)
@@ -359,7 +361,8 @@ cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exempla
     """Makes room to read the rows of a problem of this shape; returns -1 if there is no memory. To be closed."""
     cdef:
         Py_ssize_t members = team.members if team != NULL else 1, k = shape.k, b = shape.rows, i
-        Py_ssize_t whole = shape.d * _round_up(shape.n, LANE_BYTES // sizeof(floating)) if shape.whole else 0
+        Py_ssize_t stride = _round_up(shape.n, LANE_BYTES // sizeof(floating))
+        Py_ssize_t whole = (shape.d + k + 1) * stride if shape.whole else 0
         Py_ssize_t copy = shape.d * b if shape.by_columns or shape.narrow else 0
         Py_ssize_t own = copy + (k + 3) * b + k * shape.padded
         floating* room
@@ -398,6 +401,7 @@ cdef void _point(Rows* rows, const floating* lines, const floating* y, const flo
         Py_ssize_t size = shape.d * <Py_ssize_t> sizeof(floating), i
         Py_ssize_t step = min(size & -size, <Py_ssize_t> LANE_BYTES)  # rows begin so far apart in their cache lines
         Py_ssize_t stride = _round_up(shape.n, LANE_BYTES // sizeof(floating))
+        floating* whole = <floating*> source.whole
         Block block
     memset(&block, 0, sizeof(Block))
     block.d, block.padded, block.k, block.target_stride = shape.d, shape.padded, shape.k, shape.n
@@ -408,11 +412,16 @@ cdef void _point(Rows* rows, const floating* lines, const floating* y, const flo
         if shape.padded > shape.d:
             block.last, block.tail = lines + (shape.n - 1) * shape.d, source.tail
             memcpy(source.tail, block.last, size)
-    if shape.whole and source.lines != lines:
-        if floating is float:
-            _transpose_float(lines, shape.d, shape.n, <float*> source.whole, stride)
-        else:
-            _transpose_double(lines, shape.d, shape.n, <double*> source.whole, stride)
+    if shape.whole:
+        if source.lines != lines:
+            if floating is float:
+                _transpose_float(lines, shape.d, shape.n, whole, stride)
+            else:
+                _transpose_double(lines, shape.d, shape.n, whole, stride)
+        for i in range(shape.k):
+            memcpy(whole + (shape.d + i) * stride, y + i * shape.n, shape.n * sizeof(floating))
+        if w != NULL:
+            memcpy(whole + (shape.d + shape.k) * stride, w, shape.n * sizeof(floating))
     for i in range(rows.team.members if rows.team != NULL else 1):
         source = &rows.sources[i]
         source.lines, source.y, source.w = lines, y, w
@@ -469,8 +478,13 @@ cdef void _sums_of(Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_s
             else:
                 lines += start * block.d
         elif order == NULL and source.whole != NULL:
-            block.stride = _round_up(n, lanes)
-            lines = <const floating*> source.whole + start
+            block.stride = block.target_stride = _round_up(n, lanes)
+            block.padded_rows = True
+            lines = <const floating*> source.whole
+            y = lines + block.d * block.stride
+            if w != NULL:
+                w = y + block.k * block.stride
+            lines += start
         elif order == NULL and by_columns and n - start >= lanes:
             if start + _round_up(block.b, lanes) > n:
                 block.b = (n - start) // lanes * lanes
@@ -491,6 +505,7 @@ cdef void _sums_of(Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_s
             lines = <const floating*> source.copy
             if order != NULL:
                 block.target_stride = source.shape.rows
+                block.padded_rows = True
                 y = <const floating*> source.y_copy
                 w = <const floating*> source.w_copy if w != NULL else NULL
         if order == NULL:
@@ -798,8 +813,9 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
         while start < n:
             stop = min(start + run.batch, n)
             update.first = updates == 0
-            intercept_update = update
-            intercept_update.decay = intercept_update.threshold = 0
+            if p > features:
+                intercept_update = update
+                intercept_update.decay = intercept_update.threshold = 0
             _sums(&run.rows, start, stop, order, a, b, True, loss, grad)
             total = run.total_weight if full else _weight(
                 run.rows.sources, start, stop, order, <const floating*> run.rows.sources.w)
@@ -831,7 +847,7 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
             updates += 1
             start = stop
 
-        finite = _finite(a, 3 * size)           # a, v and g
+        finite = _finite(a, (3 if floating is float else 1) * size)     # with v and g, which float may not hold
         for t in range(k):
             epoch_loss[t] /= run.total_weight
             finite &= isfinite(<floating> epoch_loss[t])
@@ -973,3 +989,69 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     for t in range(problem.k):
         state.rose = state.rose or marks[1, t] > marks[0, t] * (1 + 1000 * epsilon)
     return outcome
+
+
+def advance_many(Problem problem, Settings settings, lines, targets, weights, const double[::1] total_weights,
+                 const double[:, ::1] rates, const double[:, ::1] penalties, parameters, double[:, ::1] marks,
+                 Py_ssize_t[::1] done, signed char[::1] outcomes, loss, paths, Py_ssize_t every, Py_ssize_t total,
+                 Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs):
+    """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, `total`, with full
+    batches of one target, without the GIL.
+
+    problem: one of them, for its shape. lines (fits, n, d) or (fits, d, n), targets and weights (fits, n), each with
+    one in place of `fits` if all share it. rates (fits, 3), penalties (fits, 2): weight_decay and l1. parameters
+    (fits, 2, p), marks (fits, 4), done: epochs. outcomes: an index into OUTCOMES, -1 while there are epochs to do.
+    loss (fits, rows), paths (3, fits, rows, p): see Record.
+    """
+    if problem.lines.itemsize == 4:
+        _advance_many[float](problem, settings, lines, targets, weights, total_weights, rates, penalties, parameters,
+                             marks, done, outcomes, loss, paths, every, total, first, last, epochs)
+    else:
+        _advance_many[double](problem, settings, lines, targets, weights, total_weights, rates, penalties, parameters,
+                              marks, done, outcomes, loss, paths, every, total, first, last, epochs)
+
+
+cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, ::1] lines,
+                       const floating[:, ::1] targets, const floating[:, ::1] weights,
+                       const double[::1] total_weights, const double[:, ::1] rates, const double[:, ::1] penalties,
+                       floating[:, :, ::1] parameters, double[:, ::1] marks, Py_ssize_t[::1] done,
+                       signed char[::1] outcomes, floating[:, ::1] loss, floating[:, :, :, ::1] paths,
+                       Py_ssize_t every, Py_ssize_t total, Py_ssize_t first, Py_ssize_t last,
+                       Py_ssize_t epochs) except -1:
+    cdef:
+        Py_ssize_t i
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        const floating* exemplar = NULL
+        const floating* w = NULL
+        Descent run
+        Outcome outcome
+
+    memset(&run, 0, sizeof(Descent))
+    run.p, run.features, run.batch = problem.p, problem.features, problem.n
+    run.tol, run.nesterov, run.average_from, run.every = settings.tol, settings.nesterov, -1, every
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the fits")
+        with nogil:
+            for i in range(first, last):
+                if outcomes[i] >= 0:
+                    continue
+                if weights is not None:
+                    w = &weights[i if weights.shape[0] > 1 else 0, 0]
+                _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
+                       &targets[i if targets.shape[0] > 1 else 0, 0], w)
+                run.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
+                run.rates, run.decay, run.l1 = &rates[i, 0], penalties[i, 0], penalties[i, 1]
+                run.parameters, run.marks = &parameters[i, 0, 0], &marks[i, 0]
+                run.epoch = run.updates = done[i]
+                if loss is not None:
+                    run.loss = &loss[i, 0]
+                if paths is not None:
+                    run.paths, run.path = &paths[0, i, 0, 0], paths.shape[1] * paths.shape[2] * problem.p
+                outcome = _descend(&run, min(epochs, total - run.epoch), exemplar)
+                done[i] = run.epoch
+                if outcome != COMPLETED or run.epoch == total:
+                    outcomes[i] = outcome
+    finally:
+        _free_room(&run)
+    return 0

@@ -62,6 +62,7 @@ struct sgdm_block {
     const void *last, *tail; /* the row at the end of X, and a padded copy to read in its place */
     ptrdiff_t first;         /* the block's first row in X */
     int triangular;          /* whether X is zero below its diagonal: left of row i's column i there is nothing to do */
+    int padded_rows;         /* whether y and w, too, are there up to whole groups */
     int straddles;           /* whether a row may end in a cache line that none of its groups begins in */
 };
 #define SGDM_BLOCK_ARGUMENTS(real)                                                                                \
@@ -98,8 +99,10 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #define REGISTER_GROUPS 1 /* groups of a row whose gradient the registers hold, beside the sums of four rows */
 #define PANEL 4 /* lines that share a pass over coefficients or gradient, as many as the registers hold sums for */
 #define REAL float
+#define BITS int
 #include "_lanes.h"
 #define REAL double
+#define BITS long long
 #include "_lanes.h"
 #undef LEVEL
 #undef TARGET
@@ -115,8 +118,10 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #define REGISTER_GROUPS 2
 #define PANEL 4
 #define REAL float
+#define BITS int
 #include "_lanes.h"
 #define REAL double
+#define BITS long long
 #include "_lanes.h"
 #undef LEVEL
 #undef TARGET
@@ -130,8 +135,10 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #define REGISTER_GROUPS 8
 #define PANEL 8
 #define REAL float
+#define BITS int
 #include "_lanes.h"
 #define REAL double
+#define BITS long long
 #include "_lanes.h"
 #undef LEVEL
 #undef TARGET
@@ -171,7 +178,7 @@ static sgdm_transpose_double sgdm_transpose_for_double(int level) { return SGDM_
 static sgdm_update_float sgdm_update_for_float(int level) { return SGDM_PICK(update, float); }
 static sgdm_update_double sgdm_update_for_double(int level) { return SGDM_PICK(update, double); }
 
-#else /* the template: REAL, LEVEL, TARGET, VECTOR_BYTES, REGISTER_GROUPS and PANEL are set */
+#else /* the template: REAL, BITS (as many), LEVEL, TARGET, VECTOR_BYTES, REGISTER_GROUPS and PANEL are set */
 
 #define LANES ((ptrdiff_t)(64 / sizeof(REAL)))
 #ifdef SGDM_VECTORS
@@ -180,6 +187,7 @@ typedef REAL NAME(quad) __attribute__((vector_size(4 * sizeof(REAL)), aligned(si
 typedef double NAME(doubles) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 typedef REAL NAME(narrower)
     __attribute__((vector_size(VECTOR_BYTES / 8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef BITS NAME(mask) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 #define WIDTH ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #define GROUP (64 / VECTOR_BYTES) /* vectors that make LANES */
 #else
@@ -232,6 +240,13 @@ SGDM_INLINE void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
 }
 #endif
 
+/* The same for up to PANEL lines. */
+SGDM_INLINE TARGET void NAME(sum_all)(const int panel, V s[][GROUP], REAL *out) {
+    SGDM_UNROLL
+    for (int q = 0; q < PANEL; q += 4)
+        if (q < panel) NAME(sum_lanes)(panel - q < 4 ? panel - q : 4, s + q, out + q);
+}
+
 /* out[q] = line[q] @ v for `panel` lines of `length` elements, whole groups; asks for ahead[q] meanwhile, if given. */
 SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
                                    ptrdiff_t length, const REAL *v, REAL *out) {
@@ -250,9 +265,7 @@ SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *a
                 s[q][i] += READ(line[q] + e + i * WIDTH) * ve;
             }
         }
-    SGDM_UNROLL
-    for (int q = 0; q < PANEL; q += 4)
-        if (q < panel) NAME(sum_lanes)(panel < 4 ? panel : 4, s + q, out + q);
+    NAME(sum_all)(panel, s, out);
 }
 
 /* out += c @ line for `panel` lines of `length` elements, whole groups: out is read and written once for all. */
@@ -269,34 +282,50 @@ SGDM_INLINE TARGET void NAME(combination)(const REAL *const *line, const int pan
     }
 }
 
-/* Returns (wr * r).sum(), summed in double over 8 lanes; *total += wr.sum(). Clears r and wr from b to whole groups. */
-SGDM_INLINE TARGET double NAME(loss)(REAL *r, REAL *wr, ptrdiff_t b, double *total) {
-    double s[8], t[8];
-    const ptrdiff_t whole = (b + 7) / 8 * 8;
-    for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;
+/* The sums of wr * r and of wr, in double over 8 lanes. */
+typedef struct {
 #ifdef SGDM_VECTORS
-    DOUBLES sums[DGROUP], totals[DGROUP];
-    SGDM_UNROLL
-    for (int g = 0; g < DGROUP; g++) sums[g] = totals[g] = (DOUBLES){0};
-    for (ptrdiff_t i = 0; i < whole; i += 8)
-        SGDM_UNROLL
-        for (int g = 0; g < DGROUP; g++) {
-            const DOUBLES x = __builtin_convertvector(*(const NARROWER *)(r + i + g * DWIDTH), DOUBLES);
-            const DOUBLES wx = __builtin_convertvector(*(const NARROWER *)(wr + i + g * DWIDTH), DOUBLES);
-            sums[g] += wx * x;
-            totals[g] += wx;
-        }
-    memcpy(s, sums, sizeof(s));
-    memcpy(t, totals, sizeof(t));
+    DOUBLES products[DGROUP], totals[DGROUP];
 #else
-    for (ptrdiff_t l = 0; l < 8; l++) s[l] = t[l] = 0;
-    for (ptrdiff_t i = 0; i < whole; i++) {
-        s[i % 8] += (double)wr[i] * r[i];
-        t[i % 8] += wr[i];
+    double products[8], totals[8];
+#endif
+} NAME(sums);
+
+/* Adds rows 0 to 8 of r and wr, wherever they are. */
+SGDM_INLINE TARGET void NAME(add_loss)(NAME(sums) *s, const void *r, const void *wr) {
+#ifdef SGDM_VECTORS
+    SGDM_UNROLL
+    for (int g = 0; g < DGROUP; g++) {
+        NARROWER narrow[2];
+        memcpy(narrow, (const NARROWER *)r + g, sizeof(NARROWER));
+        memcpy(narrow + 1, (const NARROWER *)wr + g, sizeof(NARROWER));
+        const DOUBLES x = __builtin_convertvector(narrow[0], DOUBLES);
+        const DOUBLES wx = __builtin_convertvector(narrow[1], DOUBLES);
+        s->products[g] += wx * x;
+        s->totals[g] += wx;
+    }
+#else
+    for (ptrdiff_t l = 0; l < 8; l++) {
+        s->products[l] += (double)((const REAL *)wr)[l] * ((const REAL *)r)[l];
+        s->totals[l] += ((const REAL *)wr)[l];
     }
 #endif
-    *total += ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
+SGDM_INLINE TARGET double NAME(sum_of_8)(const void *lanes) {
+    double s[8];
+    memcpy(s, lanes, sizeof(s));
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+/* Returns (wr * r).sum(); *total += wr.sum(). Clears r and wr from b to whole groups. */
+SGDM_INLINE TARGET double NAME(loss)(REAL *r, REAL *wr, ptrdiff_t b, double *total) {
+    NAME(sums) s = {{{0}}};
+    const ptrdiff_t whole = (b + 7) / 8 * 8;
+    for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;
+    for (ptrdiff_t i = 0; i < whole; i += 8) NAME(add_loss)(&s, r + i, wr + i);
+    *total += NAME(sum_of_8)(s.totals);
+    return NAME(sum_of_8)(s.products);
 }
 
 /* The lines of rows i to i + panel of a block, with the one at the end of X in its copy; ahead, what to ask for. */
@@ -471,12 +500,101 @@ SGDM_INLINE TARGET void NAME(columns_gradient)(const REAL *lines, ptrdiff_t stri
 #define RESIDUAL(from, panel, j) NAME(columns_residual)(from, stride, panel, length, a + (j), r)
 #define GRADIENT(from, panel, j) NAME(columns_gradient)(from, stride, panel, length, weighted, g + (j))
 
+/* Clears lanes from `rows` on. */
+SGDM_INLINE TARGET void NAME(keep)(V *r, ptrdiff_t rows) {
+#ifdef SGDM_VECTORS
+    static const BITS lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    SGDM_UNROLL
+    for (int i = 0; i < GROUP; i++) {
+        NAME(mask) lane;
+        memcpy(&lane, lanes + i * WIDTH, sizeof(lane));
+        r[i] = (V)((NAME(mask))r[i] & (lane < (BITS)rows));
+    }
+#else
+    for (ptrdiff_t l = rows; l < LANES; l++) r[l] = 0;
+#endif
+}
+
+/* A group of rows of few columns and one target: its residual goes into the loss and the gradient at once. */
+SGDM_INLINE TARGET void NAME(few_columns_group)(const REAL *lines, ptrdiff_t stride, const int d, const REAL *y,
+                                                const REAL *w, ptrdiff_t rows, const V *factors, REAL intercept,
+                                                V gradient[][GROUP], NAME(sums) *sums) {
+    V r[GROUP], wr[GROUP];
+    SGDM_UNROLL
+    for (int i = 0; i < GROUP; i++) {
+        r[i] = intercept - READ(y + i * WIDTH);
+        SGDM_UNROLL
+        for (int q = 0; q < d; q++) r[i] += factors[q] * READ(lines + q * stride + i * WIDTH);
+        wr[i] = r[i];
+        if (w) wr[i] *= READ(w + i * WIDTH);
+    }
+    if (rows < LANES) {
+        NAME(keep)(r, rows);
+        NAME(keep)(wr, rows);
+    }
+    SGDM_UNROLL
+    for (int l = 0; l < LANES; l += 8) NAME(add_loss)(sums, (const REAL *)r + l, (const REAL *)wr + l);
+    SGDM_UNROLL
+    for (int q = 0; q < d; q++)
+        SGDM_UNROLL
+        for (int i = 0; i < GROUP; i++) gradient[q][i] += READ(lines + q * stride + i * WIDTH) * wr[i];
+}
+
+/* Residual, loss and gradient of one target where all columns make one panel: in one pass, X read once. */
+SGDM_INLINE TARGET void NAME(few_columns)(const struct sgdm_block *s, const REAL *lines, const int d, const REAL *y,
+                                          const REAL *w, const REAL *a, REAL intercept, REAL *g, double *loss,
+                                          double *total) {
+    V gradient[PANEL][GROUP], factors[PANEL];
+    NAME(sums) sums = {{{0}}};
+    const ptrdiff_t stride = s->stride, whole = s->b / LANES * LANES, rest = s->b - whole;
+    SGDM_UNROLL
+    for (int q = 0; q < d; q++) {
+        factors[q] = a[q] - (V){0};
+        SGDM_UNROLL
+        for (int i = 0; i < GROUP; i++) gradient[q][i] = (V){0};
+    }
+    if (w)
+        for (ptrdiff_t e = 0; e < whole; e += LANES)
+            NAME(few_columns_group)(lines + e, stride, d, y + e, w + e, LANES, factors, intercept, gradient, &sums);
+    else
+        for (ptrdiff_t e = 0; e < whole; e += LANES)
+            NAME(few_columns_group)(lines + e, stride, d, y + e, NULL, LANES, factors, intercept, gradient, &sums);
+    if (rest) {
+        REAL targets[64 / sizeof(REAL)], weights[64 / sizeof(REAL)];
+        y += whole;
+        w = w ? w + whole : w;
+        if (!s->padded_rows) {
+            for (ptrdiff_t i = 0; i < rest; i++) targets[i] = y[i];
+            for (ptrdiff_t i = 0; w && i < rest; i++) weights[i] = w[i];
+            y = targets;
+            w = w ? weights : w;
+        }
+        NAME(few_columns_group)(lines + whole, stride, d, y, w, rest, factors, intercept, gradient, &sums);
+    }
+    *loss += NAME(sum_of_8)(sums.products);
+    *total += NAME(sum_of_8)(sums.totals);
+    NAME(sum_all)(d, gradient, g);
+}
+
 static TARGET void NAME(columns)(SGDM_BLOCK_ARGUMENTS(REAL)) {
     const ptrdiff_t b = s->b, d = s->d, stride = s->stride, length = (b + LANES - 1) / LANES * LANES;
     REAL *const weighted = w ? wr : r;
     for (ptrdiff_t t = 0; t < s->k; t++) {
         const REAL *const yt = y + t * s->target_stride, *const a = coef + t * s->padded;
         double *const gradt = grad + t * (s->padded + 1);
+#define FEW(columns) \
+    case columns: NAME(few_columns)(s, lines, columns, yt, w, a, intercept[t], g, loss + t, gradt + s->padded); break;
+        if (g && d <= PANEL) {
+            switch (d) {
+                FEW(1) FEW(2) FEW(3) FEW(4)
+#if PANEL == 8
+                FEW(5) FEW(6) FEW(7) FEW(8)
+#endif
+            }
+            for (ptrdiff_t j = 0; j < d; j++) gradt[j] += g[j];
+            continue;
+        }
+#undef FEW
         SGDM_APART
         for (ptrdiff_t i = 0; i < b; i++) r[i] = intercept[t] - yt[i];
         BY_PANELS(d, RESIDUAL);
@@ -558,4 +676,5 @@ static TARGET int NAME(finite)(const REAL *x, ptrdiff_t length) {
 #undef WIDTH
 #undef GROUP
 #undef REAL
+#undef BITS
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ._files import read_npz, write_npz
-from ._validation import as_matrix
+from ._validation import as_matrix, as_real
 
 if TYPE_CHECKING:
     import os
@@ -75,7 +76,7 @@ class _Arrays:
 def _equal(a, b):
     if isinstance(a, (np.ndarray, np.generic)) and isinstance(b, (np.ndarray, np.generic)):
         a, b = np.asarray(a), np.asarray(b)
-        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     if isinstance(a, Checkpoint) and isinstance(b, Checkpoint):
         return all(map(_equal, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
@@ -196,19 +197,55 @@ class FitResult(_Arrays):
     checkpoint: Checkpoint
 
     def predict(self, X) -> np.ndarray:
-        """``X @ coef + intercept``, of shape (n,) or (n, k).
+        """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 
         Raises
         ------
         ValueError
             If X is not 2-D or has another number of columns than the fit.
         """
+        if isinstance(self.epochs, np.ndarray):
+            X = as_real(X, "X")
+            B, d = self.coef.shape
+            if X.ndim not in (2, 3) or X.shape[-1] != d or (X.ndim == 3 and len(X) != B):
+                raise ValueError(f"X must have shape (n, {d}) or ({B}, n, {d}), got {X.shape}")
+            return (X @ self.coef[:, :, np.newaxis])[..., 0] + self.intercept[:, np.newaxis]
         X = as_matrix(X, "X")
         if X.shape[1] != len(self.coef):
             raise ValueError(f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
         return X @ self.coef + self.intercept
 
+    def __getitem__(self, i: int) -> FitResult:
+        """Fit i of `fit_many`'s result, as `fit` returns it; TypeError if this is one fit."""
+        if not isinstance(self.epochs, np.ndarray):
+            raise TypeError("this is the result of one fit; only that of fit_many has parts")
+        was, epochs = self.checkpoint, int(self.epochs[i])
+        rows = 0 if was.record is None else -(-epochs // was.record_every)
+        own = {name: getattr(self, name)[i] for name in ("coef", "velocity", "loss", "lr", "momentum", "dampening")}
+        kept = {field.name: getattr(self.history, field.name) for field in fields(self.history)}
+        history = {name: None if array is None else array[i, :rows].copy() for name, array in kept.items()
+                   if name != "epoch"}  # fmt: skip
+        return FitResult(
+            **{name: value.copy() if value.ndim else value for name, value in own.items()},
+            intercept=self.intercept[i] if was.fit_intercept else 0.0,
+            epochs=epochs,
+            status=Status(self.status[i]),
+            history=History(epoch=self.history.epoch[:rows].copy(), **history),
+            best_epoch=None,
+            average_coef=None,
+            average_intercept=None,
+            method=self.method,
+            checkpoint=was._replace(
+                **{name: getattr(was, name)[i].copy() for name in ("coef", "velocity", "marks")},
+                epoch=epochs,
+                updates=epochs,
+            ),
+        )
+
     def __repr__(self) -> str:
+        if isinstance(self.epochs, np.ndarray):
+            counts = ", ".join(f"{count} {status}" for status, count in Counter(self.status.tolist()).items())
+            return f"FitResult of {len(self.epochs)} fits: {counts}\n  history {len(self.history)} rows each"
         with np.printoptions(precision=6, threshold=10, edgeitems=3):
             lines = [
                 f"FitResult: {self.status} after {self.epochs} epochs",
@@ -271,6 +308,7 @@ def _unflatten(arrays, plain):
     for kind, values in ((FitResult, plain), (History, plain["history"])):
         if values.keys() != {field.name for field in fields(kind)}:
             raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
-    plain["status"] = Status(plain["status"])
+    if isinstance(plain["status"], str):
+        plain["status"] = Status(plain["status"])
     plain["history"] = History(**plain["history"])
     return FitResult(**plain)

@@ -14,10 +14,10 @@ from ._result import Checkpoint, DivergenceError, FitResult, History, Status
 from ._tuning import stable_lr
 from ._validation import as_start, refuse_nonfinite
 
-# Elements of X that a slice of epochs reads: 10 to 30 ms. A target's update counts _UPDATE_COST more for its fixed
-# work, and _PARAMETER_COST for every parameter.
-_SLICE_ELEMENTS = 50_000_000
-_UPDATE_COST, _PARAMETER_COST = 500, 8
+# Elements of X that a slice of epochs reads: 10 to 30 ms. A target's update counts UPDATE_COST more for its fixed
+# work, and PARAMETER_COST for every parameter.
+SLICE_ELEMENTS = 50_000_000
+UPDATE_COST, PARAMETER_COST = 500, 8
 
 _STATUS = {str(status): status for status in Status}  # quicker than Status(name)
 
@@ -173,12 +173,7 @@ class Run:
             if self.record in ("all", "updates"):
                 paths = np.empty((3, rows, p, k), dtype)
         except (MemoryError, ValueError):
-            size = rows * columns * dtype.itemsize
-            instead = "a larger record_every" if self.record == "loss" else "record='loss', a larger record_every"
-            raise MemoryError(
-                f"the history of {rows} rows takes {size} bytes ({size / 2**30:.1f} GiB), more than there is; "
-                f"pass {instead} or record=None to keep less"
-            ) from None
+            raise too_large(rows, columns, dtype, self.record) from None
         return Record(
             loss,
             val_loss,
@@ -202,8 +197,8 @@ class Run:
         problem, state, last = self.problem, self.state, self.settings.start + self.epochs
         rows = problem.n + (0 if self.validation is None else self.validation.n)
         updates = -(-problem.n // self.batch)
-        cost = rows * problem.d + updates * (_UPDATE_COST + _PARAMETER_COST * problem.p)
-        at_once = max(1, _SLICE_ELEMENTS // (cost * problem.k))
+        cost = rows * problem.d + updates * (UPDATE_COST + PARAMETER_COST * problem.p)
+        at_once = max(1, SLICE_ELEMENTS // (cost * problem.k))
         generator = self.generator.bit_generator if self.shuffle else None
         outcome = "completed"
         called = state.epoch
@@ -380,6 +375,16 @@ class Run:
         form = ", nesterov" if self.settings.nesterov else ""
         batches = f", batches of {self.batch}" if self.batch < self.problem.n else ""
         return f"{digits} for momentum={momentum:g}, dampening={1 - undamped:g}{form}{batches}"
+
+
+def too_large(rows, columns, dtype, record):
+    """What to raise when there is no memory for the histories."""
+    size = rows * columns * dtype.itemsize
+    instead = "a larger record_every" if record == "loss" else "record='loss', a larger record_every"
+    return MemoryError(
+        f"the history of {rows} rows takes {size} bytes ({size / 2**30:.1f} GiB), more than there is; "
+        f"pass {instead} or record=None to keep less"
+    )
 
 
 def _alone(*what):

@@ -83,8 +83,7 @@ def as_weights(value, n, dtype, positive=True, name="sample_weight"):
         raise ValueError(f"{name} must have shape ({n},), got shape {array.shape}")
     if len(array) != n:
         raise ValueError(f"{name} must have one weight per row of X, {n}, got {len(array)}")
-    usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
-    weights = array if usable else cast(array, dtype)
+    weights = in_place(array, dtype)
     check_finite(weights, name)
     if weights.min() < 0:
         i = int(weights.argmin())
@@ -95,15 +94,21 @@ def as_weights(value, n, dtype, positive=True, name="sample_weight"):
     return weights, total
 
 
-def check_finite(array, name):
+def check_finite(array, name, axes=("row", "column")):
     """Refuses NaN and infinity, naming the first bad row (and column)."""
     rows = max(1, _FINITE_AT_ONCE // max(1, array[:1].size))
     for start in range(0, len(array), rows):
         bad = np.argwhere(~np.isfinite(array[start : start + rows]))
         if len(bad):
             bad[0, 0] += start
-            at = ", column ".join(map(str, bad[0]))
-            raise ValueError(f"{name} must be finite, got {array[tuple(bad[0])]} at row {at}")
+            at = ", ".join(f"{axis} {i}" for axis, i in zip(axes, bad[0], strict=False))
+            raise ValueError(f"{name} must be finite, got {array[tuple(bad[0])]} at {at}")
+
+
+def in_place(array, dtype):
+    """The array itself if the kernel can read it, else a copy."""
+    usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+    return array if usable else cast(array, dtype)
 
 
 def cast(array, dtype):
@@ -127,9 +132,7 @@ def as_problem(X, y, sample_weight, fit_intercept, dtype=None, whose=""):
         X = cast(X.T, dtype).T if layout.f_contiguous else cast(X, dtype)
         layout = X.flags
     by_columns = layout.f_contiguous and (X.shape[1] == 1 or not layout.c_contiguous)
-    targets = y.reshape(1, -1) if y.ndim == 1 else y.T
-    if targets.dtype != dtype or not targets.flags.c_contiguous or not targets.flags.aligned:
-        targets = cast(targets, dtype)
+    targets = in_place(y.reshape(1, -1) if y.ndim == 1 else y.T, dtype)
     weights, total = None, float(len(X))
     if sample_weight is not None:
         weights, total = as_weights(sample_weight, len(X), dtype, name=f"{whose}sample_weight")
@@ -266,31 +269,32 @@ def as_flag(value, name):
     return bool(value)
 
 
-def as_rates(value, name, epochs, start, high=math.inf, *, below=False):
-    """A number as it is; an array of one value per epoch, or a function of the epoch, as an array (epochs,)."""
+def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=False):
+    """A number in [0, high] as it is; or an array of one for each of the `count` epochs from `start`, or fits, in
+    which case a function of the epoch makes the array."""
     if type(value) is float:
         return as_number(value, name, high, below=below)
-    if callable(value):
-        value = [value(epoch) for epoch in range(start, start + epochs)]
+    if callable(value) and of == "epochs":
+        value = [value(epoch) for epoch in range(start, start + count)]
     if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or np.ndim(value) == 0:
         return as_number(value, name, high, below=below)
     array = as_real(value, name)
     if np.asarray(value).dtype == bool or (isinstance(value, list) and any(isinstance(v, bool) for v in value)):
         raise TypeError(f"{name} must hold real numbers, got True or False")
-    if array.shape != (epochs,):
+    if array.shape != (count,):
+        function = " a function of the epoch," if of == "epochs" else ""
         raise ValueError(
-            f"{name} must be a number, a function of the epoch, or one value for each of the {epochs} epochs, "
-            f"got shape {array.shape}"
+            f"{name} must be a number,{function} or one value for each of the {count} {of}, got shape {array.shape}"
         )
     for i in np.flatnonzero(~((array >= 0) & (array <= high) & (array < np.inf)) | (below & (array == high)))[:1]:
-        as_number(float(array[i]), f"{name} at epoch {start + i}", high, below=below)
+        as_number(float(array[i]), f"{name} at {of[:-1]} {start + i}", high, below=below)
     return array.astype(np.float64)
 
 
 def as_settings(lr, momentum, dampening, epochs, start, **others):
     """The constants of the run, as the kernel reads them."""
-    lr = as_rates(lr, "lr", epochs, start)
-    momentum = as_rates(momentum, "momentum", epochs, start, 1, below=True)
+    lr = as_series(lr, "lr", epochs, start=start)
+    momentum = as_series(momentum, "momentum", epochs, start=start, high=1, below=True)
     undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
     if isinstance(lr, float) and isinstance(momentum, float):
         rates = lr, momentum, undamped
@@ -324,6 +328,8 @@ def check_together(init, coef0, batch_size, seed, permuted, tol, validation, fra
     """Refuses options that contradict each other, or that would be ignored."""
     if init is not None and not hasattr(init, "checkpoint"):
         raise TypeError(f"init must be a FitResult, got {init!r:.80}")
+    if init is not None and isinstance(init.epochs, np.ndarray):
+        raise ValueError("init must be one fit, got the many of fit_many; take init[i]")
     if init is not None and coef0 is not None:
         raise ValueError("init and coef0 both say where to start; give one of them")
     if seed is not None and not permuted and fraction is None:

@@ -167,7 +167,7 @@ def some_fits(**extra):
 @pytest.mark.parametrize("slice_elements", [1, 3 * 601 * 5])
 def test_slicing_changes_no_bit(monkeypatch, slice_elements):
     whole = some_fits(record_every=3)
-    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr(_run, "SLICE_ELEMENTS", slice_elements)
     calls = []
     advance = _run.advance
     monkeypatch.setattr(_run, "advance", lambda *arguments: calls.append(1) or advance(*arguments))
@@ -178,7 +178,7 @@ def test_slicing_changes_no_bit(monkeypatch, slice_elements):
 def test_slicing_changes_nothing_about_convergence(monkeypatch):
     X, y = make_data()
     whole = sgdm.fit(X, y, tol=1e-3, epochs=500)
-    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", 1)
+    monkeypatch.setattr(_run, "SLICE_ELEMENTS", 1)
     assert sgdm.fit(X, y, tol=1e-3, epochs=500) == whole
 
 
@@ -197,7 +197,7 @@ def test_eight_threads_get_the_same_bits_as_one():
 
 def test_the_gil_is_free_meanwhile(monkeypatch):
     """One slice of half a second, in which a thread takes naps: were the GIL held, it would not wake once."""
-    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", sys.maxsize)
+    monkeypatch.setattr(_run, "SLICE_ELEMENTS", sys.maxsize)
     X, y = make_data(500, 10)
     start = time.perf_counter()
     sgdm.fit(X, y, epochs=1000, record=None)

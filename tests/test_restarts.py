@@ -627,7 +627,7 @@ def test_slicing_changes_no_bit(mode, everything, monkeypatch):
     monkeypatch.setattr(_run, "advance", lambda *given: calls.append(1) or advance(*given))
     for elements in (1, 20_000):
         with monkeypatch.context() as patch:
-            patch.setattr(_run, "_SLICE_ELEMENTS", elements)
+            patch.setattr(_run, "SLICE_ELEMENTS", elements)
             calls.clear()
             assert fit(problem, TOTAL, **options) == whole
             if elements == 1:
@@ -639,7 +639,7 @@ def test_slicing_changes_no_bit(mode, everything, monkeypatch):
 
 @pytest.mark.parametrize("elements", [1, 10**9])
 def test_an_epoch_that_overflows_gives_its_order_back(elements, monkeypatch):
-    monkeypatch.setattr(_run, "_SLICE_ELEMENTS", elements)
+    monkeypatch.setattr(_run, "SLICE_ELEMENTS", elements)
     X, y, *_ = make_data()
     generator, same = np.random.default_rng(5), np.random.default_rng(5)
     with pytest.raises(sgdm.DivergenceError) as caught:

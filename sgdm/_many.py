@@ -1,0 +1,367 @@
+"""fit_many(): many fits in one call."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ._kernel import OUTCOMES, Problem, Settings, advance_many
+from ._result import Checkpoint, ConvergenceWarning, FitResult, History
+from ._run import SLICE_ELEMENTS, UPDATE_COST, too_large
+from ._validation import (
+    as_count,
+    as_flag,
+    as_number,
+    as_real,
+    as_record,
+    as_series,
+    as_weights,
+    cast,
+    check_finite,
+    in_place,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def fit_many(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    lr: float | ArrayLike = 0.1,
+    momentum: float | ArrayLike = 0.8,
+    epochs: int = 50,
+    dampening: float | ArrayLike | None = None,
+    nesterov: bool = False,
+    weight_decay: float | ArrayLike = 0.0,
+    l1: float | ArrayLike = 0.0,
+    fit_intercept: bool = False,
+    sample_weight: ArrayLike | None = None,
+    coef0: ArrayLike | None = None,
+    tol: float | None = None,
+    record: Literal["all", "loss"] | None = "all",
+    record_every: int = 1,
+    n_threads: int = 1,
+) -> FitResult:
+    """Many fits in one call: a sweep over constants, bootstrap samples, a regression per group.
+
+    Each of the B fits has the bits that `fit` of its data and constants with ``method="direct"`` has. Whatever they
+    don't differ in is given once.
+
+    Parameters
+    ----------
+    X : array of shape (B, n, d), or (n, d) for all
+        The design matrices. (B, n, d) in C order and (n, d) in C or F order are read in place.
+    y : array of shape (B, n), or (n,) for all where X is (n, d)
+        The targets, one for each fit.
+    lr, momentum, weight_decay, l1 : float or array of shape (B,)
+        As for `fit`, without schedules.
+    dampening : float or array of shape (B,), optional
+        None stands for `momentum`.
+    epochs : int, default 50
+        How many epochs each fit does.
+    nesterov, fit_intercept : bool, default False
+        As for `fit`.
+    sample_weight : array of shape (n,) or (B, n), optional
+        Weights, none negative. A bootstrap sample is how often each row was drawn; fits of fewer rows than n have
+        rows of weight 0.
+    coef0 : array of shape (p,) or (B, p), optional
+        Where to start; zeros by default.
+    tol : float, optional
+        A fit stops after the epoch in which its gradient's norm is at most tol times its norm at the first.
+    record : {"all", "loss", None}, default "all"
+        What the histories keep.
+    record_every : int, default 1
+        Keep epochs 0, k, 2 k, ...
+    n_threads : int, default 1
+        How many threads share the fits. The bits don't depend on it.
+
+    Returns
+    -------
+    FitResult
+        Its arrays lead with an axis of B: coef (B, d), history.loss (B, epochs). ``status`` and ``epochs`` are arrays
+        too: a fit that diverges disturbs no other; it has status ``diverged``, the epochs before that, and NaN in the
+        rows after them. ``result[i]`` is fit i as `fit` returns it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it should be, or arrays disagree about B.
+    MemoryError
+        If the histories can't be allocated.
+    KeyboardInterrupt
+        On Ctrl-C, with the epochs done until then as its ``result``; the fits cut short have status ``stopped``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If fits end above where they began.
+
+    Examples
+    --------
+    >>> import numpy as np, sgdm
+    >>> X = np.column_stack([np.ones(20), np.linspace(-1, 1, 20)])
+    >>> sweep = sgdm.fit_many(X, X @ [1.0, 2.0], lr=[0.01, 0.1, 0.5, 50], epochs=50)
+    >>> sweep.loss.round(4), list(sweep.status)
+    (array([1.5283, 0.0063, 0.    , 2.3685]), ['completed', 'completed', 'completed', 'diverged'])
+    >>> sweep[1].history.loss[:3].round(3)
+    array([2.474, 1.876, 1.463])
+    """
+    if as_record(record) == "updates":
+        raise ValueError("record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update")
+    lines, by_columns, targets = as_stacks(X, y)
+    weights, totals = as_all_weights(sample_weight, targets)
+    fit_intercept = as_flag(fit_intercept, "fit_intercept")
+    problem = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept)
+    start = None if coef0 is None else as_starts(coef0, problem.p, targets.dtype)
+    constants = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "l1": l1}
+    count = count_fits({"X": lines, "y": targets, "sample_weight": weights, "coef0": start}, constants)
+    fits = Fits(
+        (problem, lines, targets, weights, totals),
+        start,
+        count,
+        as_rates_and_penalties(count, **constants),
+        Settings((0.0, 0.0, 1.0), as_flag(nesterov, "nesterov"), tol=-1.0 if tol is None else as_number(tol, "tol")),
+        as_count(epochs, "epochs"),
+        record,
+        as_count(record_every, "record_every"),
+    )
+    try:
+        fits.advance(as_count(n_threads, "n_threads"))
+        if message := fits.rise():
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    except BaseException as stop:
+        with suppress(AttributeError):  # of exceptions that take no attributes
+            stop.result = fits.result()  # type: ignore[attr-defined]
+        raise
+    return fits.result()
+
+
+_DIVERGED = OUTCOMES.index("diverged")
+
+
+def as_stacks(X, y):
+    """X and y as the kernel reads them, (B, n, d) or (B, d, n) and (B, n), B being 1 for what is shared; whether it
+    reads columns."""
+    X, y = as_real(X, "X"), as_real(y, "y")
+    if X.ndim not in (2, 3) or X.size == 0:
+        raise ValueError(f"X must have shape (fits, rows, columns), or (rows, columns) for all, got {X.shape}")
+    shape = (*X.shape[:-2], X.shape[-2])
+    if y.shape[-1:] != shape[-1:] or y.ndim not in (X.ndim - 1, 2) or y.size == 0:
+        expected = f"(fits, {shape[-1]}) or ({shape[-1]},)" if X.ndim == 2 else str(shape)
+        raise ValueError(f"y must have shape {expected} for X of shape {X.shape}, got {y.shape}")
+    dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
+    by_columns = X.ndim == 2 and X.flags.f_contiguous and (X.shape[1] == 1 or not X.flags.c_contiguous)
+    X = in_place(X.T if by_columns else X, dtype)
+    y = in_place(y, dtype)
+    return X.reshape(-1, *X.shape[-2:]), by_columns, y.reshape(-1, y.shape[-1])
+
+
+def as_all_weights(sample_weight, targets):
+    """The weights, (1, n) or (B, n), or None; and their sums, (1,) or (B,)."""
+    n = targets.shape[1]
+    if sample_weight is None:
+        return None, np.array([float(n)])
+    array = as_real(sample_weight, "sample_weight")
+    if array.ndim != 2:
+        array = array[np.newaxis] if array.ndim == 1 else array
+        if array.ndim != 2:
+            raise ValueError(f"sample_weight must have shape ({n},) or (fits, {n}), got shape {array.shape}")
+    pairs = [
+        as_weights(weights, n, targets.dtype, name=f"sample_weight of fit {i}" if len(array) > 1 else "sample_weight")
+        for i, weights in enumerate(array)
+    ]
+    return np.stack([weights for weights, _ in pairs]), np.array([total for _, total in pairs])
+
+
+def as_starts(coef0, p, dtype):
+    """Where to start, (1, p) or (B, p)."""
+    start = as_real(coef0, "coef0")
+    if start.ndim not in (1, 2) or start.shape[-1] != p:
+        raise ValueError(f"coef0 must have shape ({p},) or (fits, {p}), got {start.shape}")
+    start = cast(start.reshape(-1, p), dtype)
+    check_finite(start, "coef0", ("fit", "parameter"))
+    return start
+
+
+def count_fits(arrays, constants):
+    """How many fits there are, as all that comes once for each of them must agree."""
+    counts = {name: len(array) for name, array in arrays.items() if array is not None and len(array) > 1}
+    counts |= {name: len(value) for name, value in constants.items() if np.ndim(value) == 1}
+    if len(set(counts.values())) > 1:
+        got = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise ValueError(f"there must be as many fits by every argument that has one value for each, got {got}")
+    return next(iter(counts.values()), 1)
+
+
+def as_rates_and_penalties(count, lr, momentum, dampening, weight_decay, l1):
+    """lr, momentum and 1 - dampening, (B, 3), and weight_decay and l1, (B, 2)."""
+    rates, penalties = np.empty((count, 3)), np.empty((count, 2))
+    rates[:, 0] = as_series(lr, "lr", count, "fits")
+    rates[:, 1] = as_series(momentum, "momentum", count, "fits", high=1, below=True)
+    rates[:, 2] = 1 - (rates[:, 1] if dampening is None else as_series(dampening, "dampening", count, "fits", high=1))
+    penalties[:, 0] = as_series(weight_decay, "weight_decay", count, "fits")
+    penalties[:, 1] = as_series(l1, "l1", count, "fits")
+    return rates, penalties
+
+
+class Fits:
+    """Fits under way. data: the problem of one of them, for its shape, and lines, targets, weights and their sums of
+    all; these, rates and penalties as `advance_many` takes them. start: (B or 1, p), or None for zeros."""
+
+    def __init__(self, data, start, count, rates_and_penalties, settings, epochs, record, record_every):
+        self.problem, self.data = data[0], data
+        self.rates, self.penalties = rates_and_penalties
+        self.settings, self.epochs, self.record, self.record_every = settings, epochs, record, record_every
+        p, dtype, rows = self.problem.p, self.problem.lines.dtype, -(-epochs // record_every)
+        self.parameters = np.zeros((count, 2, p), dtype)
+        if start is not None:
+            self.parameters[:, 0] = start
+        self.marks = np.full((count, 4), np.nan)
+        self.done = np.zeros(count, np.intp)
+        self.outcomes = np.full(count, -1, np.int8)
+        self.loss = self.paths = None
+        try:
+            if record is not None:
+                self.loss = np.empty((count, rows), dtype)
+            if record == "all":
+                self.paths = np.empty((3, count, rows, p), dtype)
+        except (MemoryError, ValueError):
+            raise too_large(count * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
+
+    def advance(self, n_threads):
+        """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""
+        count, cost = len(self.done), self.problem.n * self.problem.d + UPDATE_COST
+        epochs = max(1, min(self.epochs, SLICE_ELEMENTS // cost))  # of a slice
+        size = max(1, min(SLICE_ELEMENTS // (cost * self.epochs), -(-count // (8 * n_threads))))  # fits of a slice
+        slices, lock, over = iter(range(0, count, size)), threading.Lock(), threading.Event()
+
+        def work():
+            while not over.is_set():
+                with lock:
+                    first = next(slices, count)
+                if first == count:
+                    return
+                self._advance(first, min(first + size, count), epochs, over)
+
+        helpers = min(n_threads, -(-count // size)) - 1
+        if helpers:
+            from concurrent.futures import ThreadPoolExecutor  # here, as it takes as long to import as all the rest
+
+            with ThreadPoolExecutor(helpers) as pool:
+                running = [pool.submit(work) for _ in range(helpers)]
+                try:
+                    work()
+                except BaseException:
+                    over.set()
+                    raise
+                for helper in running:
+                    helper.result()
+        else:
+            work()
+        if ((self.outcomes == _DIVERGED) & (self.done == 0)).any():
+            self._refuse_nonfinite()
+
+    def _advance(self, first, last, epochs, over):
+        """Does all epochs of fits `first` to `last`, unless it is over before."""
+        while not over.is_set() and (self.outcomes[first:last] < 0).any():
+            advance_many(
+                self.problem,
+                self.settings,
+                *self.data[1:],
+                self.rates,
+                self.penalties,
+                self.parameters,
+                self.marks,
+                self.done,
+                self.outcomes,
+                self.loss,
+                self.paths,
+                self.record_every,
+                self.epochs,
+                first,
+                last,
+                epochs,
+            )
+
+    def _refuse_nonfinite(self):
+        """Raises ValueError if X or y holds NaN or infinity."""
+        problem, X, y = self.data[:3]
+        X = X.swapaxes(1, 2) if problem.by_columns else X
+        for array, name, axes in ((X, "X", ("fit", "row", "column")), (y, "y", ("fit", "row"))):
+            shared = len(array) == 1
+            check_finite(array[0] if shared else array, name, axes[shared:])
+
+    def rise(self):
+        """What to warn of when objectives ended above their start; None if it is all rounding, at an exact fit."""
+        start, end = self.marks[:, 0], self.marks[:, 1]
+        y = self.data[2]
+        eps = np.finfo(y.dtype).eps
+        floor = (1000 * eps * np.abs(y).max(axis=1).astype(float)) ** 2
+        rose = (end > start * (1 + 1000 * eps)) & (end > floor) & (self.outcomes == OUTCOMES.index("completed"))
+        if not rose.any():
+            return None
+        i = int(np.argmax(rose))
+        return (
+            f"the objectives of {rose.sum()} of {len(rose)} fits rose, the first that of fit {i}, from {start[i]:g} to "
+            f"{end[i]:g} in {self.epochs} epochs with lr={self.rates[i, 0]:g}; use a smaller lr there"
+        )
+
+    def result(self):
+        """The result of the epochs done so far. It takes over the arrays."""
+        problem, every, (velocity, coef) = self.problem, self.record_every, self.parameters.swapaxes(0, 1)[::-1]
+        status = np.array([*OUTCOMES, "stopped"])[self.outcomes]
+        unwritten = np.arange(-(-self.epochs // every)) >= -(-self.done[:, np.newaxis] // every)
+        if unwritten.any():
+            if self.loss is not None:
+                self.loss[unwritten] = np.nan
+            if self.paths is not None:
+                self.paths[:, unwritten] = np.nan
+        grad, step, path = (None, None, None) if self.paths is None else self.paths
+        count = len(status)
+        return FitResult(
+            coef=coef[:, : problem.d].copy(),
+            intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(count, coef.dtype),
+            velocity=velocity.copy(),
+            loss=self.marks[:, 3].astype(coef.dtype),
+            epochs=self.done,
+            status=status,
+            history=History(
+                epoch=np.arange(0 if self.record is None else self.epochs)[::every],
+                loss=self.loss,
+                grad=grad,
+                step=step,
+                coef=path,
+                val_loss=None,
+            ),
+            best_epoch=None,
+            average_coef=None,
+            average_intercept=None,
+            lr=self.rates[:, 0],
+            momentum=self.rates[:, 1],
+            dampening=1 - self.rates[:, 2],
+            method="direct",
+            checkpoint=Checkpoint(
+                coef=coef[..., np.newaxis],
+                velocity=velocity[..., np.newaxis],
+                marks=self.marks[..., np.newaxis],
+                average=None,
+                best=None,
+                epoch=self.done,
+                updates=self.done,
+                averaged=0,
+                best_epoch=-1,
+                waited=0,
+                best_loss=np.inf,
+                record=self.record,
+                record_every=every,
+                fit_intercept=problem.fit_intercept,
+                generator=None,
+                split=None,
+            ),
+        )
