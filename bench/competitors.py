@@ -3,9 +3,11 @@
 Every loop takes (X, y, lr, momentum, epochs), starts from zeros, takes the first step undamped and dampens later ones
 by `momentum`, as `sgdm.fit` does by default. It returns something with the fields of `Trajectory`. With mini-batches it
 also takes (batch, seed), shuffles the rows as `sgdm.fit` does if it can, and returns a `Descent`. A new competitor is
-one such function, which imports its package itself, and its line in COMPETITORS, BATCH_COMPETITORS or ROW_COMPETITORS.
+one such function, which imports its package itself, and its place in COMPETITORS, BATCH_COMPETITORS or ROW_COMPETITORS.
+What compiles does so in its first call with arrays of a kind, which nobody times.
 """
 
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -77,6 +79,134 @@ def torch_loop(X, y, lr, momentum, epochs):
     return Trajectory(np.array(losses), *(torch.stack(rows).numpy() for rows in (grads, steps, coefs)))
 
 
+def jax_loop(X, y, lr, momentum, epochs):
+    """JAX: value_and_grad, jit, and lax.scan over the epochs, whose stacked outputs are the history."""
+    descend, _ = jax_functions()
+    by_columns = not X.flags.c_contiguous
+    fresh = np.full(epochs, 1 - momentum, X.dtype)  # how much of the gradient enters the step
+    fresh[:1] = 1
+    history = descend(X.T if by_columns else X, y, lr, momentum, fresh, by_columns)
+    return Trajectory(*map(np.asarray, history))
+
+
+@cache
+def jax_functions():
+    """The whole descent, `by_columns` for X transposed, as JAX knows C order alone; and one epoch of mini-batches."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+    def loss(a, X, y, by_columns=False):
+        residual = (a @ X if by_columns else X @ a) - y
+        return residual @ residual / len(y)
+
+    @partial(jax.jit, static_argnames="by_columns")
+    def descend(X, y, lr, momentum, fresh, by_columns):
+        def epoch(state, share):
+            a, v = state
+            f, g = jax.value_and_grad(loss)(a, X, y, by_columns)
+            v = momentum * v + share * g
+            return (a - lr * v, v), (f, g, v, a)
+
+        zeros = jax.numpy.zeros(X.shape[0 if by_columns else 1], X.dtype)
+        return jax.lax.scan(epoch, (zeros, zeros), fresh)[1]
+
+    @partial(jax.jit, static_argnames="batch")
+    def shuffled_epoch(X, y, order, batch, lr, momentum, state):
+        def update(state, rows):
+            a, v, share = state
+            f, g = jax.value_and_grad(loss)(a, X[rows], y[rows])
+            v = momentum * v + share * g
+            return (a - lr * v, v, 1 - momentum), f * len(rows)
+
+        whole = len(order) // batch * batch
+        state, losses = jax.lax.scan(update, state, order[:whole].reshape(-1, batch))
+        total = losses.sum()
+        if whole < len(order):
+            state, rest = update(state, order[whole:])
+            total += rest
+        return state, total / len(order)
+
+    return descend, shuffled_epoch
+
+
+def numba_loop(X, y, lr, momentum, epochs, fastmath=False):
+    """Numba: one compiled loop over the rows, which reads each once; over the columns, twice, where those are whole."""
+    on_rows, on_columns, _ = numba_functions(fastmath)
+    descend = on_rows if X.flags.c_contiguous else on_columns
+    loss = np.empty(epochs, X.dtype)
+    grad, step = np.empty((2, epochs, X.shape[1]), X.dtype)
+    coef = np.zeros((epochs + 1, X.shape[1]), X.dtype)
+    descend(X, y, lr, momentum, loss, grad, step, coef)
+    return Trajectory(loss, grad, step, coef[:epochs])
+
+
+@cache
+def numba_functions(fastmath):
+    """The epochs on rows and on columns, and one epoch of mini-batches; the arithmetic as it is written, or in any
+    order (fastmath)."""
+    import numba
+
+    @numba.njit(fastmath=fastmath)
+    def step_from(t, lr, momentum, grad, step, coef):
+        for j in range(grad.shape[1]):
+            step[t, j] = grad[t, j] if t == 0 else momentum * step[t - 1, j] + (1 - momentum) * grad[t, j]
+            coef[t + 1, j] = coef[t, j] - lr * step[t, j]
+
+    @numba.njit(fastmath=fastmath)
+    def on_rows(X, y, lr, momentum, loss, grad, step, coef):
+        n, d = X.shape
+        for t in range(len(loss)):
+            a, g, total = coef[t], grad[t], 0.0
+            g[:] = 0
+            for i in range(n):
+                residual = -y[i]
+                for j in range(d):
+                    residual += X[i, j] * a[j]
+                total += residual * residual
+                for j in range(d):
+                    g[j] += residual * X[i, j]
+            g *= 2 / n
+            loss[t] = total / n
+            step_from(t, lr, momentum, grad, step, coef)
+
+    @numba.njit(fastmath=fastmath)
+    def on_columns(X, y, lr, momentum, loss, grad, step, coef):
+        n, d = X.shape
+        residual = np.empty_like(y)
+        for t in range(len(loss)):
+            residual[:] = -y
+            for j in range(d):
+                for i in range(n):
+                    residual[i] += coef[t, j] * X[i, j]
+            for j in range(d):
+                grad[t, j] = np.dot(X[:, j], residual) * 2 / n  # by BLAS, through SciPy: a loop's sum has no vectors
+            loss[t] = np.dot(residual, residual) / n
+            step_from(t, lr, momentum, grad, step, coef)
+
+    @numba.njit(fastmath=fastmath)
+    def shuffled_epoch(X, y, order, batch, lr, momentum, share, a, v):
+        n, d = len(order), len(a)
+        g, total = np.empty_like(a), 0.0
+        for start in range(0, n, batch):
+            rows = order[start : start + batch]
+            g[:] = 0
+            for i in rows:
+                residual = -y[i]
+                for j in range(d):
+                    residual += X[i, j] * a[j]
+                total += residual * residual
+                for j in range(d):
+                    g[j] += residual * X[i, j]
+            for j in range(d):
+                v[j] = momentum * v[j] + share * 2 / len(rows) * g[j]
+                a[j] -= lr * v[j]
+            share = 1 - momentum
+        return total / n
+
+    return on_rows, on_columns, shuffled_epoch
+
+
 def numpy_batches(X, y, lr, momentum, epochs, batch, seed):
     """NumPy with care: rows gathered an epoch at a time, which beats batch by batch, and everything in place."""
     n, d = X.shape
@@ -106,6 +236,24 @@ def numpy_batches(X, y, lr, momentum, epochs, batch, seed):
     return Descent(loss, a)
 
 
+def numpy_textbook(X, y, lr, momentum, epochs, batch, seed):
+    """NumPy as one writes it down: each batch's rows gathered, an array for every result."""
+    generator = np.random.default_rng(seed)
+    a, v, losses = np.zeros(X.shape[1], X.dtype), None, []
+    for _ in range(epochs):
+        order, total = generator.permutation(len(X)), 0.0
+        for start in range(0, len(X), batch):
+            rows = order[start : start + batch]
+            lines, target = X[rows], y[rows]
+            residual = lines @ a - target
+            total += residual @ residual
+            g = 2 / len(rows) * (residual @ lines)
+            v = g if v is None else momentum * v + (1 - momentum) * g
+            a = a - lr * v
+        losses.append(total / len(X))
+    return Descent(np.array(losses), a)
+
+
 def torch_batches(X, y, lr, momentum, epochs, batch, seed):
     """torch, eager, on the CPU: a permutation's rows, split; autograd and optim.SGD for each batch."""
     import torch
@@ -127,6 +275,30 @@ def torch_batches(X, y, lr, momentum, epochs, batch, seed):
             total += loss.item() * len(target)
         losses.append(total / len(X))
     return Descent(np.array(losses), a.detach().numpy())
+
+
+def jax_batches(X, y, lr, momentum, epochs, batch, seed):
+    """JAX: lax.scan over an epoch's batches, whose rows it gathers, and the permutation from outside."""
+    _, epoch = jax_functions()
+    generator = np.random.default_rng(seed)
+    a, v = np.zeros((2, X.shape[1]), X.dtype)
+    state, losses = (a, v, 1.0), []
+    for _ in range(epochs):
+        state, loss = epoch(X, y, generator.permutation(len(X)), batch, lr, momentum, state)
+        losses.append(loss)
+    return Descent(np.array(losses), np.asarray(state[0]))
+
+
+def numba_batches(X, y, lr, momentum, epochs, batch, seed, fastmath=False):
+    """Numba: one compiled loop over an epoch's batches, which reads each row once, and the permutation from outside."""
+    _, _, epoch = numba_functions(fastmath)
+    generator = np.random.default_rng(seed)
+    a, v = np.zeros((2, X.shape[1]), X.dtype)
+    losses = []
+    for t in range(epochs):
+        order = generator.permutation(len(X))
+        losses.append(epoch(X, y, order, batch, lr, momentum, 1 - momentum if t else 1.0, a, v))
+    return Descent(np.array(losses), a)
 
 
 def sklearn_rows(X, y, lr, momentum, epochs, batch, seed):
@@ -158,15 +330,26 @@ def sklearn_ridge(X, y):
     return Ridge(alpha=0, fit_intercept=False).fit(X, y).coef_
 
 
-# By the name to install each under.
-COMPETITORS = {"NumPy": numpy_loop, "torch": torch_loop}
-BATCH_COMPETITORS = {"NumPy": numpy_batches, "torch": torch_batches}
-ROW_COMPETITORS = {**BATCH_COMPETITORS, "scikit-learn": sklearn_rows}  # for batches of 1
+# By the name to install each under, then by that of its column.
+COMPETITORS = {
+    "NumPy": {"NumPy": numpy_loop},
+    "torch": {"torch": torch_loop},
+    "JAX": {"JAX": jax_loop},
+    "Numba": {"Numba": numba_loop, "Numba, fastmath": partial(numba_loop, fastmath=True)},
+}
+BATCH_COMPETITORS = {
+    "NumPy": {"NumPy": numpy_batches, "NumPy, batch by batch": numpy_textbook},
+    "torch": {"torch": torch_batches},
+    "JAX": {"JAX": jax_batches},
+    "Numba": {"Numba": numba_batches, "Numba, fastmath": partial(numba_batches, fastmath=True)},
+}
+ROW_COMPETITORS = {**BATCH_COMPETITORS, "scikit-learn": {"scikit-learn": sklearn_rows}}  # for batches of 1
 SOLVERS = {
     "NumPy": {"lstsq": numpy_lstsq},
     "scikit-learn": {"LinearRegression": sklearn_linear, "Ridge": sklearn_ridge},
 }
-LONGEST = 3125  # batches an epoch for those of BATCH_COMPETITORS: of more rows they get the first
+ALL_ROWS = {"Numba", "Numba, fastmath", "scikit-learn"}  # fast enough for any number of batches an epoch;
+LONGEST = 3125  # the others get the rows of at most so many, the first ones
 
 
 def installed(name):
@@ -175,3 +358,8 @@ def installed(name):
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def available(competitors):
+    """The functions of the installed ones, by the name of the column."""
+    return {name: call for package, own in competitors.items() if installed(package) for name, call in own.items()}

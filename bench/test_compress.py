@@ -15,7 +15,7 @@ import pytest
 import sgdm
 from sgdm._compress import pays
 
-from .competitors import COMPETITORS, SOLVERS, installed
+from .competitors import SOLVERS, available, numpy_loop
 from .rounds import GROUPS, alternate, compare, draw, grouped
 
 LR, MOMENTUM = 0.1, 0.8
@@ -35,7 +35,7 @@ def test_compress_is_direct():
     for field in ("loss", "grad", "step", "coef"):
         check_close(getattr(on_factor.history, field), getattr(on_rows.history, field), field)
     check_close(on_factor.coef, on_rows.coef, "coef")
-    for name, solver in solvers().items():
+    for name, solver in available(SOLVERS).items():
         check_close(solver(X, y), reduced.solve(), name)
     streamed = sgdm.compress(((X[i : i + 3000], y[i : i + 3000]) for i in range(0, len(X), 3000)), n_threads=2)
     check_close(streamed.R, reduced.R, "R")
@@ -46,14 +46,15 @@ def test_compress_whole_call(benchmark, tables):
     X, y = draw(n, d)
     fit = partial(sgdm.fit, X, y, lr=LR, momentum=MOMENTUM, epochs=EPOCHS)
     assert fit().method == "compress"
-    others = {name: partial(solver, X, y) for name, solver in solvers().items()}
-    others["NumPy"] = partial(COMPETITORS["NumPy"], X, y, LR, MOMENTUM, FEW)
+    solvers = available(SOLVERS)
+    others = {name: partial(solver, X, y) for name, solver in solvers.items()}
+    others["NumPy"] = partial(numpy_loop, X, y, LR, MOMENTUM, FEW)
     seconds = alternate(benchmark, fit, others, GROUPS, warm=False)
     if seconds is None:
         return
     seconds["NumPy"] *= EPOCHS / FEW
     ours = seconds.pop("sgdm")
-    ratios = {name: compare(seconds[name], ours) for name in ("NumPy", *solvers())}
+    ratios = {name: compare(seconds[name], ours) for name in ("NumPy", *solvers)}
     info = {"problem": f"{grouped(n)} x {d}, {EPOCHS} epochs", "seconds": {"call": ours.min()}, "ratios": ratios}
     benchmark.extra_info.update(info)
     tables["compress"].append(info)
@@ -164,11 +165,6 @@ class Workers:
     def __exit__(self, *_):
         self.client.close()
         self.cluster.close()
-
-
-def solvers():
-    """Those that are installed, by name."""
-    return {name: solver for package, own in SOLVERS.items() if installed(package) for name, solver in own.items()}
 
 
 def check_close(got, expected, name):

@@ -1,102 +1,86 @@
 """sgdm.fit against its competitors, full-batch and with mini-batches: `pytest bench`, or a part of it with -k."""
 
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import sgdm
 
-from .competitors import BATCH_COMPETITORS, COMPETITORS, LONGEST, ROW_COMPETITORS, Descent, installed
-from .rounds import alternate, compare, draw, grouped
+from .competitors import (
+    ALL_ROWS,
+    BATCH_COMPETITORS,
+    COMPETITORS,
+    LONGEST,
+    ROW_COMPETITORS,
+    SOLVERS,
+    Descent,
+    available,
+)
+from .problems import BATCH_PROBLEMS, LARGE, MANY, PROBLEMS, SEED
+from .rounds import alternate, compare
 
-LR, MOMENTUM = 0.1, 0.8
-BATCH_LR, SEED = 1e-3, 0
-TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 233 (torch, 1 000 000 rows); batches: 8
-
-
-class Problem(NamedTuple):
-    n: int
-    d: int
-    epochs: int
-    rounds: int
-    per: str = "epoch"
-    dtype: type = np.float64
-    order: str = "C"
-    batch: int | None = None
-
-    def __str__(self):
-        batch = f"-batch-{self.batch}" if self.batch else ""
-        return f"{self.n}x{self.d}-{self.dtype.__name__}-{self.order}-order{batch}"
-
-    @property
-    def title(self):
-        variant = ", F-order" * (self.order == "F") + ", float32" * (self.dtype == np.float32)
-        whole = f", {self.epochs} epochs" * (self.per == "call")
-        variant += f", batches of {self.batch}" if self.batch else ""
-        variant += ", no momentum" * (self.batch == 1)
-        return f"{grouped(self.n)} x {self.d}{variant}{whole}"
-
-    def data(self):
-        return draw(self.n, self.d, self.dtype, self.order)
-
-
-SIZES = [Problem(10_000, 20, 50, 100), Problem(1000, 1000, 50, 50), Problem(1_000_000, 50, 5, 10)]
-PROBLEMS = [
-    Problem(100, 2, 50, 300, per="call"),
-    *SIZES,
-    *(size._replace(order="F") for size in SIZES),
-    *(size._replace(dtype=np.float32) for size in SIZES),
-]
-BATCH_PROBLEMS = [Problem(100_000, 50, 5, 10, batch=batch) for batch in (32, 1)]
+TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 363 (Numba, 1 000 000 rows); batches: 8
+FEW = 200  # of many fits, which the competitors do one by one
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-def test_direct(problem, benchmark, table):
+def test_direct(problem, benchmark, tables):
     X, y = problem.data()
-    fit = partial(sgdm_loop, X, y, LR, MOMENTUM, problem.epochs)
-    others = {
-        name: partial(loop, X, y, LR, MOMENTUM, problem.epochs) for name, loop in COMPETITORS.items() if installed(name)
+    fit = problem.ours(X, y)
+    loops = {
+        name: partial(loop, X, y, problem.lr, problem.momentum, problem.epochs)
+        for name, loop in available(COMPETITORS).items()
     }
-    for name, loop in others.items():
-        check_same(loop(), fit(), name)
-    flat = X.ravel(order="K")  # a view
-    reading = partial(np.dot, flat, flat)
+    for name, loop in loops.items():
+        check_same(loop(), fit().history, name)
+    others = dict(loops)
+    if problem.n * problem.d >= LARGE:
+        others["two threads"] = problem.ours(X, y, n_threads=2)
+        np.testing.assert_array_equal(others["two threads"]().history.coef, fit().history.coef)  # to the bit
+    if problem.per == "epoch":
+        flat = X.ravel(order="K")  # a view
+        others["reading"] = partial(np.dot, flat, flat)
+    solvers = {name: partial(solver, X, y) for name, solver in available(SOLVERS).items()} if problem.solvers else {}
+    for solve in solvers.values():  # which imports
+        solve()
 
-    seconds = alternate(benchmark, fit, {**others, "reading": reading}, problem.rounds)
+    often, seldom = (others, solvers) if problem.n * problem.d >= LARGE else (others | solvers, {})
+    seconds = alternate(benchmark, fit, often, problem.rounds, seldom=seldom)
     if seconds is None:  # --benchmark-disable: the check was all
         return
-    ours, limit = seconds.pop("sgdm"), seconds.pop("reading")
-    count = problem.epochs if problem.per == "epoch" else 1
+    ours = seconds["sgdm"]
+    epoch = ours / problem.epochs
+    columns = {
+        "one thread / two threads": compare(ours, seconds["two threads"]) if "two threads" in others else None,
+        "sgdm / reading limit": compare(epoch, seconds["reading"]) if "reading" in others else None,
+        **{f"{name}, in epochs": compare(seconds[name], epoch) for name in solvers},
+    }
     info = {
         "problem": problem.title,
-        "seconds": {problem.per: ours.min() / count},
-        "ratios": {name: compare(theirs, ours) for name, theirs in seconds.items()},
-        "reading_limit": compare(ours / count, limit) if problem.per == "epoch" else None,
+        "seconds": {problem.per: (epoch if problem.per == "epoch" else ours).min()},
+        "ratios": {name: compare(seconds[name], ours) for name in loops},
+        "columns": columns,
     }
     benchmark.extra_info.update(info)
-    table.append(info)
+    tables["ratios"].append(info)
 
 
 @pytest.mark.parametrize("problem", BATCH_PROBLEMS, ids=str)
-def test_batches(problem, benchmark, table):
+def test_batches(problem, benchmark, tables):
     X, y = problem.data()
-    momentum = MOMENTUM if problem.batch > 1 else 0.0  # scikit-learn has none
-    options = {"lr": BATCH_LR, "momentum": momentum, "epochs": problem.epochs, "batch": problem.batch, "seed": SEED}
-    fit = partial(sgdm_batches, X, y, **options)
+    options = {"momentum": problem.momentum, "epochs": problem.epochs, "batch": problem.batch}
     others, rows = {}, {"sgdm": problem.n}
-    for name, loop in (BATCH_COMPETITORS if problem.batch > 1 else ROW_COMPETITORS).items():
-        if not installed(name):
-            continue
-        shares_order = name in BATCH_COMPETITORS
-        rows[name] = min(problem.n, LONGEST * problem.batch) if shares_order else problem.n
+    for name, loop in available(BATCH_COMPETITORS if problem.batch > 1 else ROW_COMPETITORS).items():
+        rows[name] = problem.n if name in ALL_ROWS else min(problem.n, LONGEST * problem.batch)
         data = X[: rows[name]], y[: rows[name]]
-        checked = options if shares_order else options | {"seed": None}
-        check_same(loop(*data, **checked), sgdm_batches(*data, **checked), name)
-        others[name] = partial(loop, *data, **options)
+        others[name] = partial(loop, *data, problem.lr, **options, seed=SEED)
+        own_order = name not in available(BATCH_COMPETITORS)  # then compared without any
+        result = problem.ours(*data, **{"shuffle": False, "seed": None} if own_order else {})()
+        theirs = loop(*data, problem.lr, **options, seed=None) if own_order else others[name]()
+        check_same(theirs, Descent(result.history.loss, result.coef), name)
 
-    seconds = alternate(benchmark, fit, others, problem.rounds)
+    seconds = alternate(benchmark, problem.ours(X, y), others, problem.rounds)
     if seconds is None:
         return
     per_row = {name: calls / (rows[name] * problem.epochs) for name, calls in seconds.items()}
@@ -105,23 +89,39 @@ def test_batches(problem, benchmark, table):
         "problem": problem.title,
         "seconds": {"epoch": ours.min() * problem.n, "row": ours.min()},
         "ratios": {name: compare(theirs, ours) for name, theirs in per_row.items()},
-        "reading_limit": None,
     }
     benchmark.extra_info.update(info)
-    table.append(info)
+    tables["batches"].append(info)
 
 
-def sgdm_loop(X, y, lr, momentum, epochs):
-    """sgdm.fit, called as the competitors are."""
-    return sgdm.fit(X, y, lr=lr, momentum=momentum, epochs=epochs).history
+@pytest.mark.skipif(not hasattr(sgdm, "fit_many"), reason="this sgdm has no fit_many")
+def test_many(benchmark, tables):
+    X, y = MANY.data()
+    fit = MANY.ours(X, y)
+    coef = fit().coef
+    for i in range(5):
+        expected = sgdm.fit(X[i], y[i], lr=MANY.lr, momentum=MANY.momentum, epochs=MANY.epochs).coef
+        np.testing.assert_allclose(coef[i], expected, rtol=0, atol=TOLERANCE * np.finfo(float).eps)
 
+    def one_by_one(loop):
+        for rows, target in zip(X[:FEW], y[:FEW], strict=True):
+            loop(rows, target, MANY.lr, MANY.momentum, MANY.epochs)
 
-def sgdm_batches(X, y, lr, momentum, epochs, batch, seed):
-    """sgdm.fit, called as the competitors with mini-batches are; rows in their own order if `seed` is None."""
-    shuffle = seed is not None
-    given = {"lr": lr, "momentum": momentum, "epochs": epochs, "batch_size": batch, "shuffle": shuffle, "seed": seed}
-    result = sgdm.fit(X, y, **given, record="loss")
-    return Descent(result.history.loss, result.coef)
+    others = {name: partial(one_by_one, loop) for name, loop in available(COMPETITORS).items()}
+    for call in others.values():  # which compiles
+        call()
+    seconds = alternate(benchmark, fit, others, MANY.rounds)
+    if seconds is None:
+        return
+    per_fit = {name: calls / (MANY.fits if name == "sgdm" else FEW) for name, calls in seconds.items()}
+    ours = per_fit.pop("sgdm")
+    info = {
+        "problem": MANY.title,
+        "seconds": {"call": ours.min() * MANY.fits, "fit": ours.min()},
+        "ratios": {name: compare(theirs, ours) for name, theirs in per_fit.items()},
+    }
+    benchmark.extra_info.update(info)
+    tables["ratios"].append(info)
 
 
 def check_same(theirs, ours, name):

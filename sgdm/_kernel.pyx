@@ -976,7 +976,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
             generator.lock.release()
             generator.state = before
             generator.lock.acquire()
-            for t in range(run.epoch - state.epoch):
+            for _ in range(run.epoch - state.epoch):
                 _shuffle(run.generator, problem.n, run.order)
     finally:
         if generator is not None:
@@ -995,7 +995,7 @@ def advance_many(Problem problem, Settings settings, lines, targets, weights, co
                  const double[:, ::1] rates, const double[:, ::1] penalties, parameters, double[:, ::1] marks,
                  Py_ssize_t[::1] done, signed char[::1] outcomes, loss, paths, Py_ssize_t every, Py_ssize_t total,
                  Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs):
-    """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, `total`, with full
+    """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, `total`, full
     batches of one target, without the GIL.
 
     problem: one of them, for its shape. lines (fits, n, d) or (fits, d, n), targets and weights (fits, n), each with
