@@ -638,8 +638,10 @@ def pays(problem, epochs):
     """Whether reducing the rows first is clearly faster than so many epochs over them."""
     q = problem.p + problem.k
     direct = epochs * problem.n * problem.p * problem.k * _EPOCH_NS
+    if direct <= _NOTICED_NS:
+        return False
     reduced = problem.n * q * (_REDUCE_NS + _PRODUCT_NS * q) + epochs * q * problem.p * problem.k * _EPOCH_NS
-    return direct > max(2 * reduced, _NOTICED_NS)
+    return direct > 2 * reduced
 
 
 def reduce_problem(problem, slot, n_threads):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ._compress import Compressed, choose_problem, tuned
+from ._kernel import Settings
 from ._result import ConvergenceWarning, Status
 from ._run import Run, progress_bar
 from ._validation import (
@@ -18,8 +19,8 @@ from ._validation import (
     as_flag,
     as_generator,
     as_number,
+    as_rates,
     as_record,
-    as_settings,
     check_callback,
     check_together,
     hold_out,
@@ -205,16 +206,14 @@ def fit(
     )
     if automatic:
         lr, momentum, dampening = tuned(reduced, epochs, momentum, dampening, nesterov, weight_decay, l1, coef0, init)
-    settings = as_settings(
-        lr,
-        momentum,
-        dampening,
-        epochs,
-        0 if init is None else init.epochs,
-        nesterov=as_flag(nesterov, "nesterov"),
-        weight_decay=as_number(weight_decay, "weight_decay"),
-        l1=as_number(l1, "l1"),
+    start = 0 if init is None else init.epochs
+    settings = Settings(
+        as_rates(lr, momentum, dampening, epochs, start),
+        as_flag(nesterov, "nesterov"),
+        as_number(weight_decay, "weight_decay"),
+        as_number(l1, "l1"),
         tol=-1.0 if tol is None or patience is not None else as_number(tol, "tol"),
+        start=start,
         batch_size=0 if batch_size is None else as_count(batch_size, "batch_size"),
         average_from=as_average(average),
         patience=0 if patience is None else as_count(patience, "patience"),

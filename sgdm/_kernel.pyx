@@ -44,10 +44,6 @@ cdef extern from "_lanes.h" nogil:
     ctypedef void (*sgdm_transpose_double)(const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t) noexcept
     sgdm_transpose_float sgdm_transpose_for_float(int level)
     sgdm_transpose_double sgdm_transpose_for_double(int level)
-    ctypedef int (*sgdm_finite_float)(const float*, Py_ssize_t) noexcept
-    ctypedef int (*sgdm_finite_double)(const double*, Py_ssize_t) noexcept
-    sgdm_finite_float sgdm_finite_for_float(int level)
-    sgdm_finite_double sgdm_finite_for_double(int level)
     int sgdm_highest_level()
 
 
@@ -107,8 +103,6 @@ cdef int _choose_level() except -1:
 cdef int _level = _choose_level()
 cdef sgdm_block_float _rows_float = sgdm_rows_for_float(_level), _columns_float = sgdm_columns_for_float(_level)
 cdef sgdm_block_double _rows_double = sgdm_rows_for_double(_level), _columns_double = sgdm_columns_for_double(_level)
-cdef sgdm_finite_float _finite_float = sgdm_finite_for_float(_level)
-cdef sgdm_finite_double _finite_double = sgdm_finite_for_double(_level)
 cdef sgdm_transpose_float _transpose_float = sgdm_transpose_for_float(_level)
 cdef sgdm_transpose_double _transpose_double = sgdm_transpose_for_double(_level)
 cdef sgdm_update_float _update_float = sgdm_update_for_float(_level)
@@ -223,7 +217,7 @@ cdef class State:
 
 @final
 cdef class Record:
-    """Histories: loss, val_loss (rows, k); paths (3, rows, p, k), of grad, step and coef; each may be None.
+    """Histories, flat: loss, val_loss (rows, k); paths (3, rows, p, k), of grad, step and coef; each may be None.
 
     A row per epoch divisible by `every`, or with per_update per update divisible by it (val_loss per epoch always);
     row 0 is the first of them at or after epoch `start` (update `start_update`).
@@ -633,10 +627,11 @@ cdef inline void _update(const Update* update, Py_ssize_t length, double scale, 
 
 
 cdef inline bint _finite(const floating* x, Py_ssize_t length) noexcept nogil:
-    if floating is float:
-        return _finite_float(x, length)
-    else:
-        return _finite_double(x, length)
+    cdef Py_ssize_t i
+    for i in range(length):
+        if not isfinite(x[i]):
+            return False
+    return True
 
 
 cdef inline double _subgradient(floating a, floating g, double decay, double l1) noexcept nogil:
@@ -916,8 +911,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                       Team team, const floating[:, ::1] lines, const floating[:, ::1] targets,
                       const floating[::1] weights, Problem validation, const floating[:, ::1] val_lines,
                       const floating[:, ::1] val_targets, const floating[::1] val_weights,
-                      floating[:, :, ::1] parameters, floating[:, ::1] best, floating[:, ::1] loss_history,
-                      floating[:, ::1] val_history, floating[:, :, :, ::1] paths) except *:
+                      floating[:, :, ::1] parameters, floating[:, ::1] best, floating[::1] loss_history,
+                      floating[::1] val_history, floating[::1] paths) except *:
     cdef:
         Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n, t
         double[:, ::1] marks = state.marks
@@ -945,10 +940,10 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     run.every, run.per_update = record.every, record.per_update
     run.first_row = ((record.start_update if record.per_update else record.start) + run.every - 1) // run.every
     run.first_val_row = (record.start + run.every - 1) // run.every
-    run.loss = &loss_history[0, 0] if loss_history is not None and loss_history.shape[0] else NULL
-    run.val_loss = &val_history[0, 0] if val_history is not None and val_history.shape[0] else NULL
-    if paths is not None and paths.shape[1]:
-        run.paths, run.path = &paths[0, 0, 0, 0], paths.shape[1] * problem.p * problem.k
+    run.loss = &loss_history[0] if loss_history is not None and loss_history.shape[0] else NULL
+    run.val_loss = &val_history[0] if val_history is not None and val_history.shape[0] else NULL
+    if paths is not None and paths.shape[0]:
+        run.paths, run.path = &paths[0], paths.shape[0] // 3
     run.parameters = &parameters[0, 0, 0]
     run.best = &best[0, 0] if best is not None else NULL
     run.marks = &marks[0, 0]

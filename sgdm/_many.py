@@ -156,7 +156,7 @@ def as_stacks(X, y):
         expected = f"(fits, {shape[-1]}) or ({shape[-1]},)" if X.ndim == 2 else str(shape)
         raise ValueError(f"y must have shape {expected} for X of shape {X.shape}, got {y.shape}")
     dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
-    by_columns = X.ndim == 2 and X.flags.f_contiguous and (X.shape[1] == 1 or not X.flags.c_contiguous)
+    by_columns = X.ndim == 2 and X.flags.f_contiguous and not X.flags.c_contiguous
     X = in_place(X.T if by_columns else X, dtype)
     y = in_place(y, dtype)
     return X.reshape(-1, *X.shape[-2:]), by_columns, y.reshape(-1, y.shape[-1])
@@ -314,7 +314,7 @@ class Fits:
 
     def result(self):
         """The result of the epochs done so far. It takes over the arrays."""
-        problem, every, (velocity, coef) = self.problem, self.record_every, self.parameters.swapaxes(0, 1)[::-1]
+        problem, every, (coef, velocity) = self.problem, self.record_every, self.parameters.swapaxes(0, 1)
         status = np.array([*OUTCOMES, "stopped"])[self.outcomes]
         unwritten = np.arange(-(-self.epochs // every)) >= -(-self.done[:, np.newaxis] // every)
         if unwritten.any():
@@ -347,8 +347,7 @@ class Fits:
             dampening=1 - self.rates[:, 2],
             method="direct",
             checkpoint=Checkpoint(
-                coef=coef[..., np.newaxis],
-                velocity=velocity[..., np.newaxis],
+                parameters=self.parameters[..., np.newaxis],
                 marks=self.marks[..., np.newaxis],
                 average=None,
                 best=None,

@@ -59,8 +59,8 @@ class DivergenceError(ArithmeticError):
 
 
 class _Arrays:
-    """What the dataclasses here share: they are made by keywords, all fields at once, which takes a third of the time
-    of a frozen dataclass's own way; and they are equal if types, dtypes, shapes and values are, NaN equal to NaN."""
+    """What the dataclasses here share: they are made by keywords or by `made`, all fields at once; and they are equal
+    if types, dtypes, shapes and values are, NaN equal to NaN."""
 
     def __init__(self, **values):
         vars(self).update(values)
@@ -71,6 +71,13 @@ class _Arrays:
         return all(_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def made(kind, values):
+    """``kind(**values)``, which keeps `values` itself: in a sixth of the time of a frozen dataclass's own way."""
+    self = object.__new__(kind)
+    object.__setattr__(self, "__dict__", values)
+    return self
 
 
 def _equal(a, b):
@@ -126,12 +133,12 @@ class History(_Arrays):
 class Checkpoint(NamedTuple):
     """All that ``fit(X, y, init=result)`` needs to go on to the bit; not meant to be read.
 
-    Arrays of parameters are (p, k): the last iterate, its velocity, the running mean, the best iterate. generator and
+    parameters are (2, p, k), the last iterate and its velocity; average and best, (p, k), the iterates' mean and the
+    best. generator and
     split are states of the row generator: now, and before it chose the validation rows.
     """
 
-    coef: np.ndarray
-    velocity: np.ndarray
+    parameters: np.ndarray
     marks: np.ndarray
     average: np.ndarray | None
     best: np.ndarray | None
@@ -236,7 +243,8 @@ class FitResult(_Arrays):
             average_intercept=None,
             method=self.method,
             checkpoint=was._replace(
-                **{name: getattr(was, name)[i].copy() for name in ("coef", "velocity", "marks")},
+                parameters=was.parameters[i].copy(),
+                marks=was.marks[i].copy(),
                 epoch=epochs,
                 updates=epochs,
             ),

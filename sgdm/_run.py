@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._kernel import Record, State, Team, advance, parts
-from ._result import Checkpoint, DivergenceError, FitResult, History, Status
+from ._result import Checkpoint, DivergenceError, FitResult, History, Status, made
 from ._tuning import stable_lr
 from ._validation import as_start, refuse_nonfinite
 
@@ -19,6 +19,7 @@ from ._validation import as_start, refuse_nonfinite
 SLICE_ELEMENTS = 50_000_000
 UPDATE_COST, PARAMETER_COST = 500, 8
 
+_UNMARKED = np.full((4, 1), np.nan)
 _STATUS = {str(status): status for status in Status}  # quicker than Status(name)
 
 
@@ -105,20 +106,18 @@ class Run:
         averages = self.settings.average_from >= 0
         validates = self.validation is not None
         if self.init is None:
-            marks = np.empty((4, k))
-            marks.fill(np.nan)
             return State(
                 as_start(coef0, self.problem, self.slot),
                 np.zeros((p, k)) if averages else None,
                 np.zeros((p, k), dtype) if validates else None,
-                marks,
+                _UNMARKED.copy() if k == 1 else np.full((4, k), np.nan),
             )
         was = self.init.checkpoint
         expected = (self.problem.features, *self.slot), dtype.name, self.intercept
-        got = self.init.coef.shape, was.coef.dtype.name, was.fit_intercept
+        got = self.init.coef.shape, was.parameters.dtype.name, was.fit_intercept
         if got != expected:
             raise ValueError(f"init must have the parameters, dtype and intercept of this fit, {expected}, got {got}")
-        arrays = [(was.coef, (p, k), dtype), (was.velocity, (p, k), dtype), (was.marks, (4, k), np.float64)]
+        arrays = [(was.parameters, (2, p, k), dtype), (was.marks, (4, k), np.float64)]
         arrays += [(was.average, (p, k), np.float64)] if was.average is not None else []
         arrays += [(was.best, (p, k), dtype)] if was.best is not None else []
         if was.epoch != self.init.epochs or any((a.shape, a.dtype) != (shape, kind) for a, shape, kind in arrays):
@@ -133,7 +132,7 @@ class Run:
         if averages and was.average is None and self.settings.average_from < was.epoch:
             raise ValueError(f"average must start at epoch {was.epoch} or later: init kept no average until there")
         state = State(
-            np.stack([was.coef, was.velocity]),
+            was.parameters,
             None if not averages else np.zeros((p, k)) if was.average is None else was.average,
             was.best,
             was.marks,
@@ -148,7 +147,10 @@ class Run:
 
     def rows(self, epochs):
         """How many rows `epochs` epochs from the start add to the histories: (per epoch, per epoch or update)."""
-        every, start, start_update = self.record_every, self.settings.start, self.start_update
+        every, start = self.record_every, self.settings.start
+        if every == 1 and self.record != "updates":
+            return epochs, epochs
+        start_update = self.start_update
         per_epoch = -(-(start + epochs) // every) - -(-start // every)
         if self.record != "updates":
             return per_epoch, per_epoch
@@ -163,16 +165,16 @@ class Run:
         """The histories of the run, unwritten."""
         (epochs, rows), p, k = self.rows(self.epochs), self.problem.p, self.problem.k
         dtype = self.problem.lines.dtype
-        columns = {None: 0, "loss": k}.get(self.record, k + 3 * p * k)
         loss = paths = val_loss = None
         try:
             if self.record is not None:
-                loss = np.empty((rows, k), dtype)
+                loss = np.empty(rows * k, dtype)
                 if self.validation is not None:
-                    val_loss = np.empty((epochs, k), dtype)
+                    val_loss = np.empty(epochs * k, dtype)
             if self.record in ("all", "updates"):
-                paths = np.empty((3, rows, p, k), dtype)
+                paths = np.empty(3 * rows * p * k, dtype)
         except (MemoryError, ValueError):
+            columns = k if self.record == "loss" else k + 3 * p * k
             raise too_large(rows, columns, dtype, self.record) from None
         return Record(
             loss,
@@ -187,7 +189,7 @@ class Run:
     def advance(self, callback=None, callback_every=1, bar=None):
         """Runs all epochs, a slice at a time, so that Python sees signals in between. Returns a Status."""
         if not self.helpers:
-            return self._advance(callback, callback_every, bar, _alone)
+            return self._advance(callback, callback_every, bar, advance)
         from concurrent.futures import ThreadPoolExecutor  # here, because it takes as long to import as all the rest
 
         with ThreadPoolExecutor(self.helpers) as pool:
@@ -225,88 +227,95 @@ class Run:
         generator = self.generator
         validated = state.best_epoch >= 0
         kept = state if final else state.copy()
-        last, velocity = kept.parameters
-        coef, loss = state.best if validated and self.settings.patience else last, state.marks[3]
-        if not slot:
-            coef, velocity, loss = coef[:, 0], velocity[:, 0], loss[0]
-        coef, velocity, loss = coef.astype(dtype), velocity.astype(dtype), loss.astype(dtype)
+        own = state.parameters if slot else state.parameters[..., 0]
+        own = own.copy() if own.dtype is dtype else own.astype(dtype)
+        coef, velocity = own[0], own[1]
+        if validated and self.settings.patience:
+            coef = state.best.reshape(coef.shape).astype(dtype)
+        loss = state.marks[3].astype(dtype) if slot else dtype.type(state.marks[3, 0])
         average = average_intercept = None
         if state.average is not None:
-            average = (state.average if state.averaged else last).reshape(coef.shape).astype(dtype)
+            average = (state.average if state.averaged else state.parameters[0]).reshape(coef.shape).astype(dtype)
             average_intercept = average[d] if self.intercept else 0.0
             average = average[:d]
         lr, momentum, undamped = self.rates(state.epoch - 1)
-        return FitResult(
-            coef=coef[:d],
-            intercept=coef[d] if self.intercept else 0.0,
-            velocity=velocity,
-            loss=loss,
-            epochs=state.epoch,
-            status=status,
-            history=self._history(final),
-            best_epoch=state.best_epoch if validated else None,
-            average_coef=average,
-            average_intercept=average_intercept,
-            lr=lr,
-            momentum=momentum,
-            dampening=1 - undamped,
-            method=self.method,
-            checkpoint=Checkpoint(
-                last,
-                kept.parameters[1],
-                kept.marks,
-                kept.average,
-                kept.best,
-                state.epoch,
-                state.updates,
-                state.averaged,
-                state.best_epoch,
-                state.waited,
-                state.best_loss,
-                self.record,
-                self.record_every,
-                self.intercept,
-                None if generator is None else generator.bit_generator.state,
-                self.split,
-            ),
+        return made(
+            FitResult,
+            {
+                "coef": coef[:d],
+                "intercept": coef[d] if self.intercept else 0.0,
+                "velocity": velocity,
+                "loss": loss,
+                "epochs": state.epoch,
+                "status": status,
+                "history": self._history(final),
+                "best_epoch": state.best_epoch if validated else None,
+                "average_coef": average,
+                "average_intercept": average_intercept,
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": 1 - undamped,
+                "method": self.method,
+                "checkpoint": Checkpoint(
+                    kept.parameters,
+                    kept.marks,
+                    kept.average,
+                    kept.best,
+                    state.epoch,
+                    state.updates,
+                    state.averaged,
+                    state.best_epoch,
+                    state.waited,
+                    state.best_loss,
+                    self.record,
+                    self.record_every,
+                    self.intercept,
+                    None if generator is None else generator.bit_generator.state,
+                    self.split,
+                ),
+            },
         )
 
     def _history(self, final):
         """The rows written so far, after those of `init`; a final one takes over the arrays if they are full."""
-        start, every, slot = self.settings.start, self.record_every, self.slot
+        start, every, slot, histories = self.settings.start, self.record_every, self.slot, self.histories
         epochs, rows = self.rows(self.state.epoch - start)
-        final = final and self.state.epoch == start + self.epochs
+        taken_over = final and self.state.epoch == start + self.epochs and self.problem.lines.dtype is self.dtype
         earlier = None if self.init is None else self.init.history
-
-        histories = self.histories
-        grad, step, coef = (None, None, None) if histories.paths is None else histories.paths
+        loss, val_loss = histories.loss, histories.val_loss
+        if slot:
+            loss = None if loss is None else loss.reshape(-1, *slot)
+            val_loss = None if val_loss is None else val_loss.reshape(-1, *slot)
+        grad = step = coef = None
+        if histories.paths is not None:
+            paths = histories.paths.reshape(3, -1, self.problem.p, *slot)
+            grad, step, coef = paths[0], paths[1], paths[2]  # a third of the time of taking it apart
 
         def whole(name, history, rows):
-            if history is None:
-                return None
-            if not slot:
-                history = history[..., 0]
-            if history.dtype != self.dtype:
+            if not taken_over:
                 history = history[:rows].astype(self.dtype)
-            elif not final:
-                history = history[:rows].copy()
             return history if earlier is None else np.concatenate([getattr(earlier, name), history])
 
         if self.record is None:
             epoch = np.arange(0)
+        elif every == 1 and self.record != "updates":
+            epoch = np.arange(start, start + rows)
         elif self.record == "updates":
             first, per_epoch = -(-self.start_update // every) * every, -(-self.problem.n // self.batch)
             epoch = start + (first + every * np.arange(rows) - self.start_update) // per_epoch
         else:
             first = -(-start // every) * every
             epoch = np.arange(first, first + rows * every, every)
+        if taken_over and earlier is None:
+            kept = {"epoch": epoch, "loss": loss, "grad": grad, "step": step, "coef": coef, "val_loss": val_loss}
+            return made(History, kept)
         return History(
             epoch=epoch if earlier is None else np.concatenate([earlier.epoch, epoch]),
-            loss=whole("loss", histories.loss, rows),
-            grad=whole("grad", grad, rows),
-            step=whole("step", step, rows),
-            coef=whole("coef", coef, rows),
-            val_loss=whole("val_loss", histories.val_loss, epochs),
+            loss=None if loss is None else whole("loss", loss, rows),
+            grad=None if grad is None else whole("grad", grad, rows),
+            step=None if step is None else whole("step", step, rows),
+            coef=None if coef is None else whole("coef", coef, rows),
+            val_loss=None if val_loss is None else whole("val_loss", val_loss, epochs),
         )
 
     def rates(self, epoch):
@@ -385,11 +394,6 @@ def too_large(rows, columns, dtype, record):
         f"the history of {rows} rows takes {size} bytes ({size / 2**30:.1f} GiB), more than there is; "
         f"pass {instead} or record=None to keep less"
     )
-
-
-def _alone(*what):
-    """Advances with one thread."""
-    return advance(*what)
 
 
 def _together(pool, team, *what):

@@ -9,9 +9,10 @@ from numbers import Complex, Number, Real
 
 import numpy as np
 
-from ._kernel import Problem, Settings
+from ._kernel import Problem
 
-_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+_FLOAT64 = np.dtype(np.float64)
+_FLOATS = (_FLOAT64, np.dtype(np.float32))
 _FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
 
 
@@ -20,7 +21,7 @@ def as_real(value, name, convert=True):
 
     With convert=False an array of another real dtype stays what it is.
     """
-    if type(value) is np.ndarray and value.dtype in _FLOATS:
+    if type(value) is np.ndarray and (value.dtype is _FLOAT64 or value.dtype in _FLOATS):
         return value
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; convert it with {name}.toarray()")
@@ -107,8 +108,9 @@ def check_finite(array, name, axes=("row", "column")):
 
 def in_place(array, dtype):
     """The array itself if the kernel can read it, else a copy."""
-    usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
-    return array if usable else cast(array, dtype)
+    flags = array.flags
+    same = array.dtype is dtype or array.dtype == dtype
+    return array if same and flags.c_contiguous and flags.aligned else cast(array, dtype)
 
 
 def cast(array, dtype):
@@ -128,15 +130,13 @@ def as_problem(X, y, sample_weight, fit_intercept, dtype=None, whose=""):
     if dtype is None:
         dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
     layout = X.flags
-    if not (layout.c_contiguous or layout.f_contiguous) or not layout.aligned or X.dtype != dtype:
-        X = cast(X.T, dtype).T if layout.f_contiguous else cast(X, dtype)
-        layout = X.flags
-    by_columns = layout.f_contiguous and (X.shape[1] == 1 or not layout.c_contiguous)
-    targets = in_place(y.reshape(1, -1) if y.ndim == 1 else y.T, dtype)
+    by_columns = layout.f_contiguous and not layout.c_contiguous
+    targets = in_place(y[np.newaxis] if y.ndim == 1 else y.T, dtype)
     weights, total = None, float(len(X))
     if sample_weight is not None:
         weights, total = as_weights(sample_weight, len(X), dtype, name=f"{whose}sample_weight")
-    return Problem(X.T if by_columns else X, by_columns, targets, weights, total, fit_intercept), y.shape[1:]
+    lines = in_place(X.T if by_columns else X, dtype)
+    return Problem(lines, by_columns, targets, weights, total, fit_intercept), y.shape[1:]
 
 
 def as_validation(validation, problem, slot):
@@ -234,6 +234,8 @@ def as_start(coef0, problem, slot):
 
 def as_number(value, name, high=math.inf, *, below=False):
     """`value` as a finite float in [0, high], or in [0, high) with below=True."""
+    if type(value) is float and 0 <= value < high:
+        return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, Real)):
@@ -251,6 +253,8 @@ def as_number(value, name, high=math.inf, *, below=False):
 
 def as_count(value, name):
     """`value` as an int of at least 1."""
+    if type(value) is int and 1 <= value <= sys.maxsize:
+        return value
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     try:
@@ -264,6 +268,8 @@ def as_count(value, name):
 
 def as_flag(value, name):
     """`value` as a bool."""
+    if value is True or value is False:
+        return value
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
@@ -272,8 +278,8 @@ def as_flag(value, name):
 def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=False):
     """A number in [0, high] as it is; or an array of one for each of the `count` epochs from `start`, or fits, in
     which case a function of the epoch makes the array."""
-    if type(value) is float:
-        return as_number(value, name, high, below=below)
+    if type(value) is float and 0 <= value < high:
+        return value
     if callable(value) and of == "epochs":
         value = [value(epoch) for epoch in range(start, start + count)]
     if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or np.ndim(value) == 0:
@@ -291,17 +297,16 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
     return array.astype(np.float64)
 
 
-def as_settings(lr, momentum, dampening, epochs, start, **others):
-    """The constants of the run, as the kernel reads them."""
+def as_rates(lr, momentum, dampening, epochs, start):
+    """lr, momentum and 1 - dampening, for all epochs or (epochs, 3), as the kernel's Settings take them."""
     lr = as_series(lr, "lr", epochs, start=start)
     momentum = as_series(momentum, "momentum", epochs, start=start, high=1, below=True)
     undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
-    if isinstance(lr, float) and isinstance(momentum, float):
-        rates = lr, momentum, undamped
-    else:
-        rates = np.empty((epochs, 3))
-        rates[:, 0], rates[:, 1], rates[:, 2] = lr, momentum, undamped
-    return Settings(rates, start=start, **others)
+    if type(lr) is float and type(momentum) is float:
+        return lr, momentum, undamped
+    rates = np.empty((epochs, 3))
+    rates[:, 0], rates[:, 1], rates[:, 2] = lr, momentum, undamped
+    return rates
 
 
 def as_average(average):

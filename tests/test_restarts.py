@@ -511,7 +511,7 @@ def test_callback(mode, everything):
         assert result.status == "stopped"
         assert but_status(result, expected)
         assert np.array_equal(np.asarray(loss, expected.loss.dtype), expected.loss)
-        last = expected.checkpoint.coef.astype(expected.coef.dtype)
+        last = expected.checkpoint.parameters[0].astype(expected.coef.dtype)
         assert np.array_equal(coef, last if everything else last[:, 0])
         assert coef.dtype == expected.coef.dtype
     # every epoch, and going on
@@ -686,7 +686,7 @@ def test_ctrl_c_in_a_long_fit(options):
     assert sgdm.fit(X, y, epochs=5, init=result, **options) == longer
 
 
-@pytest.mark.parametrize("name", ["velocity", "coef", "marks", "average", "best"])
+@pytest.mark.parametrize("name", ["parameters", "marks", "average", "best"])
 def test_checkpoint_of_wrong_shape_is_refused(name):
     """The kernel would read past its end."""
     result = sgdm.fit(X, y, epochs=3, average=True, validation=(X, y))
