@@ -73,8 +73,9 @@ cdef enum:
     NARROWEST = 3                 # columns take 2 ns a row; by columns 0.2 to 0.8
     ROWS = 128                    # a block of C-order X; with several targets, as many rows as fit in
     ROW_BLOCK_BYTES = 16384       # L1, where all targets but the first find it
-    COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading
-    BLOCK_MAX = 512
+    COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading; if that would have less
+    COLUMN_ROWS = 128             # than so many rows, one target's has BLOCK_MAX: short pieces of columns take up to
+    BLOCK_MAX = 512               # twice the time, and two readings from L3 less
     PART_ELEMENTS = 32768         # of X that a part of a pass over the rows has at least
 
 
@@ -317,6 +318,8 @@ cdef Shape _shape(Problem problem, Py_ssize_t batch, Py_ssize_t itemsize) noexce
     batch = min(batch, problem.n)
     if shape.by_columns or shape.narrow:
         shape.rows = COLUMN_BLOCK_BYTES // size
+        if shape.rows < COLUMN_ROWS and problem.k == 1:
+            shape.rows = BLOCK_MAX
     elif problem.k == 1:
         shape.rows = ROWS
     else:
@@ -351,6 +354,11 @@ cdef struct Rows:           # a problem's rows for a team of threads
     sgdm_team* team         # or NULL
 
 
+cdef inline void* _cache_line(void* room) noexcept nogil:
+    """The first place in it where a cache line begins."""
+    return <void*> _round_up(<Py_ssize_t> room, LANE_BYTES)
+
+
 cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exemplar) noexcept nogil:
     """Makes room to read the rows of a problem of this shape; returns -1 if there is no memory. To be closed."""
     cdef:
@@ -362,12 +370,12 @@ cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exempla
         floating* room
     rows.team = team
     rows.sources = <Source*> calloc(members, sizeof(Source))
-    rows.room = calloc(shape.padded + whole + members * own, sizeof(floating))
+    rows.room = calloc(shape.padded + whole + members * own + LANE_BYTES // sizeof(floating), sizeof(floating))
     rows.partials = <double*> calloc((SGDM_PARTS if team != NULL else 1) * k * (shape.padded + 2), sizeof(double))
     if rows.sources == NULL or rows.room == NULL or rows.partials == NULL:
         return -1
     for i in range(members):
-        room = <floating*> rows.room
+        room = <floating*> _cache_line(rows.room)
         rows.sources[i].shape = shape
         rows.sources[i].tail = room
         rows.sources[i].whole = room + shape.padded if shape.whole else NULL
@@ -698,7 +706,7 @@ cdef struct Descent:        # a run, for the loop without the GIL; of what is NU
 cdef int _make_room(Descent* run, Shape shape, const floating* exemplar) noexcept nogil:
     """Allocates what the loop works in; returns -1 if there is no memory."""
     cdef Py_ssize_t size = shape.k * (shape.padded + 1)
-    run.work = calloc(6 * size, sizeof(floating))
+    run.work = calloc(6 * size + LANE_BYTES // sizeof(floating), sizeof(floating))
     run.sums = <double*> calloc(2 * shape.k + 3 * size, sizeof(double))
     if run.generator != NULL:
         run.order = <Py_ssize_t*> calloc(shape.n, sizeof(Py_ssize_t))
@@ -722,6 +730,16 @@ cdef inline void _pack(const Descent* run, floating* kept, floating* working, bi
     """working = kept, parameters as State and Record have them, (p, k), into the order of the loop; or back."""
     cdef Py_ssize_t j, t
     cdef const Shape* shape = &run.rows.sources.shape
+    if shape.k == 1:
+        if back:
+            memcpy(kept, working, shape.d * sizeof(floating))
+        else:
+            memcpy(working, kept, shape.d * sizeof(floating))
+        if run.p > shape.d and back:
+            kept[shape.d] = working[shape.padded]
+        elif run.p > shape.d:
+            working[shape.padded] = kept[shape.d]
+        return
     for j in range(run.p):
         for t in range(shape.k):
             if back:
@@ -759,7 +777,7 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
         Py_ssize_t n = shape.n, d = shape.d, k = shape.k, padded = shape.padded, width = padded + 1
         Py_ssize_t p = run.p, features = run.features, every = run.every, size = k * width
         Py_ssize_t epoch, last = run.epoch + epochs, updates, averaged, row, t, j, start, stop, converged
-        floating* a = <floating*> run.work
+        floating* a = <floating*> _cache_line(run.work)
         floating* b = a + k * padded            # the intercepts
         floating* v = a + size
         floating* g = v + size
