@@ -17,8 +17,9 @@ from libc.string cimport memcpy, memset
 
 
 cdef extern from "_lanes.h" nogil:
+    enum: SGDM_TARGETS
     struct Block "sgdm_block":
-        Py_ssize_t stride, b, d, padded, k, target_stride, ahead, first
+        Py_ssize_t stride, b, d, padded, k, target_stride, ahead, first, room
         bint triangular, padded_rows, straddles
         const Py_ssize_t* order
         const void* last
@@ -341,8 +342,8 @@ cdef struct Source:         # a problem's rows, and one thread's room to read th
     void* copy              # (d, rows), a block that can't be read in place
     void* y_copy            # (k, rows)
     void* w_copy            # (rows,)
-    void* r                 # (rows,)
-    void* wr                # (rows,)
+    void* r                 # (SGDM_TARGETS, rows)
+    void* wr                # the same
     void* g                 # (k, padded)
     Block block
 
@@ -366,7 +367,7 @@ cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exempla
         Py_ssize_t stride = _round_up(shape.n, LANE_BYTES // sizeof(floating))
         Py_ssize_t whole = (shape.d + k + 1) * stride if shape.whole else 0
         Py_ssize_t copy = shape.d * b if shape.by_columns or shape.narrow else 0
-        Py_ssize_t own = copy + (k + 3) * b + k * shape.padded
+        Py_ssize_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + k * shape.padded
         floating* room
     rows.team = team
     rows.sources = <Source*> calloc(members, sizeof(Source))
@@ -384,8 +385,8 @@ cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exempla
         rows.sources[i].y_copy = room + copy
         rows.sources[i].w_copy = room + copy + k * b
         rows.sources[i].r = room + copy + (k + 1) * b
-        rows.sources[i].wr = room + copy + (k + 2) * b
-        rows.sources[i].g = room + copy + (k + 3) * b
+        rows.sources[i].wr = room + copy + (k + 1 + SGDM_TARGETS) * b
+        rows.sources[i].g = room + copy + (k + 1 + 2 * SGDM_TARGETS) * b
     return 0
 
 
@@ -407,7 +408,7 @@ cdef void _point(Rows* rows, const floating* lines, const floating* y, const flo
         Block block
     memset(&block, 0, sizeof(Block))
     block.d, block.padded, block.k, block.target_stride = shape.d, shape.padded, shape.k, shape.n
-    block.triangular = shape.triangular
+    block.triangular, block.room = shape.triangular, shape.rows
     if not shape.by_columns and not shape.narrow:
         block.straddles = (<Py_ssize_t> lines) % step + LANE_BYTES - step + size > (
             shape.padded * <Py_ssize_t> sizeof(floating))

@@ -55,7 +55,7 @@
 #define SGDM_PREFETCH_GROUPS 16
 
 /* b rows of d columns for k targets. The caller's arrays are padded with zeros to whole groups: coef (k, padded),
- * where padded is d in whole groups, r and wr (block), g (k, padded). Adds to loss[k] the sums of w * r**2 and to
+ * where padded is d in whole groups, r and wr (SGDM_TARGETS, room), g (k, padded). Adds to loss[k] the sums of w * r**2 and to
  * grad (k, padded + 1) those of the gradient, the intercept's last; with g == NULL the loss alone. */
 struct sgdm_block {
     ptrdiff_t stride, b, d, padded, k, target_stride; /* stride: from line to line; target_stride: in y */
@@ -63,10 +63,12 @@ struct sgdm_block {
     ptrdiff_t ahead;        /* how many of those there are */
     const void *last, *tail; /* the row at the end of X, and a padded copy to read in its place */
     ptrdiff_t first;         /* the block's first row in X */
+    ptrdiff_t room;          /* from one target's residuals to the next's, in r and wr */
     int triangular;          /* whether X is zero below its diagonal: left of row i's column i there is nothing to do */
     int padded_rows;         /* whether y and w, too, are there up to whole groups */
     int straddles;           /* whether a row may end in a cache line that none of its groups begins in */
 };
+#define SGDM_TARGETS 4 /* of which the residuals are computed together, where there are registers for that */
 #define SGDM_BLOCK_ARGUMENTS(real)                                                                                \
     const struct sgdm_block *s, const real *lines, const real *y, const real *w, const real *coef,                \
         const real *intercept, real *r, real *wr, real *g, double *loss, double *grad
@@ -97,6 +99,7 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #define VECTOR_BYTES 16
 #define REGISTER_GROUPS 1 /* groups of a row whose gradient the registers hold, beside the sums of four rows */
 #define PANEL 4 /* lines that share a pass over coefficients or gradient, as many as the registers hold sums for */
+#define TARGETS 1 /* that share a pass over a panel */
 #define REAL float
 #define BITS int
 #include "_lanes.h"
@@ -108,6 +111,7 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #undef VECTOR_BYTES
 #undef REGISTER_GROUPS
 #undef PANEL
+#undef TARGETS
 
 #if defined(__x86_64__) && defined(SGDM_VECTORS)
 #define SGDM_LEVELS 3
@@ -116,6 +120,7 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #define VECTOR_BYTES 32
 #define REGISTER_GROUPS 2
 #define PANEL 4
+#define TARGETS 1
 #define REAL float
 #define BITS int
 #include "_lanes.h"
@@ -127,12 +132,14 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #undef VECTOR_BYTES
 #undef REGISTER_GROUPS
 #undef PANEL
+#undef TARGETS
 
 #define LEVEL v4
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw")))
 #define VECTOR_BYTES 64
 #define REGISTER_GROUPS 8
 #define PANEL 8
+#define TARGETS SGDM_TARGETS
 #define REAL float
 #define BITS int
 #include "_lanes.h"
@@ -144,6 +151,7 @@ typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
 #undef VECTOR_BYTES
 #undef REGISTER_GROUPS
 #undef PANEL
+#undef TARGETS
 #else
 #define SGDM_LEVELS 1
 #endif
@@ -175,7 +183,7 @@ static sgdm_transpose_double sgdm_transpose_for_double(int level) { return SGDM_
 static sgdm_update_float sgdm_update_for_float(int level) { return SGDM_PICK(update, float); }
 static sgdm_update_double sgdm_update_for_double(int level) { return SGDM_PICK(update, double); }
 
-#else /* the template: REAL, BITS (as many), LEVEL, TARGET, VECTOR_BYTES, REGISTER_GROUPS and PANEL are set */
+#else /* the template: REAL, BITS (as many), LEVEL, TARGET, VECTOR_BYTES, REGISTER_GROUPS, PANEL and TARGETS are set */
 
 #define LANES ((ptrdiff_t)(64 / sizeof(REAL)))
 #ifdef SGDM_VECTORS
@@ -244,38 +252,53 @@ SGDM_INLINE TARGET void NAME(sum_all)(const int panel, V s[][GROUP], REAL *out) 
         if (q < panel) NAME(sum_lanes)(panel - q < 4 ? panel - q : 4, s + q, out + q);
 }
 
-/* out[q] = line[q] @ v for `panel` lines of `length` elements, whole groups; asks for ahead[q] meanwhile, if given. */
+/* out[t, q] = line[q] @ v[t] for `panel` lines of `length` elements, whole groups, and `targets` of v, `stride` apart;
+ * asks for ahead[q] meanwhile, if given. out (targets, PANEL). */
 SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
-                                   ptrdiff_t length, const REAL *v, REAL *out) {
-    V s[PANEL][GROUP];
+                                   const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
+    V s[TARGETS][PANEL][GROUP];
     SGDM_UNROLL
-    for (int q = 0; q < panel; q++)
+    for (int t = 0; t < targets; t++)
         SGDM_UNROLL
-        for (int i = 0; i < GROUP; i++) s[q][i] = (V){0};
+        for (int q = 0; q < panel; q++)
+            SGDM_UNROLL
+            for (int i = 0; i < GROUP; i++) s[t][q][i] = (V){0};
     for (ptrdiff_t e = 0; e < length; e += LANES)
         SGDM_UNROLL
         for (int i = 0; i < GROUP; i++) {
-            const V ve = READ(v + e + i * WIDTH);
+            V ve[TARGETS];
+            SGDM_UNROLL
+            for (int t = 0; t < targets; t++) ve[t] = READ(v + t * stride + e + i * WIDTH);
             SGDM_UNROLL
             for (int q = 0; q < panel; q++) {
                 if (ahead && i == 0) SGDM_PREFETCH(ahead[q] + e);
-                s[q][i] += READ(line[q] + e + i * WIDTH) * ve;
+                SGDM_UNROLL
+                for (int t = 0; t < targets; t++) s[t][q][i] += READ(line[q] + e + i * WIDTH) * ve[t];
             }
         }
-    NAME(sum_all)(panel, s, out);
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++) NAME(sum_all)(panel, s[t], out + t * PANEL);
 }
 
-/* out += c @ line for `panel` lines of `length` elements, whole groups: out is read and written once for all. */
-SGDM_INLINE TARGET void NAME(combination)(const REAL *const *line, const int panel, ptrdiff_t length, const REAL *c,
-                                          REAL *out) {
-    V factors[PANEL];
+/* out[t] += c[t] @ line for `panel` lines of `length` elements, whole groups, and `targets` of out, `stride` apart: out
+ * is read and written once for all lines. c (targets, PANEL). */
+SGDM_INLINE TARGET void NAME(combination)(const REAL *const *line, const int panel, const int targets,
+                                          ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
+    V factors[TARGETS][PANEL];
     SGDM_UNROLL
-    for (int q = 0; q < panel; q++) factors[q] = c[q] - (V){0};
-    for (ptrdiff_t e = length - WIDTH; e >= 0; e -= WIDTH) { /* backwards: the lines' ends were read last */
-        V o = READ(out + e);
+    for (int t = 0; t < targets; t++)
         SGDM_UNROLL
-        for (int q = 0; q < panel; q++) o += factors[q] * READ(line[q] + e);
-        AT(out + e) = o;
+        for (int q = 0; q < panel; q++) factors[t][q] = c[t * PANEL + q] - (V){0};
+    for (ptrdiff_t e = length - WIDTH; e >= 0; e -= WIDTH) { /* backwards: the lines' ends were read last */
+        V o[TARGETS];
+        SGDM_UNROLL
+        for (int t = 0; t < targets; t++) o[t] = READ(out + t * stride + e);
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++)
+            SGDM_UNROLL
+            for (int t = 0; t < targets; t++) o[t] += factors[t][q] * READ(line[q] + e);
+        SGDM_UNROLL
+        for (int t = 0; t < targets; t++) AT(out + t * stride + e) = o[t];
     }
 }
 
@@ -351,22 +374,30 @@ SGDM_INLINE TARGET void NAME(row_residuals)(const int panel, const ptrdiff_t *ro
     for (int q = 0; q < panel; q++) wr[q] = w ? w[row[q]] * r[q] : r[q];
 }
 
-/* Rows i to i + panel of a block and one target: residual r, wr = w * r, g += wr @ rows; asks for later rows or not. */
-SGDM_INLINE TARGET void NAME(rows_panel)(const struct sgdm_block *s, const REAL *lines, const int panel, ptrdiff_t i,
-                                         const int permuted, const int asks, const REAL *y, const REAL *w,
-                                         const REAL *coef, REAL intercept, REAL *r, REAL *wr, REAL *g) {
-    REAL z[PANEL], zr[PANEL], zwr[PANEL];
+/* Rows i to i + panel of a block and `targets` targets from `first` on: residual r, wr = w * r, g += wr @ rows; asks
+ * for later rows or not. */
+SGDM_INLINE TARGET void NAME(rows_panel)(const struct sgdm_block *s, const REAL *lines, const int panel,
+                                         const int targets, ptrdiff_t first, ptrdiff_t i, const int permuted,
+                                         const int asks, const REAL *y, const REAL *w, const REAL *coef,
+                                         const REAL *intercept, REAL *r, REAL *wr, REAL *g) {
+    REAL z[TARGETS * PANEL], zr[TARGETS * PANEL], zwr[TARGETS * PANEL];
     const REAL *line[PANEL], *ahead[PANEL];
     ptrdiff_t row[PANEL];
-    const ptrdiff_t skip = s->triangular ? (s->first + i) / LANES * LANES : 0;
+    const ptrdiff_t skip = s->triangular ? (s->first + i) / LANES * LANES : 0, from = first * s->padded + skip;
     NAME(row_lines)(s, lines, panel, i, permuted, row, line, ahead);
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) line[q] += skip;
-    NAME(dots)(line, asks ? ahead : NULL, panel, s->padded - skip, coef + skip, z);
-    NAME(row_residuals)(panel, row, y, w, intercept, z, zr, zwr);
-    if (g) NAME(combination)(line, panel, s->padded - skip, zwr, g + skip);
-    memcpy(r + i, zr, (size_t)panel * sizeof(REAL));
-    memcpy(wr + i, zwr, (size_t)panel * sizeof(REAL));
+    NAME(dots)(line, asks ? ahead : NULL, panel, targets, s->padded - skip, coef + from, s->padded, z);
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++)
+        NAME(row_residuals)(panel, row, y + (first + t) * s->target_stride, w, intercept[first + t], z + t * PANEL,
+                            zr + t * PANEL, zwr + t * PANEL);
+    if (g) NAME(combination)(line, panel, targets, s->padded - skip, zwr, g + from, s->padded);
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++) {
+        memcpy(r + t * s->room + i, zr + t * PANEL, (size_t)panel * sizeof(REAL));
+        memcpy(wr + t * s->room + i, zwr + t * PANEL, (size_t)panel * sizeof(REAL));
+    }
 }
 
 #if defined(__x86_64__) && defined(SGDM_VECTORS) && VECTOR_BYTES == 64
@@ -446,13 +477,15 @@ static TARGET void NAME(rows)(SGDM_BLOCK_ARGUMENTS(REAL)) {
     struct sgdm_block fours = *s; /* the rows that make whole panels */
     fours.b = b / 4 * 4;
     const int in_registers = g && !s->triangular && groups <= REGISTER_GROUPS && fours.b;
-    for (ptrdiff_t t = 0; t < s->k; t++) {
-        const REAL *const yt = y + t * s->target_stride, *const a = coef + t * padded;
-        REAL *const gt = g ? g + t * padded : g;
+    for (ptrdiff_t t = 0; t < s->k;) {
+        const int together = TARGETS > 1 && s->k - t >= TARGETS;
         ptrdiff_t i = 0;
-#define IN_REGISTERS(n) /* groups, + 16 where the rows are permuted */ \
-    case n: NAME(rows_in_registers)(&fours, lines, n % 16, n / 16, yt, w, a, intercept[t], r, wr, gt); break;
-        if (in_registers) {
+#define IN_REGISTERS(n) /* groups, + 16 where the rows are permuted */                                             \
+    case n:                                                                                                         \
+        NAME(rows_in_registers)(&fours, lines, n % 16, n / 16, y + t * s->target_stride, w, coef + t * padded,      \
+                                intercept[t], r, wr, g + t * padded);                                               \
+        break;
+        if (in_registers && !together) {
             switch (groups + (s->order ? 16 : 0)) {
                 IN_REGISTERS(1) IN_REGISTERS(17)
 #if REGISTER_GROUPS >= 2
@@ -466,53 +499,76 @@ static TARGET void NAME(rows)(SGDM_BLOCK_ARGUMENTS(REAL)) {
             i = fours.b;
         }
 #undef IN_REGISTERS
-#define PANELS(panel, permuted, asks) \
-    for (; i + panel <= b; i += panel) \
-        NAME(rows_panel)(s, lines, panel, i, permuted, asks, yt, w, a, intercept[t], r, wr, gt)
+#define PANELS(panel, targets, permuted, asks) \
+    for (; i + panel <= b; i += panel)         \
+        NAME(rows_panel)(s, lines, panel, targets, t, i, permuted, asks, y, w, coef, intercept, r, wr, g)
+#if TARGETS > 1
+        if (together) {
+            if (s->order)
+                PANELS(4, TARGETS, 1, 1);
+            else if (groups > SGDM_PREFETCH_GROUPS)
+                PANELS(4, TARGETS, 0, 0);
+            PANELS(4, TARGETS, 0, 1);
+            PANELS(1, TARGETS, s->order != NULL, 1);
+        }
+#endif
         if (s->order)
-            PANELS(4, 1, 1);
+            PANELS(4, 1, 1, 1);
         else if (groups > SGDM_PREFETCH_GROUPS)
-            PANELS(PANEL, 0, 0);
-        PANELS(4, 0, 1);
-        PANELS(1, s->order != NULL, 1);
+            PANELS(PANEL, 1, 0, 0);
+        PANELS(4, 1, 0, 1);
+        PANELS(1, 1, s->order != NULL, 1);
 #undef PANELS
-        loss[t] += NAME(loss)(r, wr, b, grad + t * (padded + 1) + padded);
-        if (!g) continue;
-        SGDM_APART
-        for (ptrdiff_t j = 0; j < d; j++) grad[t * (padded + 1) + j] += gt[j];
-        memset(gt, 0, (size_t)padded * sizeof(REAL));
+        const ptrdiff_t end = t + (together ? TARGETS : 1);
+        for (ptrdiff_t u = 0; t < end; t++, u++) {
+            loss[t] += NAME(loss)(r + u * s->room, wr + u * s->room, b, grad + t * (padded + 1) + padded);
+            if (!g) continue;
+            SGDM_APART
+            for (ptrdiff_t j = 0; j < d; j++) grad[t * (padded + 1) + j] += g[t * padded + j];
+            memset(g + t * padded, 0, (size_t)padded * sizeof(REAL));
+        }
     }
 }
 
-/* r += a[j:j + panel] @ columns j to j + panel of a block; and g[j:j + panel] = those columns @ wr. */
-SGDM_INLINE TARGET void NAME(columns_residual)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t length,
-                                               const REAL *a, REAL *r) {
+/* r += a[j:j + panel] @ columns j to j + panel of a block, for `targets` targets; a: their coefficients from j on. */
+SGDM_INLINE TARGET void NAME(columns_residual)(const struct sgdm_block *s, const REAL *lines, const int panel,
+                                               const int targets, ptrdiff_t length, const REAL *a, REAL *r) {
     const REAL *line[PANEL];
+    REAL c[TARGETS * PANEL];
     SGDM_UNROLL
-    for (int q = 0; q < panel; q++) line[q] = lines + q * stride;
-    NAME(combination)(line, panel, length, a, r);
+    for (int q = 0; q < panel; q++) {
+        line[q] = lines + q * s->stride;
+        SGDM_UNROLL
+        for (int t = 0; t < targets; t++) c[t * PANEL + q] = a[t * s->padded + q];
+    }
+    NAME(combination)(line, panel, targets, length, c, r, s->room);
 }
 
-SGDM_INLINE TARGET void NAME(columns_gradient)(const REAL *lines, ptrdiff_t stride, const int panel, ptrdiff_t length,
-                                               const REAL *wr, REAL *g) {
+/* g[j:j + panel] = columns j to j + panel of a block @ wr, likewise. */
+SGDM_INLINE TARGET void NAME(columns_gradient)(const struct sgdm_block *s, const REAL *lines, const int panel,
+                                               const int targets, ptrdiff_t length, const REAL *wr, REAL *g) {
     const REAL *line[PANEL];
+    REAL sums[TARGETS * PANEL];
     SGDM_UNROLL
-    for (int q = 0; q < panel; q++) line[q] = lines + q * stride;
-    NAME(dots)(line, NULL, panel, length, wr, g);
+    for (int q = 0; q < panel; q++) line[q] = lines + q * s->stride;
+    NAME(dots)(line, NULL, panel, targets, length, wr, s->room, sums);
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++)
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++) g[t * s->padded + q] = sums[t * PANEL + q];
 }
 
-/* The last columns, fewer than four, are a panel of their own: one pass over r for each panel. */
-#define BY_PANELS(count, call)                                        \
-    do {                                                              \
-        ptrdiff_t j = 0;                                              \
-        for (; j + PANEL <= (count); j += PANEL) call(lines + j * stride, PANEL, j); \
-        for (; j + 4 <= (count); j += 4) call(lines + j * stride, 4, j); \
-        if ((count) - j == 3) call(lines + j * stride, 3, j);         \
-        if ((count) - j == 2) call(lines + j * stride, 2, j);         \
-        if ((count) - j == 1) call(lines + j * stride, 1, j);         \
+/* By panels of up to `most` columns, 4 or 8; the last ones, fewer than four, are one: one pass over r for each panel. */
+#define BY_PANELS(most, targets, name, from, to)                                                  \
+    do {                                                                                          \
+        ptrdiff_t j = 0;                                                                          \
+        for (; j + most <= d; j += most) PART(name, most, targets, from, to);                     \
+        for (; j + 4 <= d; j += 4) PART(name, 4, targets, from, to);                              \
+        if (d - j == 3) PART(name, 3, targets, from, to);                                         \
+        if (d - j == 2) PART(name, 2, targets, from, to);                                         \
+        if (d - j == 1) PART(name, 1, targets, from, to);                                         \
     } while (0)
-#define RESIDUAL(from, panel, j) NAME(columns_residual)(from, stride, panel, length, a + (j), r)
-#define GRADIENT(from, panel, j) NAME(columns_gradient)(from, stride, panel, length, weighted, g + (j))
+#define PART(name, panel, targets, from, to) NAME(name)(s, lines + j * s->stride, panel, targets, length, from, to)
 
 /* Clears lanes from `rows` on. */
 SGDM_INLINE TARGET void NAME(keep)(V *r, ptrdiff_t rows) {
@@ -614,30 +670,44 @@ static TARGET void NAME(columns)(SGDM_BLOCK_ARGUMENTS(REAL)) {
         NAME(few)(s, lines, y, w, coef, intercept, r, wr, g, loss, grad);
         return;
     }
-    const ptrdiff_t b = s->b, d = s->d, stride = s->stride, length = (b + LANES - 1) / LANES * LANES;
+    const ptrdiff_t b = s->b, d = s->d, length = (b + LANES - 1) / LANES * LANES;
     REAL *const weighted = w ? wr : r;
-    for (ptrdiff_t t = 0; t < s->k; t++) {
-        const REAL *const yt = y + t * s->target_stride, *const a = coef + t * s->padded;
-        double *const gradt = grad + t * (s->padded + 1);
-        SGDM_APART
-        for (ptrdiff_t i = 0; i < b; i++) r[i] = intercept[t] - yt[i];
-        BY_PANELS(d, RESIDUAL);
-        if (w) {
+    for (ptrdiff_t t = 0; t < s->k;) {
+        const int together = TARGETS > 1 && s->k - t >= TARGETS;
+        const ptrdiff_t first = t, end = t + (together ? TARGETS : 1);
+        for (ptrdiff_t u = first; u < end; u++) {
+            const REAL *const yu = y + u * s->target_stride;
+            REAL *const ru = r + (u - first) * s->room;
             SGDM_APART
-            for (ptrdiff_t i = 0; i < b; i++) wr[i] = w[i] * r[i];
+            for (ptrdiff_t i = 0; i < b; i++) ru[i] = intercept[u] - yu[i];
         }
-        for (ptrdiff_t i = b; i < length; i++) r[i] = weighted[i] = 0;
-        loss[t] += NAME(loss)(r, weighted, b, gradt + s->padded);
+        if (together)
+            BY_PANELS(4, TARGETS, columns_residual, coef + first * s->padded + j, r);
+        else
+            BY_PANELS(PANEL, 1, columns_residual, coef + first * s->padded + j, r);
+        for (; t < end; t++) {
+            REAL *const rt = r + (t - first) * s->room, *const wrt = weighted + (t - first) * s->room;
+            if (w) {
+                SGDM_APART
+                for (ptrdiff_t i = 0; i < b; i++) wrt[i] = w[i] * rt[i];
+            }
+            for (ptrdiff_t i = b; i < length; i++) rt[i] = wrt[i] = 0;
+            loss[t] += NAME(loss)(rt, wrt, b, grad + t * (s->padded + 1) + s->padded);
+        }
         if (!g) continue;
-        BY_PANELS(d, GRADIENT);
-        SGDM_APART
-        for (ptrdiff_t j = 0; j < d; j++) gradt[j] += g[j];
+        if (together)
+            BY_PANELS(4, TARGETS, columns_gradient, weighted, g + j);
+        else
+            BY_PANELS(PANEL, 1, columns_gradient, weighted, g + j);
+        for (ptrdiff_t u = first; u < end; u++) {
+            SGDM_APART
+            for (ptrdiff_t j = 0; j < d; j++) grad[u * (s->padded + 1) + j] += g[(u - first) * s->padded + j];
+        }
     }
 }
 
 #undef BY_PANELS
-#undef RESIDUAL
-#undef GRADIENT
+#undef PART
 
 SGDM_INLINE TARGET void NAME(transpose_narrow)(const REAL *SGDM_RESTRICT rows, const int d, ptrdiff_t b,
                                                REAL *SGDM_RESTRICT out, ptrdiff_t stride) {
