@@ -7,6 +7,7 @@ arithmetic within a block is in _lanes.h, built for several CPU levels that give
 
 import os
 
+cimport cython
 from cython cimport final, floating
 from libc.float cimport DBL_EPSILON, FLT_EPSILON
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
@@ -69,9 +70,10 @@ cdef struct BitGenerator "sgdm_bit_generator":  # numpy/random/bitgen.h: what th
 
 cdef enum:
     LANE_BYTES = 64               # _lanes.h reads lines in groups of so many bytes
-    NARROW = 8                    # C-order rows shorter than this, too short for lanes, are transposed if all of X
-    WHOLE_BYTES = 4194304         # takes less than that, or if they are no longer than NARROWEST: by rows, 1 to 8
-    NARROWEST = 3                 # columns take 2 ns a row; by columns 0.2 to 0.8
+    NARROW_BYTES = 128            # C-order rows up to this long are read by columns, from a copy, if all of X takes no
+    WHOLE_BYTES = 4194304         # more than that: as rows 1 to 8 doubles take 2 ns, as columns 0.2 to 0.8; and if
+    TOGETHER_BYTES = 512          # targets go together up to this. Up to NARROWEST columns are in any case, by blocks
+    NARROWEST = 3
     ROWS = 128                    # a block of C-order X; with several targets, as many rows as fit in
     ROW_BLOCK_BYTES = 16384       # L1, where all targets but the first find it
     COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading; if that would have less
@@ -113,15 +115,33 @@ ISA = LEVELS[_level]
 
 
 @final
+@cython.internal
+cdef class Room:
+    """Memory for as long as it is referred to, zeroed."""
+
+    cdef void* start
+
+    def __cinit__(self, Py_ssize_t size):
+        self.start = calloc(size, 1)
+        if self.start == NULL:
+            raise MemoryError("no memory for the working arrays of the fit")
+
+    def __dealloc__(self):
+        free(self.start)
+
+
+@final
 cdef class Problem:
     """Validated data. X (n, d) and y (n, k) as lines: contiguous runs in memory.
 
     lines: X if it is C-order, X.T if it is F-order (by_columns). targets: y.T, (k, n). weights: (n,) or None.
     fit_intercept: whether an intercept is added to the d columns. features: how many columns are penalised; a column
-    after them is an intercept spelled out. triangular: whether X is zero below its diagonal.
+    after them is an intercept spelled out. triangular: whether X is zero below its diagonal. columns: room for the
+    copy by columns that is read in place of narrow rows, once there is one.
     """
 
     cdef readonly object lines, targets, weights
+    cdef Room columns
     cdef readonly bint by_columns, fit_intercept, triangular
     cdef readonly double total_weight
     cdef readonly Py_ssize_t n, d, k, p, features
@@ -314,7 +334,8 @@ cdef Shape _shape(Problem problem, Py_ssize_t batch, Py_ssize_t itemsize) noexce
     cdef Py_ssize_t lanes = LANE_BYTES // itemsize, size = problem.d * itemsize
     shape.n, shape.d, shape.k, shape.padded = problem.n, problem.d, problem.k, _round_up(problem.d, lanes)
     shape.by_columns, shape.triangular = problem.by_columns, problem.triangular
-    shape.whole = not problem.by_columns and problem.d < NARROW and problem.n * size <= WHOLE_BYTES
+    shape.whole = not problem.by_columns and not problem.triangular and problem.n * size <= WHOLE_BYTES and (
+        size <= (TOGETHER_BYTES if problem.k >= SGDM_TARGETS else NARROW_BYTES))
     shape.narrow = shape.whole or (not problem.by_columns and problem.d <= NARROWEST)
     batch = min(batch, problem.n)
     if shape.by_columns or shape.narrow:
@@ -364,14 +385,12 @@ cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exempla
     """Makes room to read the rows of a problem of this shape; returns -1 if there is no memory. To be closed."""
     cdef:
         Py_ssize_t members = team.members if team != NULL else 1, k = shape.k, b = shape.rows, i
-        Py_ssize_t stride = _round_up(shape.n, LANE_BYTES // sizeof(floating))
-        Py_ssize_t whole = (shape.d + k + 1) * stride if shape.whole else 0
         Py_ssize_t copy = shape.d * b if shape.by_columns or shape.narrow else 0
         Py_ssize_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + k * shape.padded
         floating* room
     rows.team = team
     rows.sources = <Source*> calloc(members, sizeof(Source))
-    rows.room = calloc(shape.padded + whole + members * own + LANE_BYTES // sizeof(floating), sizeof(floating))
+    rows.room = calloc(shape.padded + members * own + LANE_BYTES // sizeof(floating), sizeof(floating))
     rows.partials = <double*> calloc((SGDM_PARTS if team != NULL else 1) * k * (shape.padded + 2), sizeof(double))
     if rows.sources == NULL or rows.room == NULL or rows.partials == NULL:
         return -1
@@ -379,8 +398,7 @@ cdef int _open(Rows* rows, Shape shape, sgdm_team* team, const floating* exempla
         room = <floating*> _cache_line(rows.room)
         rows.sources[i].shape = shape
         rows.sources[i].tail = room
-        rows.sources[i].whole = room + shape.padded if shape.whole else NULL
-        room += shape.padded + whole + i * own
+        room += shape.padded + i * own
         rows.sources[i].copy = room
         rows.sources[i].y_copy = room + copy
         rows.sources[i].w_copy = room + copy + k * b
@@ -396,15 +414,21 @@ cdef void _close(Rows* rows) noexcept nogil:
     free(rows.partials)
 
 
-cdef void _point(Rows* rows, const floating* lines, const floating* y, const floating* w) noexcept nogil:
-    """Takes up the data that are to be read."""
+cdef Py_ssize_t _whole_size(Shape shape, Py_ssize_t itemsize) noexcept nogil:
+    """How many bytes to allocate for a copy by columns of X, y and w."""
+    return (shape.d + shape.k + 1) * _round_up(shape.n, LANE_BYTES // itemsize) * itemsize + LANE_BYTES
+
+
+cdef void _point(Rows* rows, const floating* lines, const floating* y, const floating* w, void* columns,
+                 bint copied) noexcept nogil:
+    """Takes up the data that are to be read; columns: the room for the copy by columns, and whether it is made."""
     cdef:
         Shape shape = rows.sources[0].shape
         Source* source = &rows.sources[0]
         Py_ssize_t size = shape.d * <Py_ssize_t> sizeof(floating), i
         Py_ssize_t step = min(size & -size, <Py_ssize_t> LANE_BYTES)  # rows begin so far apart in their cache lines
         Py_ssize_t stride = _round_up(shape.n, LANE_BYTES // sizeof(floating))
-        floating* whole = <floating*> source.whole
+        floating* whole = <floating*> _cache_line(columns)
         Block block
     memset(&block, 0, sizeof(Block))
     block.d, block.padded, block.k, block.target_stride = shape.d, shape.padded, shape.k, shape.n
@@ -415,7 +439,7 @@ cdef void _point(Rows* rows, const floating* lines, const floating* y, const flo
         if shape.padded > shape.d:
             block.last, block.tail = lines + (shape.n - 1) * shape.d, source.tail
             memcpy(source.tail, block.last, size)
-    if shape.whole:
+    if shape.whole and not copied:
         if source.lines != lines:
             if floating is float:
                 _transpose_float(lines, shape.d, shape.n, whole, stride)
@@ -427,7 +451,7 @@ cdef void _point(Rows* rows, const floating* lines, const floating* y, const flo
             memcpy(whole + (shape.d + shape.k) * stride, w, shape.n * sizeof(floating))
     for i in range(rows.team.members if rows.team != NULL else 1):
         source = &rows.sources[i]
-        source.lines, source.y, source.w = lines, y, w
+        source.lines, source.y, source.w, source.whole = lines, y, w, whole if shape.whole else NULL
         source.copied = -1
         source.block = block
 
@@ -939,6 +963,8 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         const double[:, ::1] rates = None
         double constants[3]
         double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
+        void* columns = NULL
+        bint copied
         Shape shape = _shape(problem, batch, sizeof(floating)), val_shape
         sgdm_team* helpers = &team.team if team is not None else NULL
         const floating* exemplar = NULL         # for its type
@@ -981,10 +1007,21 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
             run.held_out_weight = validation.total_weight
             if _open(&run.held_out, val_shape, helpers, exemplar) < 0:
                 raise MemoryError("no memory for the working arrays of the validation")
+            copied = validation.columns is not None
+            if val_shape.whole:
+                if not copied:
+                    validation.columns = Room(_whole_size(val_shape, sizeof(floating)))
+                columns = validation.columns.start
             _point(&run.held_out, &val_lines[0, 0], &val_targets[0, 0],
-                   &val_weights[0] if val_weights is not None else NULL)
+                   &val_weights[0] if val_weights is not None else NULL, columns, copied)
+        copied = problem.columns is not None
+        if shape.whole:
+            if not copied:
+                problem.columns = Room(_whole_size(shape, sizeof(floating)))
+            columns = problem.columns.start
         with nogil:
-            _point(&run.rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL)
+            _point(&run.rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL,
+                   columns, copied)
             outcome = _descend(&run, epochs, exemplar)
         if outcome == DIVERGED and generator is not None:
             generator.lock.release()
@@ -1037,6 +1074,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
         Shape shape = _shape(problem, problem.n, sizeof(floating))
         const floating* exemplar = NULL
         const floating* w = NULL
+        Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
         Descent run
         Outcome outcome
 
@@ -1053,7 +1091,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
                 if weights is not None:
                     w = &weights[i if weights.shape[0] > 1 else 0, 0]
                 _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
-                       &targets[i if targets.shape[0] > 1 else 0, 0], w)
+                       &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
                 run.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
                 run.rates, run.decay, run.l1 = &rates[i, 0], penalties[i, 0], penalties[i, 1]
                 run.parameters, run.marks = &parameters[i, 0, 0], &marks[i, 0]

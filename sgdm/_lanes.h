@@ -85,7 +85,7 @@ struct sgdm_update {
 typedef void (*sgdm_update_float)(SGDM_UPDATE_ARGUMENTS(float));
 typedef void (*sgdm_update_double)(SGDM_UPDATE_ARGUMENTS(double));
 
-/* out[j * stride + i] = rows[i * d + j] for b rows of d < 8 columns. */
+/* out[j * stride + i] = rows[i * d + j] for b rows of d columns; stride is b in whole groups or more. */
 #define SGDM_TRANSPOSE_ARGUMENTS(real) const real *rows, ptrdiff_t d, ptrdiff_t b, real *out, ptrdiff_t stride
 typedef void (*sgdm_transpose_float)(SGDM_TRANSPOSE_ARGUMENTS(float));
 typedef void (*sgdm_transpose_double)(SGDM_TRANSPOSE_ARGUMENTS(double));
@@ -720,7 +720,11 @@ static TARGET void NAME(transpose)(SGDM_TRANSPOSE_ARGUMENTS(REAL)) {
 #define TRANSPOSE(columns) \
     case columns: NAME(transpose_narrow)(rows, columns, b, out, stride); break;
     switch (d) { /* a constant each, for the compiler to vectorise by */
-        TRANSPOSE(1) TRANSPOSE(2) TRANSPOSE(3) TRANSPOSE(4) TRANSPOSE(5) TRANSPOSE(6) TRANSPOSE(7)
+        TRANSPOSE(1) TRANSPOSE(2) TRANSPOSE(3) TRANSPOSE(4)
+    default: /* a cache line of `out` at a time */
+        for (ptrdiff_t first = 0; first < b; first += LANES)
+            for (ptrdiff_t j = 0; j < d; j++)
+                for (ptrdiff_t i = first; i < b && i < first + LANES; i++) out[j * stride + i] = rows[i * d + j];
     }
 #undef TRANSPOSE
 }
