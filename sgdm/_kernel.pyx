@@ -587,24 +587,25 @@ cdef void _sums(Rows* rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t*
         Py_ssize_t k = source.shape.k, size = k * (source.shape.padded + 2), part, j
         Py_ssize_t parts = (stop - start + source.shape.part_rows - 1) // source.shape.part_rows
         double* partial = rows.partials
+        sgdm_team* team = rows.team if parts <= SGDM_PARTS else NULL    # a batch falls into fewer; all rows may not
         Pass task
     if parts == 1:
         _sums_of(source, start, stop, order, coef, intercept, with_gradient, loss, grad)
         return
     task.rows, task.start, task.stop, task.order = rows, start, stop, order
     task.coef, task.intercept, task.with_gradient = coef, intercept, with_gradient
-    if rows.team != NULL:
-        sgdm_share(rows.team, _part_float if floating is float else _part_double, &task, <int> parts)
+    if team != NULL:
+        sgdm_share(team, _part_float if floating is float else _part_double, &task, <int> parts)
     memset(loss, 0, k * sizeof(double))
     memset(grad, 0, (size - k) * sizeof(double))
     for part in range(parts):
-        if rows.team == NULL:
+        if team == NULL:
             _part(&task, part, partial, source, coef)
         for j in range(k):
             loss[j] += partial[j]
         for j in range(size - k):
             grad[j] += partial[k + j]
-        if rows.team != NULL:
+        if team != NULL:
             partial += size
 
 

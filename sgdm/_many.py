@@ -11,7 +11,7 @@ import numpy as np
 
 from ._kernel import OUTCOMES, Problem, Settings, advance_many
 from ._result import Checkpoint, ConvergenceWarning, FitResult, History
-from ._run import SLICE_ELEMENTS, UPDATE_COST, too_large
+from ._run import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, too_large
 from ._validation import (
     as_count,
     as_flag,
@@ -23,6 +23,7 @@ from ._validation import (
     cast,
     check_finite,
     in_place,
+    ndim_of,
 )
 
 if TYPE_CHECKING:
@@ -106,11 +107,11 @@ def fit_many(
     --------
     >>> import numpy as np, sgdm
     >>> X = np.column_stack([np.ones(20), np.linspace(-1, 1, 20)])
-    >>> sweep = sgdm.fit_many(X, X @ [1.0, 2.0], lr=[0.01, 0.1, 0.5, 50], epochs=50)
-    >>> sweep.loss.round(4), list(sweep.status)
-    (array([1.5283, 0.0063, 0.    , 2.3685]), ['completed', 'completed', 'completed', 'diverged'])
+    >>> sweep = sgdm.fit_many(X, X @ [1.0, 2.0], lr=[0.01, 0.1, 0.5, 1e5], epochs=50)
+    >>> sweep.coef[:3].round(2).tolist(), sweep.status.tolist()
+    ([[0.67, 0.63], [1.0, 2.01], [0.99, 2.0]], ['completed', 'completed', 'completed', 'diverged'])
     >>> sweep[1].history.loss[:3].round(3)
-    array([2.474, 1.876, 1.463])
+    array([2.474, 1.905, 1.444])
     """
     if as_record(record) == "updates":
         raise ValueError("record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update")
@@ -148,7 +149,7 @@ _DIVERGED = OUTCOMES.index("diverged")
 def as_stacks(X, y):
     """X and y as the kernel reads them, (B, n, d) or (B, d, n) and (B, n), B being 1 for what is shared; whether it
     reads columns."""
-    X, y = as_real(X, "X"), as_real(y, "y")
+    given, X, y = X, as_real(X, "X"), as_real(y, "y")
     if X.ndim not in (2, 3) or X.size == 0:
         raise ValueError(f"X must have shape (fits, rows, columns), or (rows, columns) for all, got {X.shape}")
     shape = (*X.shape[:-2], X.shape[-2])
@@ -156,8 +157,9 @@ def as_stacks(X, y):
         expected = f"(fits, {shape[-1]}) or ({shape[-1]},)" if X.ndim == 2 else str(shape)
         raise ValueError(f"y must have shape {expected} for X of shape {X.shape}, got {y.shape}")
     dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
-    by_columns = X.ndim == 2 and X.flags.f_contiguous and not X.flags.c_contiguous
-    X = in_place(X.T if by_columns else X, dtype)
+    layout = (X if X.ndim == 2 else as_real(given[0], "X")).flags  # as `fit` finds it
+    by_columns = layout.f_contiguous and not layout.c_contiguous
+    X = in_place(X.swapaxes(-1, -2) if by_columns else X, dtype)
     y = in_place(y, dtype)
     return X.reshape(-1, *X.shape[-2:]), by_columns, y.reshape(-1, y.shape[-1])
 
@@ -168,10 +170,9 @@ def as_all_weights(sample_weight, targets):
     if sample_weight is None:
         return None, np.array([float(n)])
     array = as_real(sample_weight, "sample_weight")
-    if array.ndim != 2:
-        array = array[np.newaxis] if array.ndim == 1 else array
-        if array.ndim != 2:
-            raise ValueError(f"sample_weight must have shape ({n},) or (fits, {n}), got shape {array.shape}")
+    array = array[np.newaxis] if array.ndim == 1 else array
+    if array.ndim != 2 or len(array) == 0:
+        raise ValueError(f"sample_weight must have shape ({n},) or (fits, {n}), got shape {array.shape}")
     pairs = [
         as_weights(weights, n, targets.dtype, name=f"sample_weight of fit {i}" if len(array) > 1 else "sample_weight")
         for i, weights in enumerate(array)
@@ -182,20 +183,23 @@ def as_all_weights(sample_weight, targets):
 def as_starts(coef0, p, dtype):
     """Where to start, (1, p) or (B, p)."""
     start = as_real(coef0, "coef0")
-    if start.ndim not in (1, 2) or start.shape[-1] != p:
+    if start.ndim not in (1, 2) or start.shape[-1] != p or start.size == 0:
         raise ValueError(f"coef0 must have shape ({p},) or (fits, {p}), got {start.shape}")
-    start = cast(start.reshape(-1, p), dtype)
-    check_finite(start, "coef0", ("fit", "parameter"))
-    return start
+    start = cast(start, dtype)
+    check_finite(start, "coef0", ("fit", "parameter")[-start.ndim :])
+    return start.reshape(-1, p)
 
 
 def count_fits(arrays, constants):
     """How many fits there are, as all that comes once for each of them must agree."""
     counts = {name: len(array) for name, array in arrays.items() if array is not None and len(array) > 1}
-    counts |= {name: len(value) for name, value in constants.items() if np.ndim(value) == 1}
+    counts |= {name: len(value) for name, value in constants.items() if ndim_of(value, name) == 1}
     if len(set(counts.values())) > 1:
         got = ", ".join(f"{count} of {name}" for name, count in counts.items())
         raise ValueError(f"there must be as many fits by every argument that has one value for each, got {got}")
+    if 0 in counts.values():
+        name = next(iter(counts))
+        raise ValueError(f"{name} must be a number, or one value for each of the fits, got shape (0,)")
     return next(iter(counts.values()), 1)
 
 
@@ -236,7 +240,8 @@ class Fits:
 
     def advance(self, n_threads):
         """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""
-        count, cost = len(self.done), self.problem.n * self.problem.d + UPDATE_COST
+        problem, count = self.problem, len(self.done)
+        cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
         epochs = max(1, min(self.epochs, SLICE_ELEMENTS // cost))  # of a slice
         size = max(1, min(SLICE_ELEMENTS // (cost * self.epochs), -(-count // (8 * n_threads))))  # fits of a slice
         slices, lock, over = iter(range(0, count, size)), threading.Lock(), threading.Event()
@@ -254,14 +259,14 @@ class Fits:
             from concurrent.futures import ThreadPoolExecutor  # here, as it takes as long to import as all the rest
 
             with ThreadPoolExecutor(helpers) as pool:
-                running = [pool.submit(work) for _ in range(helpers)]
                 try:
+                    running = [pool.submit(work) for _ in range(helpers)]
                     work()
+                    for helper in running:
+                        helper.result()
                 except BaseException:
                     over.set()
                     raise
-                for helper in running:
-                    helper.result()
         else:
             work()
         if ((self.outcomes == _DIVERGED) & (self.done == 0)).any():
@@ -302,8 +307,9 @@ class Fits:
         start, end = self.marks[:, 0], self.marks[:, 1]
         y = self.data[2]
         eps = np.finfo(y.dtype).eps
-        floor = (1000 * eps * np.abs(y).max(axis=1).astype(float)) ** 2
-        rose = (end > start * (1 + 1000 * eps)) & (end > floor) & (self.outcomes == OUTCOMES.index("completed"))
+        floor = 1000 * eps * np.abs(y).max(axis=1).astype(float)
+        rose = (end > start * (1 + 1000 * eps)) & (np.sqrt(end) > floor)
+        rose &= self.outcomes == OUTCOMES.index("completed")
         if not rose.any():
             return None
         i = int(np.argmax(rose))
@@ -316,10 +322,10 @@ class Fits:
         """The result of the epochs done so far. It takes over the arrays."""
         problem, every, (coef, velocity) = self.problem, self.record_every, self.parameters.swapaxes(0, 1)
         status = np.array([*OUTCOMES, "stopped"])[self.outcomes]
-        unwritten = np.arange(-(-self.epochs // every)) >= -(-self.done[:, np.newaxis] // every)
+        epoch = np.arange(0, 0 if self.record is None else self.epochs, every)
+        unwritten = epoch >= self.done[:, np.newaxis]
         if unwritten.any():
-            if self.loss is not None:
-                self.loss[unwritten] = np.nan
+            self.loss[unwritten] = np.nan
             if self.paths is not None:
                 self.paths[:, unwritten] = np.nan
         grad, step, path = (None, None, None) if self.paths is None else self.paths
@@ -332,7 +338,7 @@ class Fits:
             epochs=self.done,
             status=status,
             history=History(
-                epoch=np.arange(0 if self.record is None else self.epochs)[::every],
+                epoch=epoch,
                 loss=self.loss,
                 grad=grad,
                 step=step,

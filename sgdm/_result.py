@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -226,6 +227,7 @@ class FitResult(_Arrays):
         """Fit i of `fit_many`'s result, as `fit` returns it; TypeError if this is one fit."""
         if not isinstance(self.epochs, np.ndarray):
             raise TypeError("this is the result of one fit; only that of fit_many has parts")
+        i = operator.index(i)
         was, epochs = self.checkpoint, int(self.epochs[i])
         rows = 0 if was.record is None else -(-epochs // was.record_every)
         own = {name: getattr(self, name)[i] for name in ("coef", "velocity", "loss", "lr", "momentum", "dampening")}

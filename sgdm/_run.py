@@ -399,8 +399,10 @@ def too_large(rows, columns, dtype, record):
 def _together(pool, team, *what):
     """Advances with the team, whose helpers are the threads of the pool."""
     team.open()
-    helpers = [pool.submit(team.help, member + 1) for member in range(pool._max_workers)]
+    helpers = []
     try:
+        for member in range(pool._max_workers):  # in here, for Ctrl-C may come meanwhile
+            helpers.append(pool.submit(team.help, member + 1))
         return advance(*what, team)
     finally:
         team.close()

@@ -275,6 +275,15 @@ def as_flag(value, name):
     return bool(value)
 
 
+def ndim_of(value, name):
+    """numpy.ndim, but ragged lists are refused in our words."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        as_real(value, name)
+        raise
+
+
 def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=False):
     """A number in [0, high] as it is; or an array of one for each of the `count` epochs from `start`, or fits, in
     which case a function of the epoch makes the array."""
@@ -282,7 +291,7 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
         return value
     if callable(value) and of == "epochs":
         value = [value(epoch) for epoch in range(start, start + count)]
-    if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or np.ndim(value) == 0:
+    if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or ndim_of(value, name) == 0:
         return as_number(value, name, high, below=below)
     array = as_real(value, name)
     if np.asarray(value).dtype == bool or (isinstance(value, list) and any(isinstance(v, bool) for v in value)):

@@ -1,0 +1,539 @@
+"""Threads that share the rows of a fit: the same bits for any number of them, and nothing of them left behind."""
+
+import functools
+import os
+import re
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import sgdm
+from sgdm import _kernel, _run
+
+THREADS = (2, 3, 8)
+HISTORIES = ("loss", "grad", "step", "coef")
+
+# Little data, but several parts of it: narrow X, read by columns whatever its order; narrow X of more than 4 MB in
+# float64, no longer copied as a whole; and wide X, with rows left over for a last, short part.
+SHAPES = [(66_001, 1), (33_003, 2), (14_001, 5), (11_003, 7), (9001, 8), (701, 300)]
+LARGE = [(270_001, 2), (80_003, 7)]
+
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+layouts = pytest.mark.parametrize("order", ["C", "F"])
+dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+@functools.cache
+def noise(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+def make_data(shape, dtype=np.float64, order="C", targets=None):
+    n, d = shape
+    y = noise(n, d) @ np.linspace(1, 2, d * (targets or 1)).reshape(d, -1) + noise(n, targets or 1)
+    return np.asarray(noise(n, d), dtype, order=order), np.asarray(y[:, 0] if targets is None else y, dtype)
+
+
+def make_weights(n, dtype=np.float64):
+    return (np.arange(n) % 4 / 2).astype(dtype)
+
+
+def fit(X, y, **options):
+    """By default few epochs of small steps on the rows themselves."""
+    return sgdm.fit(X, y, **{"lr": 0.2 / X.shape[1], "epochs": 4, "method": "direct", **options})
+
+
+@pytest.fixture
+def teams(monkeypatch):
+    """(parts of an update, threads) for each fit of the test that was asked to use threads, and did."""
+    found, parts, Team = [], [], _run.Team
+    monkeypatch.setattr(_run, "parts", lambda *problem: parts.append(_kernel.parts(*problem)) or parts[-1])
+    monkeypatch.setattr(_run, "Team", lambda helpers: found.append((parts[-1], helpers + 1)) or Team(helpers))
+    return found
+
+
+def assert_shared(teams, threads=THREADS):
+    """That there were several parts, and as many threads as asked for, or as parts."""
+    assert [used for _, used in teams] == [min(count, parts) for (parts, _), count in zip(teams, threads, strict=True)]
+    assert min(parts for parts, _ in teams) > 1
+
+
+def assert_same_bits(teams, X, y, **options):
+    alone = fit(X, y, **options)
+    assert not teams
+    for count in THREADS:
+        assert fit(X, y, n_threads=count, **options) == alone, f"{count} threads"
+    assert_shared(teams)
+    return alone
+
+
+# The same bits
+
+
+@shapes
+@layouts
+@dtypes
+@pytest.mark.parametrize("targets", [None, 3])
+def test_any_number_of_threads(teams, shape, order, dtype, targets):
+    X, y = make_data(shape, dtype, order, targets)
+    assert_same_bits(teams, X, y)
+
+
+@shapes
+@layouts
+@dtypes
+def test_weights_intercept_and_all_the_rest(teams, shape, order, dtype):
+    X, y = make_data(shape, dtype, order, 2)
+    assert_same_bits(
+        teams, X, y, sample_weight=make_weights(len(X), dtype), fit_intercept=True, nesterov=True, weight_decay=0.1,
+        l1=0.01, tol=1e-9, average=True, coef0=np.ones((shape[1] + 1, 2)), record_every=3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+@layouts
+def test_large_and_narrow(teams, shape, order):
+    X, y = make_data(shape, order=order)
+    assert_same_bits(teams, X, y, epochs=2, sample_weight=make_weights(len(X)), fit_intercept=True)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, LARGE[0]], ids=str)
+@layouts
+@dtypes
+def test_the_oracle(teams, reference, shape, order, dtype):
+    """All parts, and each of them once."""
+    X, y = make_data(shape, dtype, order)
+    options = {"sample_weight": make_weights(len(X), dtype), "fit_intercept": True, "lr": 0.2 / shape[1], "epochs": 3}
+    ours, twin = fit(X, y, n_threads=2, **options), reference.fit(X, y, **options)
+    assert_shared(teams, [2])
+    for name in HISTORIES:
+        theirs = getattr(twin.history, name)
+        tolerance = 64 * np.finfo(dtype).eps * np.abs(theirs).max()
+        np.testing.assert_allclose(getattr(ours.history, name), theirs, rtol=0, atol=tolerance, err_msg=name)
+
+
+BATCHES = [((901, 300), 450), ((33_003, 2), 17_000), ((14_001, 5), 7000)]
+batch_options = pytest.mark.parametrize(
+    "options",
+    [{"shuffle": False}, {"seed": 1}, {"seed": 1, "record": "updates", "average": 2, "fit_intercept": True}],
+    ids=["in order", "shuffled", "shuffled, by updates"],
+)
+
+
+@pytest.mark.parametrize(("shape", "batch"), BATCHES, ids=str)
+@layouts
+@dtypes
+@batch_options
+def test_batches_of_several_parts(teams, shape, batch, order, dtype, options):
+    X, y = make_data(shape, dtype, order)
+    assert_same_bits(teams, X, y, batch_size=batch, sample_weight=1 + make_weights(len(X), dtype), **options)
+
+
+@layouts
+def test_batches_of_several_targets(teams, order):
+    X, y = make_data((901, 300), order=order, targets=3)
+    assert_same_bits(teams, X, y, batch_size=450, seed=1)
+
+
+@layouts
+@batch_options
+def test_small_batches_are_not_shared(teams, order, options):
+    X, y = make_data((301, 300), order=order)
+    alone = fit(X, y, batch_size=32, **options)
+    assert fit(X, y, batch_size=32, n_threads=8, **options) == alone
+    assert not teams
+
+
+MANY_PARTS_SCRIPT = """
+import faulthandler
+import numpy as np
+import sgdm
+from sgdm import _run
+
+faulthandler.dump_traceback_later(60, exit=True)
+found, parts = [], _run.parts
+_run.parts = lambda *problem: found.append(parts(*problem)) or found[-1]
+rng = np.random.default_rng(0)
+n, d, batch = 34_000, 64, 900
+X = np.asarray(rng.standard_normal((n, d), np.float32), order={order!r})
+y = rng.standard_normal(n, np.float32)
+options = dict(lr=1e-3, epochs=2, batch_size=batch, seed=0, record="updates")
+alone = sgdm.fit(X, y, **options)
+for count in (2, 8):
+    assert sgdm.fit(X, y, n_threads=count, **options) == alone
+assert min(found) > 1 and n > 64 * batch / min(found), "too few parts to tell"
+"""
+
+
+@layouts
+def test_batches_of_so_many_rows_that_all_together_have_more_than_64_parts(run_python, order):
+    """The loss at the start is that of all rows. In a process of its own, which may crash."""
+    process = run_python(MANY_PARTS_SCRIPT.format(order=order))
+    assert process.returncode == 0, process.stderr
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("options", [{}, {"batch_size": 450, "seed": 2}], ids=["full", "batches"])
+@pytest.mark.parametrize("held_out", [40, 800, 0.3])
+def test_validation(teams, order, dtype, options, held_out):
+    """Of fewer rows than make a part, of more, and of a fraction of the rows."""
+    X, y = make_data((1200, 300), dtype, order, 2)
+    if held_out == 0.3:
+        validation = held_out
+        options = {"seed": 2, **options}
+    else:
+        validation = X[:held_out], y[:held_out], make_weights(held_out, dtype)
+    result = assert_same_bits(teams, X, y, validation=validation, patience=3, fit_intercept=True, **options)
+    assert result.best_epoch is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_size": 300, "average": 1}, {"validation": 0.4, "patience": 9}],
+    ids=["full", "batches", "validation"],
+)
+@pytest.mark.parametrize("threads", [(1, 2), (3, 1), (2, 8)], ids=str)
+def test_restart_with_another_number_of_threads(teams, options, threads):
+    X, y = make_data((701, 300))
+    options = {"fit_intercept": True, **options}
+    start = {"seed": 3} if len(options) > 1 else {}
+    first = fit(X, y, epochs=3, n_threads=threads[0], **start, **options)
+    second = fit(X, y, epochs=4, n_threads=threads[1], init=first, **options)
+    assert_shared(teams, [count for count in threads if count > 1])
+    assert second == fit(X, y, epochs=7, **start, **options)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("targets", [None, 3])
+def test_reductions(teams, order, dtype, targets):
+    """A wide one is shared in its turn."""
+    X, y = make_data((900, 300), dtype, order, targets)
+    weights = make_weights(900, dtype)
+    assert_same_bits(teams, X, y, method="compress", fit_intercept=True, sample_weight=weights)
+
+
+def test_learning_rates(teams):
+    X, y = make_data((301, 300))
+    assert_same_bits(teams, X, y, lr="auto")
+    teams.clear()
+    assert_same_bits(teams, X, y, lr=sgdm.schedules.cosine(4, 1e-3))
+
+
+# More threads than there is work or cores for
+
+
+@pytest.mark.parametrize("threads", [16, 10**6, sys.maxsize])
+def test_more_threads_than_cores(teams, threads):
+    X, y = make_data((2048, 300))
+    assert fit(X, y, epochs=20, n_threads=threads) == fit(X, y, epochs=20)
+    assert_shared(teams, [threads])
+    assert teams[0][1] >= 16
+
+
+def test_a_problem_of_one_part_needs_no_team(teams):
+    X, y = make_data((100, 300))
+    assert fit(X, y, n_threads=8) == fit(X, y)
+    assert not teams
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0, ValueError, "at least 1, got 0"),
+        (-2, ValueError, "at least 1, got -2"),
+        (1.5, TypeError, "a whole number, got 1.5 of type float"),
+        ("2", TypeError, "a whole number, got '2' of type str"),
+        (None, TypeError, "a whole number, got None of type NoneType"),
+        (True, TypeError, "a whole number, got True"),
+    ],
+)
+@pytest.mark.parametrize("method", ["direct", "compress"])
+def test_bad_numbers_of_threads(value, error, expected, method):
+    X, y = make_data((100, 300))
+    with pytest.raises(error, match=f"^n_threads must be {re.escape(expected)}$"):
+        fit(X, y, n_threads=value, method=method)
+
+
+# Slices and callbacks
+
+
+@pytest.fixture
+def slices_of_one_epoch(monkeypatch):
+    monkeypatch.setattr(_run, "SLICE_ELEMENTS", 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 290, "seed": 1}], ids=["full", "batches"])
+def test_slices_of_one_epoch(teams, slices_of_one_epoch, options):
+    X, y = make_data((301, 300))
+    assert_same_bits(teams, X, y, epochs=30, **options)
+
+
+def test_callbacks(teams):
+    """They see the same, and may fit with threads of their own."""
+    X, y = make_data((301, 300))
+
+    def run(**options):
+        seen = []
+
+        def look(progress):
+            seen.append((progress.epoch, progress.loss, progress.coef.tolist(), progress.result))
+            if progress.epoch == 4:
+                seen.append(fit(X, y, **options))
+            if progress.epoch == 8:
+                raise StopIteration
+
+        seen.append(fit(X, y, epochs=20, callback=look, callback_every=2, **options))
+        return seen
+
+    alone = run()
+    assert alone[-1].epochs == 8
+    assert alone[-1].status == "stopped"
+    assert run(n_threads=3) == alone
+    assert_shared(teams, [3, 3])
+
+
+def os_threads():
+    return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else threading.active_count()
+
+
+def assert_left_alone(before):
+    """As many threads as before; a thread that has ended may be a moment on its way out of the system."""
+    deadline = time.monotonic() + 5
+    while os_threads() > before[1] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before[0]
+    assert os_threads() <= before[1]
+
+
+def test_nothing_is_left_of_a_callback_that_raises(teams):
+    X, y = make_data((301, 300))
+
+    def fail(progress):
+        if progress.epoch == 3:
+            raise ZeroDivisionError("mine")
+
+    fit(X, y)
+    before = threading.active_count(), os_threads()
+    with pytest.raises(ZeroDivisionError, match=r"^mine$") as caught:
+        fit(X, y, callback=fail, n_threads=3, epochs=20)
+    assert_left_alone(before)
+    assert_shared(teams, [3])
+    assert caught.value.result.epochs == 3
+    assert np.array_equal(caught.value.result.coef, fit(X, y, epochs=3).coef)
+
+
+@pytest.mark.parametrize("shape", [(301, 300), (33_003, 2)], ids=str)
+def test_no_thread_outlives_its_fit(teams, shape):
+    X, y = make_data(shape)
+    fit(X, y)
+    before = threading.active_count(), os_threads()
+    for _ in range(5):
+        fit(X, y, n_threads=8)
+    assert_left_alone(before)
+    assert_shared(teams, [8] * 5)
+
+
+# Divergence and bad data
+
+
+@pytest.mark.parametrize("shape", [(301, 300), (33_003, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("factor", "options"),
+    [(1, {"lr": 1e60}), (1, {"lr": 1e9, "fit_intercept": True, "record_every": 3}), (1e200, {})],
+    ids=["soon", "later", "at once"],
+)
+def test_divergence(teams, shape, factor, options):
+    X, y = make_data(shape)
+    errors = []
+    for count in (1, 2, 8):
+        with pytest.raises(sgdm.DivergenceError) as caught:
+            fit(X * factor, y, epochs=200, n_threads=count, **options)
+        errors.append(caught.value)
+    assert_shared(teams, [2, 8])
+    for error in errors[1:]:
+        assert (str(error), error.max_lr, error.result) == (str(errors[0]), errors[0].max_lr, errors[0].result)
+
+
+@pytest.mark.parametrize("shape", [(301, 300), (33_003, 2)], ids=str)
+@layouts
+def test_nonfinite_rows(teams, shape, order):
+    X, y = make_data(shape, order=order)
+    X = X.copy(order="K")
+    X[-1, 1] = np.nan
+    with pytest.raises(ValueError, match=f"^X must be finite, got nan at row {len(X) - 1}, column 1$"):
+        fit(X, y, n_threads=2)
+    assert_shared(teams, [2])
+
+
+def test_rise():
+    X, y = make_data((301, 300))
+    messages = []
+    for count in (1, 2):
+        with pytest.warns(sgdm.ConvergenceWarning, match="^the objective rose from ") as caught:
+            fit(X, y, lr=10, n_threads=count)
+        messages.append(str(caught[0].message))
+    assert messages[0] == messages[1]
+
+
+# Several fits at once, processes, interruption
+
+
+def test_four_fits_with_teams_at_once(teams):
+    problems = [make_data((301, 300)), make_data((33_003, 2), np.float32), make_data((701, 300), order="F", targets=2)]
+    alone = [fit(X, y, epochs=20) for X, y in problems]
+    together = threading.Barrier(4)
+
+    def run(first):
+        together.wait()
+        order = [(first + i) % 3 for i in range(6)]
+        return all(fit(*problems[i], epochs=20, n_threads=2) == alone[i] for i in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(4)))
+    assert len(teams) == 24
+
+
+FORK_SCRIPT = """
+import os, signal, threading
+import numpy as np
+import sgdm
+
+signal.alarm(60)  # not faulthandler: its watchdog does not survive a fork
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((1000, 300)), rng.standard_normal(1000)
+options = {"lr": 1e-3, "method": "direct"}
+alone = sgdm.fit(X, y, **options)
+begun = threading.Event()
+
+def again():
+    sgdm.fit(X, y, epochs=10**5, record=None, n_threads=2, callback=look, **options)
+
+def look(progress):
+    begun.set()
+    if over.is_set():
+        raise StopIteration
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        os._exit(0 if sgdm.fit(X, y, n_threads=3, **options) == alone else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+
+assert sgdm.fit(X, y, n_threads=3, **options) == alone
+fork()
+over = threading.Event()
+meanwhile = threading.Thread(target=again)
+meanwhile.start()
+begun.wait()
+fork()
+over.set()
+meanwhile.join()
+assert sgdm.fit(X, y, n_threads=3, **options) == alone
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+def test_fork_after_and_during_a_fit_with_threads(run_python):
+    # Python 3.12 warns of any fork beside threads; what is tested is that it works all the same.
+    process = run_python(FORK_SCRIPT, PYTHONWARNINGS="ignore::DeprecationWarning")
+    assert process.returncode == 0, process.stderr
+
+
+INTERRUPT_SCRIPT = """
+import dataclasses, faulthandler, os, signal, threading, time
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(60, exit=True)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+rng = np.random.default_rng(0)
+n, d = {shape}
+X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+options = dict(lr=0.2 / d, method="direct", n_threads={threads}, **{options})
+pressed = []
+
+def press():
+    pressed.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(0.3, press).start()
+try:
+    sgdm.fit(X, y, epochs=10**6, **options)
+except KeyboardInterrupt as stop:
+    took, result = time.perf_counter() - pressed[0], stop.result
+assert took < 1, took
+assert result.status == "stopped" and 0 < result.epochs < 10**6, result
+deadline = time.monotonic() + 5
+while threading.active_count() > 1 and time.monotonic() < deadline:  # the timer may be on its way out
+    time.sleep(0.01)
+assert threading.active_count() == 1, threading.enumerate()
+options["n_threads"] = 1
+whole = sgdm.fit(X, y, epochs=result.epochs, **options)
+assert result == dataclasses.replace(whole, status=result.status)
+"""
+
+
+@pytest.mark.parametrize("shape", [(2000, 300), (33_003, 2)], ids=str)
+@pytest.mark.parametrize("threads", [2, 8])
+@pytest.mark.parametrize(
+    "options", [{"record": "loss", "record_every": 100}, {"record": None, "batch_size": 20_000, "seed": 1}]
+)
+def test_ctrl_c(run_python, shape, threads, options):
+    if "batch_size" in options and len({*shape, 300}) == 2:
+        options = {**options, "batch_size": 600}
+    process = run_python(INTERRUPT_SCRIPT.format(shape=shape, threads=threads, options=options))
+    assert process.returncode == 0, process.stderr
+
+
+# The pool's second helper can't be had: Ctrl-C comes then, or the system is out of threads.
+HELPERLESS_SCRIPT = """
+import faulthandler, threading
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(20, exit=True)
+submit, calls = ThreadPoolExecutor.submit, []
+
+def fail(pool, *task):
+    calls.append(1)
+    if len(calls) == 2:
+        raise {error}
+    return submit(pool, *task)
+
+ThreadPoolExecutor.submit = fail
+X, y = np.ones((1000, 300)), np.ones(1000)
+try:
+    sgdm.fit(X, y, lr=1e-3, method="direct", n_threads=3)
+except {error} as stop:
+    assert stop.result.epochs == 0 and stop.result.status == "stopped"
+else:
+    raise AssertionError("nothing raised")
+assert threading.active_count() == 1
+calls.clear()
+ThreadPoolExecutor.submit = submit
+assert sgdm.fit(X, y, lr=1e-3, method="direct", n_threads=3).status == "completed"
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
+def test_a_team_that_can_not_be_gathered_goes_home(run_python, error):
+    process = run_python(HELPERLESS_SCRIPT.format(error=error))
+    assert process.returncode == 0, process.stderr
+
+
+def test_threads_raise_no_warnings():
+    X, y = make_data((301, 300))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(X, y, n_threads=8)
+    assert not caught
