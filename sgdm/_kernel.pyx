@@ -609,6 +609,22 @@ cdef void _sums(Rows* rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t*
             partial += size
 
 
+cdef bint _sums_of_zeros(const Source* source, const floating* a, double* loss) noexcept nogil:
+    """loss = (w * y**2).sum() over all rows, if all parameters are 0: it takes no pass over X. Returns whether."""
+    cdef:
+        const floating* y = <const floating*> source.y
+        const floating* w = <const floating*> source.w
+        Py_ssize_t n = source.shape.n, k = source.shape.k, i, t
+    for i in range(k * (source.shape.padded + 1)):
+        if a[i] != 0:
+            return False
+    for t in range(k):
+        loss[t] = 0
+        for i in range(n):
+            loss[t] += (w[i] if w != NULL else 1) * (<double> y[t * n + i] * y[t * n + i])
+    return True
+
+
 cdef inline double _weight(const Source* source, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order,
                            const floating* w) noexcept nogil:
     """The sum of the weights of rows start to stop."""
@@ -843,7 +859,8 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
         update.lr, update.momentum, update.undamped = rates[0], rates[1], rates[2]
         update.threshold = update.lr * run.l1 * update.undamped / (1 - update.momentum)
         if epoch == 0 and not full:             # where it began: the loss of all rows before the first update
-            _sums(&run.rows, 0, n, NULL, a, b, False, loss, grad)
+            if not _sums_of_zeros(run.rows.sources, a, loss):
+                _sums(&run.rows, 0, n, NULL, a, b, False, loss, grad)
             for t in range(k):
                 marks[t] = loss[t] / run.total_weight + _penalty(features, a + t * padded, run.decay, run.l1)
         if order != NULL:
