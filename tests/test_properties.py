@@ -225,23 +225,33 @@ def test_the_gil_is_free_meanwhile(monkeypatch):
 
 
 LEVELS_SCRIPT = """
-import hashlib, itertools
+import hashlib, itertools, warnings
 import numpy as np
 import sgdm
 from sgdm import _kernel
 
 assert np.float64(5e-324) * 1 != 0 and np.float32(1e-45) * np.float32(1) != 0, "denormals are switched off"
+warnings.simplefilter("ignore", sgdm.ConvergenceWarning)
 digest = hashlib.sha256()
-shapes = [(1, 1), (7, 3), (33, 17), (64, 16), (600, 7), (300, 40), (130, 8), (20, 130), (259, 65)]
-for (n, d), dtype, order, k in itertools.product(shapes, ("f8", "f4"), "CF", (1, 3)):
+shapes = [(1, 1), (7, 3), (33, 17), (64, 16), (600, 7), (300, 40), (130, 8), (20, 130), (259, 65), (139, 300)]
+
+def add(result):
+    for array in (result.coef, result.velocity, *vars(result.history).values()):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+
+for (n, d), dtype, order, k in itertools.product(shapes, ("f8", "f4"), "CF", (1, 3, 4, 9)):
     rng = np.random.default_rng(n)
     X, y = rng.standard_normal((n, d)).astype(dtype, order=order), rng.standard_normal((n, k)).astype(dtype)
     for weights in (None, rng.uniform(0.5, 2, n)):
-        result = sgdm.fit(X, y, lr=0.005, momentum=0.9, dampening=0.0, epochs=20, sample_weight=weights,
-                          fit_intercept=weights is None, weight_decay=0.01)
-        for array in (result.coef, result.velocity, *vars(result.history).values()):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).tobytes())
+        options = {"lr": 0.003, "momentum": 0.9, "dampening": 0.0, "epochs": 20, "sample_weight": weights,
+                   "fit_intercept": weights is None, "weight_decay": 0.01, "method": "direct"}
+        add(sgdm.fit(X, y, **options))
+        add(sgdm.fit(X, y, **options | {"epochs": 2, "lr": 1e-4, "batch_size": 13, "seed": 1}))
+    add(sgdm.fit_many(X, np.ascontiguousarray(y.T), lr=0.003, epochs=20))
+for d in (2, 3, 5):  # too large to be copied by columns, or not
+    X = np.random.default_rng(d).standard_normal((200_000, d))
+    add(sgdm.fit(X, X.sum(axis=1), lr=0.01, epochs=2, n_threads=d % 2 + 1, method="direct"))
 assert np.float64(5e-324) * 1 != 0, "denormals were switched off"
 print(_kernel.ISA, digest.hexdigest())
 """
