@@ -1,0 +1,490 @@
+"""The descent as scikit-learn estimators: `SGDMRegressor`, and `SGDMRegressorCV`, which stops where held-out rows say.
+
+scikit-learn (``pip install 'sgdm[sklearn]'``) is imported together with this module, and by no other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._compress import Compressed, compress, tuned
+from ._fit import fit
+from ._kernel import Settings
+from ._result import ConvergenceWarning, DivergenceError, Status
+from ._tuning import largest_curvature, stable_lr
+from ._validation import as_count, as_flag, as_number, as_problem, as_weights
+
+try:
+    from sklearn.base import (  # type: ignore[import-untyped]
+        BaseEstimator,
+        MultiOutputMixin,
+        RegressorMixin,
+    )
+    from sklearn.exceptions import ConvergenceWarning as ToleranceWarning  # type: ignore[import-untyped]
+    from sklearn.model_selection import check_cv  # type: ignore[import-untyped]
+    from sklearn.utils import check_random_state  # type: ignore[import-untyped]
+    from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError("sgdm.sklearn needs scikit-learn 1.6 or later: pip install 'sgdm[sklearn]'") from error
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ._result import History
+
+__all__ = ["SGDMRegressor", "SGDMRegressorCV"]
+
+_DTYPES = [np.float64, np.float32]
+_MOMENTUM = 0.8  # what "auto" stands for where lr is not chosen together with it
+_TOL = 1e-5  # what "auto" stands for
+_MARGIN = 0.95  # of the stability limit
+_GRID = ("lr", "momentum", "weight_decay", "l1")
+
+
+class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
+    """What both estimators share: the checks of their data, what they keep of a result, and predictions."""
+
+    def _check(self, X, y, sample_weight, reset=True):
+        X, y = validate_data(self, X, y, reset=reset, dtype=_DTYPES, multi_output=True, y_numeric=True)
+        if sample_weight is not None:
+            sample_weight, _ = as_weights(sample_weight, len(X), X.dtype, positive=False)
+            if not sample_weight.any():
+                raise ValueError("sample_weight must not be zero for every row")
+        return X, y.astype(X.dtype, copy=False), sample_weight
+
+    def _keep(self, result):
+        averaged = result.average_coef is not None
+        self.coef_ = (result.average_coef if averaged else result.coef).T
+        self.intercept_ = result.average_intercept if averaged else result.intercept
+        self.n_iter_ = result.epochs
+        self.result_ = result
+        return self
+
+    @property
+    def history_(self) -> History:
+        """The history of the descent."""
+        return self.result_.history
+
+    @property
+    def loss_curve_(self) -> np.ndarray | None:
+        """Its losses."""
+        return self.result_.history.loss
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """``X @ coef_.T + intercept_``, of shape (n,) or (n, k)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=_DTYPES)
+        return X @ self.coef_.T + self.intercept_
+
+
+class SGDMRegressor(_Descent):
+    """Linear least squares by gradient descent with momentum: `sgdm.fit` as a scikit-learn estimator.
+
+    It descends ``f(a) = sum_i w_i (x_i . a - y_i)**2 / sum_i w_i``, the mean squared error, by ::
+
+        v_t = momentum * v_{t-1} + (1 - dampening) * (g(a_t) + weight_decay * a_t)
+        a_{t+1} = a_t - lr * v_t
+
+    Parameters
+    ----------
+    lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
+        The learning rate. "auto" takes the best for the data and `max_iter`; it needs full batches and no `l1`. Where
+        a fit goes on (`warm_start`), it keeps the last constants, lr lowered if it would be unstable;
+        `partial_fit` takes ``(1 - momentum) / (1 - dampening)`` by the largest curvature of its rows, or the last lr
+        if that is smaller.
+    momentum : float in [0, 1), array, function or "auto", default "auto"
+        How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
+    dampening : float in [0, 1], optional
+        By how much the new gradient is scaled down; None stands for `momentum`, or with ``momentum="auto"`` for the
+        better of that and 0.
+    nesterov : bool, default False
+        Whether to step from where the momentum leads.
+    weight_decay, l1 : float, default 0.0
+        Add ``weight_decay / 2 * |a|**2 + l1 * |a|_1`` to what is descended, without the intercept: scikit-learn's
+        ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.
+    max_iter : int, default 1000
+        How many epochs to do, passes over the rows.
+    tol : float, None or "auto", default "auto"
+        Stop once every target's gradient norm is at most tol times its first, and warn if `max_iter` epochs don't
+        bring it there; with `early_stopping`, the relative fall of the validation loss that counts as improvement.
+        None does all epochs. "auto" is 1e-5; with `early_stopping` any fall, and with `batch_size` None.
+    fit_intercept : bool, default True
+        Whether to fit an intercept.
+    batch_size : int, optional
+        Update after every so many rows; by default after all.
+    shuffle : bool, default True
+        Whether each epoch takes its batches from the rows in a new random order.
+    average : bool or int, default False
+        Whether `coef_` and `intercept_` are the means of the iterates, from that epoch on.
+    early_stopping : bool, default False
+        Whether to hold out rows, stop when their loss no longer falls, and keep the best epoch's coefficients.
+    validation_fraction : float in (0, 1), default 0.1
+        How many of the rows `early_stopping` holds out, at random.
+    n_iter_no_change : int, default 5
+        How many epochs without improvement `early_stopping` waits.
+    random_state : int, RandomState or None, default None
+        For the order of rows, and the rows held out. An int is the seed of `sgdm.fit`.
+    warm_start : bool, default False
+        Whether `fit` does `max_iter` more epochs from where the last fit stopped: parameters, velocity, epoch count,
+        row order.
+    record : {"loss", "all", "updates", None}, default "loss"
+        What the history keeps.
+    verbose : bool or int, default False
+        Whether to show a bar of epochs (needs tqdm).
+
+    Attributes
+    ----------
+    coef_ : (d,) or (k, d) array
+    intercept_ : float or (k,) array
+    n_iter_ : int
+        The epochs done, those of earlier calls that were taken up included.
+    history_ : sgdm.History
+        Losses of every epoch, and gradients, steps and coefficients with ``record="all"``.
+    loss_curve_ : (epochs,) or (epochs, k) array
+        ``history_.loss``.
+    result_ : sgdm.FitResult
+        All of the fit; the constants that ``lr="auto"`` chose are its lr, momentum and dampening.
+    n_features_in_ : int
+    feature_names_in_ : (d,) array of str
+        Where X had names for its columns.
+
+    See Also
+    --------
+    SGDMRegressorCV : Chooses the number of epochs and the constants by cross-validation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sgdm.sklearn import SGDMRegressor
+    >>> X = np.random.default_rng(0).standard_normal((50, 2))
+    >>> model = SGDMRegressor().fit(X, X @ [1, -1] + 3)
+    >>> model.coef_.round(3), round(float(model.intercept_), 3)
+    (array([ 1., -1.]), 3.0)
+    >>> len(model.loss_curve_) == model.n_iter_ < 1000
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        lr="auto",
+        momentum="auto",
+        dampening=None,
+        nesterov=False,
+        weight_decay=0.0,
+        l1=0.0,
+        max_iter=1000,
+        tol="auto",
+        fit_intercept=True,
+        batch_size=None,
+        shuffle=True,
+        average=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        random_state=None,
+        warm_start=False,
+        record="loss",
+        verbose=False,
+    ):
+        self.lr = lr
+        self.momentum = momentum
+        self.dampening = dampening
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.max_iter = max_iter
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.average = average
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.record = record
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> SGDMRegressor:
+        """Fit to X (n, d) and y (n,) or (n, k), for `max_iter` epochs at most.
+
+        Raises
+        ------
+        DivergenceError
+            If a loss or a parameter overflows.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            If `tol` was not reached.
+        sgdm.ConvergenceWarning
+            If the descent ends above where it began.
+        """
+        stops_early = as_flag(self.early_stopping, "early_stopping")
+        tol = self.tol
+        if _is_auto(tol):
+            tol = None if stops_early or self.batch_size is not None else _TOL
+        options: dict[str, Any] = {"epochs": as_count(self.max_iter, "max_iter"), "tol": tol}
+        if stops_early:
+            options["validation"] = as_number(self.validation_fraction, "validation_fraction", 1, below=True)
+            options["patience"] = as_count(self.n_iter_no_change, "n_iter_no_change")
+        init = getattr(self, "result_", None) if as_flag(self.warm_start, "warm_start") else None
+        self._descend(X, y, sample_weight, init, options)
+        if tol is not None and not stops_early and self.result_.status is Status.COMPLETED:
+            warnings.warn(
+                f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
+                "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
+                ToleranceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> SGDMRegressor:
+        """Do one more epoch, over these rows, from where the last call of `fit` or `partial_fit` stopped.
+
+        `max_iter` and `tol` play no part.
+        """
+        if as_flag(self.early_stopping, "early_stopping"):
+            raise ValueError("partial_fit and early_stopping don't go together: there is but one epoch to do")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # other rows, another loss: it may well have risen
+            return self._descend(X, y, sample_weight, getattr(self, "result_", None), {"epochs": 1}, partial=True)
+
+    def _descend(self, X, y, sample_weight, init, options, partial=False):
+        """`sgdm.fit` with the estimator's parameters and these options."""
+        X, y, weights = self._check(X, y, sample_weight, reset=init is None)
+        random = "validation" in options or (self.batch_size is not None and self.shuffle)
+        if random and (init is None or init.checkpoint.generator is None):
+            whole = isinstance(self.random_state, (int, np.integer))
+            options["seed"] = self.random_state if whole else check_random_state(self.random_state).randint(2**31 - 1)
+        same = ("nesterov", "weight_decay", "l1", "fit_intercept", "batch_size", "shuffle", "average", "record")
+        options |= {name: getattr(self, name) for name in same}
+        options |= self._rates(X, y, weights, init, partial)
+        return self._keep(fit(X, y, sample_weight=weights, init=init, progress=bool(self.verbose), **options))
+
+    def _rates(self, X, y, weights, init, partial):
+        """lr, momentum and dampening as `sgdm.fit` takes them, which knows "auto" only where a whole fit begins."""
+        lr, momentum, dampening = self.lr, self.momentum, self.dampening
+        if not _is_auto(lr):
+            momentum = _MOMENTUM if _is_auto(momentum) else momentum
+        elif self.batch_size is None and (partial or init is not None):
+            problem, _ = as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept"))
+            decay = as_number(self.weight_decay, "weight_decay")
+            if partial:
+                momentum = _MOMENTUM if _is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
+                undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
+                lr = (1 - momentum) / max(undamped, 1 - momentum) / (largest_curvature(problem, decay) or 1.0)
+                lr = lr if init is None else min(lr, init.lr)  # the velocity is of rougher rows, maybe
+            else:
+                momentum, dampening = init.momentum, init.dampening
+                rates = init.lr, momentum, 1 - dampening
+                limit = stable_lr(problem, Settings(rates, as_flag(self.nesterov, "nesterov"), decay), rates)
+                lr = init.lr if limit is None else min(init.lr, limit)
+        return {"lr": lr, "momentum": momentum, "dampening": dampening}
+
+
+class SGDMRegressorCV(_Descent):
+    """Least squares by gradient descent with momentum, stopped where cross-validation says.
+
+    Every fold's rows are reduced once to a triangular factor (`sgdm.compress`). The factors of all folds but one,
+    merged, are that fold's training set, and the loss on the fold itself is taken after every epoch of the descent on
+    them. The mean of these curves is lowest at the number of epochs, and the setting, for the fit to all rows. Losses
+    are those of descents over the rows, to rounding; the cost is little more than that of one pass over the rows.
+
+    Parameters
+    ----------
+    lr : float, function of the epoch, "auto", or sequence of these, default "auto"
+        The learning rates to try. "auto" is the best for all rows and `max_iter`, lowered where a training set needs
+        that to be stable: the same constants for every fold and for the final fit.
+    momentum : float in [0, 1), function of the epoch, "auto", or sequence of these, default "auto"
+        The momenta to try. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
+    weight_decay, l1 : float, or sequence of float, default 0.0
+        The penalties to try.
+    dampening, nesterov, fit_intercept, record
+        As for `SGDMRegressor`.
+    max_iter : int, default 1000
+        The largest number of epochs to try.
+    cv : int, splitter, iterable of (train, test), or None, default None
+        The folds, as elsewhere in scikit-learn: 5 by default, of consecutive rows. If the test sets don't share out
+        the rows among them, as with ShuffleSplit or TimeSeriesSplit, every set is reduced by itself, which costs a
+        pass over the rows for each split.
+
+    Attributes
+    ----------
+    best_n_iter_ : int
+        The number of epochs with the lowest mean loss.
+    best_params_ : dict
+        The lr, momentum, weight_decay and l1 with the lowest mean loss, as given.
+    val_loss_curves_ : (folds, max_iter) array
+        The mean squared error on each fold after every epoch, of the best setting; with several targets, their mean.
+        inf where a descent overflowed.
+    mean_val_loss_curve_ : (max_iter,) array
+        Their mean over the folds; with sample_weight, each fold counts as much as its weights' sum.
+    cv_results_ : dict
+        One entry per setting: ``params``, ``n_iter`` (the best number of epochs), ``mean_val_loss`` and
+        ``std_val_loss`` over the folds at that, and ``val_loss_curves``.
+    n_splits_ : int
+    coef_, intercept_, n_iter_, history_, loss_curve_, result_, n_features_in_, feature_names_in_
+        As of `SGDMRegressor`, of the fit to all rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sgdm.sklearn import SGDMRegressorCV
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 40))
+    >>> y = X[:, 0] + rng.standard_normal(60)
+    >>> model = SGDMRegressorCV(lr=[0.001, 0.01], momentum=0.9, max_iter=500).fit(X, y)
+    >>> model.val_loss_curves_.shape, model.best_n_iter_ == model.n_iter_ < 500
+    ((5, 500), True)
+    """
+
+    def __init__(
+        self,
+        *,
+        lr="auto",
+        momentum="auto",
+        dampening=None,
+        nesterov=False,
+        weight_decay=0.0,
+        l1=0.0,
+        max_iter=1000,
+        fit_intercept=True,
+        cv=None,
+        record="loss",
+    ):
+        self.lr = lr
+        self.momentum = momentum
+        self.dampening = dampening
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.max_iter = max_iter
+        self.fit_intercept = fit_intercept
+        self.cv = cv
+        self.record = record
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> SGDMRegressorCV:
+        """Choose by cross-validation over X (n, d) and y (n,) or (n, k), then fit to all rows.
+
+        `groups` go to the splitter.
+
+        Raises
+        ------
+        DivergenceError
+            If a descent overflowed at once in every setting.
+
+        Warns
+        -----
+        sgdm.ConvergenceWarning
+            If the final descent ends above where it began.
+        """
+        X, y, weights = self._check(X, y, sample_weight)
+        max_iter = as_count(self.max_iter, "max_iter")
+        grid = [dict(zip(_GRID, values, strict=True)) for values in itertools.product(*map(self._values, _GRID))]
+        splits = self._splits(X, y, groups)
+        trainings, tests, whole = self._reduce(X, y, weights, splits)
+        importance = None if weights is None else [test.total_weight for test in tests]
+        options = [self._options(params, whole, trainings, max_iter) for params in grid]
+        curves, means, failure = [], [], None
+        for each in options:
+            folds = np.full((len(splits), max_iter), np.inf)
+            for fold, training, test in zip(folds, trainings, tests, strict=True):
+                failure = _validate(training, test, each, fold) or failure
+            curves.append(folds)
+            means.append(np.average(folds, axis=0, weights=importance))
+        ends = [int(mean.argmin()) for mean in means]
+        lowest = np.array([mean[end] for mean, end in zip(means, ends, strict=True)])
+        best = int(lowest.argmin())
+        if failure is not None and lowest[best] == np.inf:
+            raise failure
+        at_best = [folds[:, end] for folds, end in zip(curves, ends, strict=True)]
+        self.n_splits_ = len(splits)
+        self.cv_results_ = {
+            "params": grid,
+            "n_iter": np.array(ends) + 1,
+            "mean_val_loss": lowest,
+            "std_val_loss": np.array([np.std(losses) if np.isfinite(losses).all() else np.nan for losses in at_best]),
+            "val_loss_curves": curves,
+        }
+        self.best_params_, self.best_n_iter_ = grid[best], ends[best] + 1
+        self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
+        return self._keep(whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best]))
+
+    def _values(self, name):
+        """The values of a parameter to try."""
+        given = getattr(self, name)
+        values = list(given) if isinstance(given, (list, tuple, np.ndarray)) else [given]
+        if not values or any(np.ndim(value) for value in values):
+            raise ValueError(f"{name} must be a value or a sequence of at least one value, got {given!r:.80}")
+        return values
+
+    def _splits(self, X, y, groups):
+        """The numbers of the rows in each training set and its test set."""
+        rows = np.arange(len(X))
+        return [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
+
+    def _reduce(self, X, y, weights, splits):
+        """The reductions of each split's training set, of its test set, and of all rows."""
+
+        def reduce(rows):
+            if len(rows) and np.all(np.diff(rows) == 1):  # read in place, which saves a seventh of the time
+                rows = slice(rows[0], rows[-1] + 1)
+            w = None if weights is None else weights[rows]
+            return compress(X[rows], y[rows], sample_weight=w, fit_intercept=self.fit_intercept)
+
+        tests = [reduce(test) for _, test in splits]
+        if not _share_out(splits, len(X)):
+            return [reduce(train) for train, _ in splits], tests, reduce(np.arange(len(X)))
+        before = list(itertools.accumulate(tests, initial=0))
+        after = list(itertools.accumulate(reversed(tests), initial=0))[-2::-1]
+        around = [[part for part in parts if part != 0] for parts in zip(before[:-1], after, strict=True)]
+        return [Compressed.merge(parts) for parts in around], tests, before[-1]
+
+    def _options(self, params, whole, trainings, max_iter):
+        """The options of `Compressed.fit` for a setting."""
+        options = {**params, "dampening": self.dampening, "nesterov": self.nesterov}
+        if not _is_auto(params["lr"]):
+            return options | {"momentum": _MOMENTUM if _is_auto(params["momentum"]) else params["momentum"]}
+        del options["lr"]
+        lr, momentum, dampening = tuned(whole, max_iter, coef0=None, init=None, **options)
+        limit = min(part.max_lr(momentum, dampening, self.nesterov, params["weight_decay"]) for part in trainings)
+        return options | {"lr": min(lr, _MARGIN * limit), "momentum": momentum, "dampening": dampening}
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def _share_out(splits, n):
+    """Whether every row is in one test set, and in the training set of all other splits, once."""
+    if len(splits) < 2 or np.any(np.bincount(np.concatenate([test for _, test in splits]), minlength=n) != 1):
+        return False
+    for train, test in splits:
+        seen = np.zeros(n, bool)
+        seen[train] = True
+        if len(train) != n - len(test) or seen[test].any() or seen.sum() != len(train):
+            return False
+    return True
+
+
+def _validate(training, test, options, curve):
+    """Writes the loss on `test` after every epoch into the curve, as far as it is finite; the error if it diverged."""
+    failure = None
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            result = training.fit(epochs=len(curve), record="loss", validation=test, **options)
+        except DivergenceError as error:
+            failure, result = error, error.result
+    losses = result.history.val_loss.reshape(result.epochs, -1).mean(axis=1, dtype=float)
+    curve[: len(losses)] = np.where(np.isfinite(losses), losses, np.inf)
+    return failure

@@ -1,0 +1,426 @@
+"""The scikit-learn estimators: scikit-learn's own checks, `sgdm.fit` underneath, and the loop that the CV saves."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import sgdm
+from sgdm import schedules
+
+sklearn = pytest.importorskip("sklearn")
+# ruff: noqa: E402
+
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, make_regression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    ShuffleSplit,
+    TimeSeriesSplit,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import sgdm.sklearn
+from sgdm.sklearn import SGDMRegressor, SGDMRegressorCV
+
+N, D = 60, 5
+short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::sgdm.ConvergenceWarning")
+
+
+def make_data(targets=None, dtype=float, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((N, D)) + 0.5
+    Y = X @ rng.uniform(1, 2, (D, 3)) + 1 + rng.standard_normal((N, 3))
+    return X.astype(dtype), (Y[:, 0] if targets is None else Y[:, :targets]).astype(dtype)
+
+
+def make_weights():
+    return np.random.default_rng(1).uniform(0.1, 2, N)
+
+
+@short
+@parametrize_with_checks([SGDMRegressor(), SGDMRegressorCV()])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+# The regressor
+
+FIXED = {"lr": 0.05, "momentum": 0.9}
+OPTIONS = {
+    "plain": {},
+    "no intercept": {"fit_intercept": False},
+    "heavy ball": {"lr": 0.01, "dampening": 0.0},
+    "nesterov, decay": {"nesterov": True, "weight_decay": 0.1},
+    "l1": {"l1": 0.5},
+    "batches": {"batch_size": 16, "random_state": 3, "tol": None},
+    "batches in order": {"batch_size": 16, "shuffle": False},
+    "average": {"average": 10},
+    "schedule": {"lr": schedules.one_cycle(40, 0.1)[0]},
+    "early stopping": {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 3, "random_state": 3},
+    "everything recorded": {"record": "all"},
+}
+NAMES = {
+    "max_iter": "epochs",
+    "random_state": "seed",
+    "validation_fraction": "validation",
+    "n_iter_no_change": "patience",
+}
+
+
+@short
+@pytest.mark.parametrize(("targets", "dtype"), [(None, float), (2, np.float32)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_is_fit(name, targets, dtype, weighted):
+    """Every bit of the result is that of `sgdm.fit`, and the attributes are of scikit-learn's shapes."""
+    X, y = make_data(targets, dtype)
+    options = {"tol": None, **FIXED, **OPTIONS[name], "max_iter": 40}
+    w = make_weights() if weighted else None
+    model = SGDMRegressor(**options).fit(X, y, sample_weight=w)
+    own = {"fit_intercept": True, "record": "loss", **options}
+    own = {NAMES.get(key, key): value for key, value in own.items() if key != "early_stopping"}
+    result = sgdm.fit(X, y, sample_weight=w, **own)
+    assert model.result_ == result
+    expected = result.coef if result.average_coef is None else result.average_coef
+    np.testing.assert_array_equal(model.coef_, expected.T)
+    assert model.coef_.shape == ((D,) if targets is None else (targets, D))
+    assert model.coef_.dtype == model.predict(X).dtype == model.loss_curve_.dtype == dtype
+    assert np.shape(model.intercept_) == (() if targets is None or name == "no intercept" else (targets,))
+    assert model.n_iter_ == result.epochs == len(model.history_)
+    np.testing.assert_array_equal(model.loss_curve_, result.history.loss)
+    assert model.predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        make_data(),
+        make_data(3),
+        load_diabetes(return_X_y=True),
+        make_regression(500, 20, noise=5, random_state=0),
+        make_regression(40, 80, noise=5, random_state=0),
+    ],
+    ids=["small", "targets", "diabetes", "regression", "wide"],
+)
+def test_defaults_converge(data):
+    X, y = data
+    model, exact = SGDMRegressor().fit(X, y), LinearRegression().fit(X, y)
+    assert model.result_.status == "converged"
+    assert model.score(X, y) == pytest.approx(exact.score(X, y), abs=1e-5)
+
+
+def test_tolerance():
+    X, y = make_data()
+    with pytest.warns(
+        ConvergenceWarning, match=r"did not fall to tol=1e-05 times .* in max_iter=3 epochs; raise max_iter"
+    ):
+        SGDMRegressor(max_iter=3).fit(X, y)
+    assert SGDMRegressor(max_iter=3, tol=None).fit(X, y).n_iter_ == 3
+    assert SGDMRegressor(tol=0.1, **FIXED).fit(X, y).n_iter_ < SGDMRegressor(tol=1e-3, **FIXED).fit(X, y).n_iter_
+
+
+BATCHES = {"batch_size": 16, "random_state": 3}
+
+
+@pytest.mark.parametrize("options", [{}, BATCHES, {"average": True, "record": "all", **BATCHES}])
+def test_goes_on(options):
+    """Warm starts and partial fits carry parameters, velocity, epochs, averages and row order."""
+    X, y = make_data()
+    options = {**FIXED, "tol": None, **options}
+    whole = SGDMRegressor(max_iter=30, **options).fit(X, y)
+    warm = SGDMRegressor(max_iter=10, warm_start=True, **options)
+    partial = SGDMRegressor(**options)
+    for _ in range(3):
+        warm.fit(X, y)
+    for _ in range(30):
+        partial.partial_fit(X, y)
+    mixed = SGDMRegressor(max_iter=29, **options).fit(X, y).partial_fit(X, y)
+    for model in (warm, partial, mixed):
+        assert model.result_ == whole.result_
+        assert model.n_iter_ == 30
+    assert whole.fit(X, y).n_iter_ == 30  # a cold start
+
+
+def test_generator_may_come_late():
+    X, y = make_data()
+    model = SGDMRegressor(max_iter=5, tol=None, **FIXED).fit(X, y).set_params(**BATCHES).partial_fit(X, y)
+    again = clone(model).set_params(batch_size=None).fit(X, y).set_params(**BATCHES).partial_fit(X, y)
+    assert model.result_ == again.result_
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_random_states(random_state):
+    X, y = make_data()
+    model = SGDMRegressor(**FIXED, **BATCHES | {"random_state": random_state}).fit(X, y)
+    assert not np.array_equal(model.coef_, clone(model).set_params(random_state=7).fit(X, y).coef_)
+
+
+@short
+@pytest.mark.parametrize("max_iter", [3, 200])
+def test_automatic_warm_start(max_iter):
+    """Constants for a few epochs may be unstable in the long run; those that a fit goes on with are not."""
+    X, y = make_data()
+    model = SGDMRegressor(max_iter=max_iter, warm_start=True, tol=None)
+    for _ in range(-(-600 // max_iter)):
+        model.fit(X, y)
+    assert model.score(X, y) == pytest.approx(LinearRegression().fit(X, y).score(X, y), abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "dampening": 0.0}, {"nesterov": True}, {"dampening": 1.0}])
+def test_automatic_partial_fit(options):
+    """A stream of blocks of differing sizes and scales, after a fit tuned to the first or from the start."""
+    rng = np.random.default_rng(0)
+    coef = rng.uniform(1, 2, D)
+    fresh = SGDMRegressor(**options, record=None)
+    tuned = SGDMRegressor(momentum=options.get("momentum", "auto"), max_iter=50, tol=None, record=None)
+    X = rng.standard_normal((50, D))
+    tuned.fit(X, X @ coef + 1)
+    for _ in range(600):
+        X = rng.uniform(0.1, 3) * rng.standard_normal((rng.integers(5, 60), D))
+        for model in (fresh, tuned):
+            model.partial_fit(X, X @ coef + 1)
+    np.testing.assert_allclose(tuned.coef_, coef, atol=1e-3)
+    if options != {"dampening": 1.0}:  # which never looks at a gradient but the first
+        np.testing.assert_allclose(fresh.coef_, coef, atol=1e-3)
+    assert SGDMRegressor().partial_fit(np.zeros((3, 2)), np.ones(3)).coef_.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "message"),
+    [
+        ({"max_iter": 0}, "fit", "max_iter must be at least 1"),
+        ({"early_stopping": True, "n_iter_no_change": 0}, "fit", "n_iter_no_change must be at least 1"),
+        ({"early_stopping": True, "validation_fraction": 1}, "fit", r"validation_fraction must be in \[0, 1\)"),
+        ({"early_stopping": True}, "partial_fit", "partial_fit and early_stopping don't go together"),
+        ({"batch_size": 5}, "fit", "batch_size and lr='auto' don't go together"),
+        ({"batch_size": 5}, "partial_fit", "batch_size and lr='auto' don't go together"),
+        ({"batch_size": 5, "lr": 0.1, "tol": 0.1}, "fit", "tol and batch_size don't go together"),
+        ({"l1": 0.1}, "fit", "lr='auto' and l1 don't go together"),
+        ({"record": "some"}, "fit", "record must be"),
+    ],
+)
+def test_refusals(options, method, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(SGDMRegressor(**options), method)(*make_data())
+
+
+def test_divergence_is_raised():
+    with pytest.raises(sgdm.DivergenceError, match="lr=1000"):
+        SGDMRegressor(lr=1e3).fit(*make_data())
+
+
+def test_missing_scikit_learn(run_python):
+    done = run_python("import sys; sys.modules['sklearn'] = None; import sgdm; import sgdm.sklearn")
+    assert "ImportError: sgdm.sklearn needs scikit-learn 1.6 or later: pip install 'sgdm[sklearn]'" in done.stderr
+
+
+# Among scikit-learn's tools
+
+ESTIMATORS = [
+    SGDMRegressor(max_iter=60, tol=None, weight_decay=0.1),
+    SGDMRegressorCV(max_iter=60, lr=[0.05, 0.1], momentum=0.5),
+]
+both = pytest.mark.parametrize("estimator", ESTIMATORS, ids=["regressor", "cv"])
+
+
+@both
+def test_tools(estimator):
+    X, y = make_data()
+    model = clone(estimator).fit(X, y)
+    copied = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copied.predict(X), model.predict(X))
+    assert copied.result_ == model.result_
+    pipeline = make_pipeline(StandardScaler(), clone(estimator)).set_output(transform="pandas").fit(X, y)
+    assert pipeline.score(X, y) > 0.8
+    assert cross_val_score(clone(estimator), X, y, cv=3).min() > 0.5
+    assert permutation_importance(model, X, y, n_repeats=2, random_state=0).importances_mean.min() > 0
+    search = GridSearchCV(pipeline, {f"{type(estimator).__name__.lower()}__max_iter": [2, 60]}, cv=3).fit(X, y)
+    assert search.best_params_.popitem()[1] == 60
+    assert not any(name.endswith("_") for name in vars(clone(model)))
+
+
+@both
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames(estimator, library):
+    frames = pytest.importorskip(library)
+    X, y = make_data()
+    table = frames.DataFrame({f"x{i}": column for i, column in enumerate(X.T)})
+    model = clone(estimator).fit(table, frames.Series(y))
+    assert model.feature_names_in_.tolist() == ["x0", "x1", "x2", "x3", "x4"]
+    np.testing.assert_array_equal(model.coef_, clone(estimator).fit(X, y).coef_)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(table[["x4", "x3", "x2", "x1", "x0"]])
+
+
+@both
+def test_routing(estimator):
+    X, y = make_data()
+    w = make_weights()
+    with sklearn.config_context(enable_metadata_routing=True):
+        asks = clone(estimator).set_fit_request(sample_weight=True)
+        routed = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), asks).fit(X, y, sample_weight=w)
+    X = StandardScaler().fit_transform(X)
+    np.testing.assert_array_equal(routed[-1].coef_, clone(estimator).fit(X, y, sample_weight=w).coef_)
+
+
+@both
+def test_zero_weights(estimator):
+    with pytest.raises(ValueError, match="sample_weight must not be zero for every row"):
+        clone(estimator).fit(*make_data(), sample_weight=np.zeros(N))
+
+
+# Cross-validation
+
+GROUPS = np.random.default_rng(2).integers(0, 4, N)
+FOLDS = [np.arange(0, N, 2), np.arange(1, N, 2)]
+CVS = {
+    "default": None,
+    "shuffled": KFold(7, shuffle=True, random_state=0),
+    "one by one": LeaveOneOut(),
+    "groups": GroupKFold(4),
+    "overlapping": ShuffleSplit(4, test_size=0.3, random_state=0),
+    "in time": TimeSeriesSplit(4),
+    "pairs": [(FOLDS[0], FOLDS[1]), (FOLDS[1], FOLDS[0])],
+    "masks": [(np.arange(N) >= 20, np.arange(N) < 20), (np.arange(N) < 20, np.arange(N) >= 20)],
+    "a single split": [(FOLDS[0], FOLDS[1])],
+    "part of the training set": [(FOLDS[0][:-5], FOLDS[1]), (FOLDS[1], FOLDS[0])],
+    "rows twice": [(np.repeat(FOLDS[0], 2)[:30], FOLDS[1]), (FOLDS[1], FOLDS[0])],
+    "seen before": [(np.arange(N), FOLDS[0]), (np.arange(N), FOLDS[1])],
+}
+CV_OPTIONS = {
+    "plain": FIXED,
+    "nesterov, decay": {**FIXED, "nesterov": True, "weight_decay": 0.3, "fit_intercept": False},
+    "l1, function": {"lr": lambda t: 0.1 / (1 + t), "momentum": 0.5, "l1": 0.2, "dampening": 0.3},
+}
+
+
+def loop(X, y, splits, w=None, max_iter=40, **options):
+    """What a person would write: the mean squared error on each fold after every epoch over the others' rows."""
+    curves = np.empty((len(splits), max_iter))
+    for curve, (train, test) in zip(curves, splits, strict=True):
+        weights = None if w is None else w[train]
+        path = sgdm.fit(X[train], y[train], sample_weight=weights, epochs=max_iter + 1, method="direct", **options)
+        for t, params in enumerate(path.history.coef[1:]):
+            residual = X[test] @ params[:D] + params[D:].sum(axis=0) - y[test]
+            curve[t] = np.average(residual**2, axis=0, weights=None if w is None else w[test]).mean()
+    return curves
+
+
+@short
+@pytest.mark.parametrize("options", CV_OPTIONS.values(), ids=CV_OPTIONS)
+@pytest.mark.parametrize(
+    ("cv", "groups"), [(cv, GROUPS if name == "groups" else None) for name, cv in CVS.items()], ids=CVS
+)
+def test_is_the_loop(cv, groups, options):
+    X, y = make_data()
+    model = SGDMRegressorCV(max_iter=40, cv=cv, **options).fit(X, y, groups=groups)
+    rows = np.arange(N)
+    splits = cv if isinstance(cv, list) else (cv or KFold(5)).split(X, y, groups)
+    splits = [(rows[train], rows[test]) for train, test in splits]
+    options = {"fit_intercept": True, **options}
+    expected = loop(X, y, splits, **options)
+    assert model.n_splits_ == len(splits)
+    np.testing.assert_allclose(model.val_loss_curves_, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model.mean_val_loss_curve_, expected.mean(0), rtol=1e-10)
+    assert model.best_n_iter_ == model.n_iter_ == expected.mean(0).argmin() + 1
+    final = sgdm.fit(X, y, epochs=model.best_n_iter_, **options)
+    np.testing.assert_allclose(model.coef_, final.coef, rtol=1e-10)
+    np.testing.assert_allclose(model.intercept_, final.intercept, rtol=1e-10)
+    np.testing.assert_allclose(model.loss_curve_, final.history.loss, rtol=1e-10)
+
+
+@pytest.mark.parametrize("cv", [None, ShuffleSplit(3, random_state=0)], ids=["folds", "overlapping"])
+def test_weights_and_targets(cv):
+    X, y = make_data(3)
+    w = make_weights()
+    model = SGDMRegressorCV(max_iter=40, cv=cv, **FIXED).fit(X, y, sample_weight=w)
+    splits = list((cv or KFold(5)).split(X))
+    expected = loop(X, y, splits, w, fit_intercept=True, **FIXED)
+    np.testing.assert_allclose(model.val_loss_curves_, expected, rtol=1e-10)
+    mean = np.average(expected, axis=0, weights=[w[test].sum() for _, test in splits])
+    np.testing.assert_allclose(model.mean_val_loss_curve_, mean, rtol=1e-10)
+    assert model.coef_.shape == (3, D)
+    assert model.intercept_.shape == (3,)
+
+
+@pytest.mark.parametrize(("cv", "times"), [(2, 1), (12, 1), (ShuffleSplit(3, test_size=0.5), 4)])
+def test_rows_are_read_once(cv, times, monkeypatch):
+    """However many folds share them out; else once per split, and once for the final fit."""
+    rows, compress = [], sgdm.sklearn.compress
+    monkeypatch.setattr(
+        sgdm.sklearn, "compress", lambda X, y, **options: rows.append(len(X)) or compress(X, y, **options)
+    )
+    SGDMRegressorCV(lr=[0.01, 0.1], max_iter=10, cv=cv).fit(*make_data())
+    assert sum(rows) == times * N
+
+
+def test_grid():
+    X, y = make_data()
+    lrs, momenta, decays = [0.001, 0.05], (0.0, 0.9), np.array([0.0, 10.0])
+    model = SGDMRegressorCV(lr=lrs, momentum=momenta, weight_decay=decays, max_iter=30).fit(X, y)
+    results = model.cv_results_
+    assert len(results["params"]) == 8
+    for i, params in enumerate(results["params"]):
+        one = SGDMRegressorCV(**params, max_iter=30).fit(X, y)
+        np.testing.assert_array_equal(results["val_loss_curves"][i], one.val_loss_curves_)
+        assert results["n_iter"][i] == one.best_n_iter_
+        at_best = one.val_loss_curves_[:, one.best_n_iter_ - 1]
+        assert (results["mean_val_loss"][i], results["std_val_loss"][i]) == (at_best.mean(), at_best.std())
+    best = results["mean_val_loss"].argmin()
+    assert model.best_params_ == results["params"][best]
+    assert model.best_params_["lr"] == 0.05
+    assert model.best_n_iter_ == results["n_iter"][best]
+    np.testing.assert_array_equal(model.val_loss_curves_, results["val_loss_curves"][best])
+
+
+def test_automatic_rates():
+    """Tuned once, on all rows, and stable on every training set: the loop with the same constants gives the same."""
+    X, y = make_data()
+    X[:12] /= 10  # which makes the curvature of the other folds greater
+    model = SGDMRegressorCV(max_iter=300).fit(X, y)
+    assert model.best_params_ == {"lr": "auto", "momentum": "auto", "weight_decay": 0.0, "l1": 0.0}
+    rates = {name: getattr(model.result_, name) for name in ("lr", "momentum", "dampening")}
+    expected = loop(X, y, list(KFold(5).split(X)), fit_intercept=True, max_iter=300, **rates)
+    np.testing.assert_allclose(model.val_loss_curves_, expected, rtol=1e-10)
+    exact = -cross_val_score(LinearRegression(), X, y, cv=5, scoring="neg_mean_squared_error").mean()
+    assert model.mean_val_loss_curve_[-1] == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_overflow(dtype):
+    """A setting that diverges loses, with inf from where it overflowed; if all do at once, that is the error."""
+    X, y = make_data(dtype=dtype)
+    model = SGDMRegressorCV(lr=[1e3, 0.05], max_iter=300).fit(X, y)
+    assert model.best_params_["lr"] == 0.05
+    curves = model.cv_results_["val_loss_curves"][0]
+    assert np.isfinite(curves[:, 0]).all()
+    assert (curves[:, -1] == np.inf).all()
+    assert model.coef_.dtype == dtype
+    with pytest.raises(sgdm.DivergenceError, match="lr=1e\\+300"):
+        SGDMRegressorCV(lr=1e300).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_iter": 0}, "max_iter must be at least 1"),
+        ({"lr": []}, "lr must be a value or a sequence of at least one value, got"),
+        ({"lr": [[0.1, 0.2]]}, "lr must be a value or a sequence of at least one value, got"),
+        ({"weight_decay": -1.0, "lr": 0.1}, "weight_decay must be finite and not negative"),
+        ({"l1": 0.1}, "lr='auto' and l1 don't go together"),
+        ({"cv": 1}, "n_splits=1|at least one train/test split"),
+    ],
+)
+def test_cv_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        SGDMRegressorCV(**options).fit(*make_data())
