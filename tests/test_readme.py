@@ -34,7 +34,7 @@ def test_python_blocks(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope, results = {}, []
     for block in PYTHON:
-        if "distributed" in block and not find_spec("distributed"):
+        if any(name in block and not find_spec(name) for name in ("distributed", "sklearn")):
             continue
         with warnings.catch_warnings():
             if "distributed" in block:
@@ -46,6 +46,9 @@ def test_python_blocks(capsys, tmp_path, monkeypatch):
     assert results[1].epochs == 25
     np.testing.assert_allclose(scope["reduced"].solve()[:5], [1, -2, 0, 0, 3], atol=0.02)
     assert scope["total"].n_rows == 1000
+    assert scope["sweep"].status.tolist() == 4 * ["completed"] + ["diverged"]
+    if find_spec("sklearn"):
+        np.testing.assert_allclose(scope["model"].coef_, [1, -2, 0, 0, 3], atol=0.02)
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("sgdm ")])
