@@ -74,7 +74,7 @@ cdef enum:
     WHOLE_BYTES = 4194304         # more than that: as rows 1 to 8 doubles take 2 ns, as columns 0.2 to 0.8; and if
     TOGETHER_BYTES = 512          # targets go together up to this. Up to NARROWEST columns are in any case, by blocks
     NARROWEST = 3
-    ROWS = 128                    # a block of C-order X; with several targets, as many rows as fit in
+    ROWS = 256                    # a block of C-order X; with several targets, as many rows as fit in
     ROW_BLOCK_BYTES = 16384       # L1, where all targets but the first find it
     COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading; if that would have less
     COLUMN_ROWS = 128             # than so many rows, one target's has BLOCK_MAX: short pieces of columns take up to
