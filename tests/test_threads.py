@@ -231,7 +231,7 @@ def test_learning_rates(teams):
 
 @pytest.mark.parametrize("threads", [16, 10**6, sys.maxsize])
 def test_more_threads_than_cores(teams, threads):
-    X, y = make_data((2048, 300))
+    X, y = make_data((4096, 300))
     assert fit(X, y, epochs=20, n_threads=threads) == fit(X, y, epochs=20)
     assert_shared(teams, [threads])
     assert teams[0][1] >= 16
