@@ -134,9 +134,9 @@ class History(_Arrays):
 class Checkpoint(NamedTuple):
     """All that ``fit(X, y, init=result)`` needs to go on to the bit; not meant to be read.
 
-    parameters are (2, p, k), the last iterate and its velocity; average and best, (p, k), the iterates' mean and the
-    best. generator and
-    split are states of the row generator: now, and before it chose the validation rows.
+    parameters are (2, p, k), the last iterate and its velocity; average and best (p, k), the mean of the iterates and
+    the best of them. generator and split are states of the row generator: now, and before it chose the validation
+    rows. Those of `fit_many` lead with the axis of the fits.
     """
 
     parameters: np.ndarray
@@ -159,6 +159,9 @@ class Checkpoint(NamedTuple):
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class FitResult(_Arrays):
     """Where a descent ended and how it got there. Arrays have the dtype of the fit; equality compares them whole.
+
+    Of `fit_many`, everything leads with an axis of the fits: what is one number or one status below is an array of
+    them there, and ``result[i]`` is fit i.
 
     Attributes
     ----------
