@@ -1,29 +1,26 @@
-"""The command ``sgdm``: fits the notebook's points, or the columns of a CSV file, and prints the descent."""
+"""The command ``sgdm``: fits the notebook's points, or the columns of a file, and prints the descent."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
 import json
 import math
 import os
 import sys
 import warnings
-from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import numpy as np
 
 from . import ConvergenceWarning, DivergenceError, FitResult, fit
 from ._files import write_whole
+from ._summary import aligned, digits, printable
+from ._tables import Refusal, listed, read_csv, read_table
 from .plot import equation, notebook
 
 _EXAMPLES = """\
@@ -31,8 +28,14 @@ examples:
   sgdm                                      the notebook's 100 points
   sgdm --plot lesson2.png                   and its pictures
   sgdm houses.csv --target price --standardize --epochs 500
-  sgdm houses.csv --target price --json | jq .coefficients
+  sgdm houses.parquet --target price --json | jq .coefficients
+  sgdm arrays.npz --target y
 """
+
+_DATA = (
+    "CSV file with a header, .parquet file or folder, .npz file of arrays (the columns of a 2-D one are X[0], X[1], "
+    "...) or .npy file (of fields, or columns 0, 1, ...); the notebook's points by default"
+)
 
 _STANDARDIZE = (
     "descend on features of mean 0 and standard deviation 1; gradients, steps and saved history are in these "
@@ -40,14 +43,6 @@ _STANDARDIZE = (
 )
 
 _NOTEBOOK_ROWS, _TABLE_ROWS = 50, 20  # rows of a printed table at most
-
-
-class Refusal(Exception):
-    """What ends the command: one line for stderr, and the exit code."""
-
-    def __init__(self, message: str, code: int = 2):
-        super().__init__(message)
-        self.code = code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +101,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("data", metavar="DATA", nargs="?", help="CSV file with a header (default: the notebook's points)")
+    add("data", metavar="DATA", nargs="?", help=_DATA)
     add("--target", metavar="NAME", help="the column of DATA to predict; all others are features")
     add("--lr", type=float, default=0.1, metavar="LR", help="learning rate (default %(default)s)")
     add("--momentum", type=float, default=0.8, metavar="M", help="momentum in [0, 1) (default %(default)s)")
@@ -159,10 +154,10 @@ def load(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.ndarray
     """The features' names, the features, the target, and its name."""
     if options.data is None:
         points = resources.files("sgdm").joinpath("data/lesson2_points.csv")
-        names, cells = read_table(points, points.name)
+        names, cells = read_csv(points, points.name)
         target = "y"
     else:
-        names, cells = read_table(Path(options.data), options.data)
+        names, cells = read_table(options.data)
         target = options.target
     if target not in names:
         problem = "DATA needs a --target" if target is None else f"--target: there is no column {target!r}"
@@ -170,96 +165,6 @@ def load(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.ndarray
     features = [name for name in names if name != target]
     column = names.index(target)
     return features, np.delete(cells, column, axis=1), cells[:, column], target
-
-
-def read_table(source: Traversable, name: str) -> tuple[list[str], np.ndarray]:
-    """The names of a CSV file's columns and its cells. UTF-8, with or without a byte order mark."""
-    cells = array("d")
-    reader = csv.reader(())
-    try:
-        with source.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, skipinitialspace=True, strict=True)
-            header = next((row for row in reader if not blank(row)), None)
-            names = as_names(header, name, f"{name!r} line {reader.line_num}")
-            for row in reader:
-                if len(row) == len(names):
-                    cells.extend(as_numbers(row, names, name, reader.line_num))
-                elif not blank(row):
-                    expected = f"expected {len(names)} cells as in the header, got {len(row)}"
-                    raise Refusal(f"{name!r} line {reader.line_num}: {expected}")
-    except OSError as error:
-        raise Refusal(f"cannot read {name!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise Refusal(f"{name!r} is not UTF-8 text, it holds byte 0x{byte:02x}; save it as UTF-8") from None
-    except csv.Error as error:
-        raise Refusal(f"{name!r} line {reader.line_num}: {error}") from None
-    if not cells:
-        raise Refusal(f"{name!r} has a header but no rows")
-    return names, np.frombuffer(cells).reshape(-1, len(names))
-
-
-def blank(row: list[str]) -> bool:
-    """Whether a row comes from an empty line, or one of white space."""
-    return not row or (len(row) == 1 and not row[0].strip())
-
-
-def as_names(row: list[str] | None, name: str, where: str) -> list[str]:
-    """The header as column names."""
-    if row is None:
-        raise Refusal(f"{name!r} is empty; it needs a header and rows of numbers")
-    names = [cell.strip() for cell in row]
-    if all(is_number(cell) for cell in names):
-        raise Refusal(f"{where}: expected a header of column names, got the numbers {listed(names)}")
-    if "" in names:
-        raise Refusal(f"{where}: column {names.index('') + 1} has no name")
-    first: dict[str, int] = {}
-    for column, cell in enumerate(names, 1):
-        if first.setdefault(cell, column) < column:
-            raise Refusal(f"{where}: columns {first[cell]} and {column} have the same name, {cell!r}")
-    if len(names) == 1:
-        needs = "it needs the target and a feature, with a comma between"
-        raise Refusal(f"{name!r} has only one column, {names[0]!r}; {needs}")
-    return names
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number, finite or not. float() takes 1_000 for one, people don't."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def as_numbers(row: list[str], names: list[str], name: str, line: int) -> list[float]:
-    """The cells of a row, all finite."""
-    try:
-        numbers = [*map(float, row)]
-        if math.isfinite(sum(numbers)) and "_" not in "".join(row):  # all at once: 100 000 rows come by here
-            return numbers
-    except ValueError:
-        pass
-    for column, cell in zip(names, row, strict=True):
-        where = f"{name!r} line {line}, column {column!r}"
-        if not cell.strip():
-            raise Refusal(f"{where}: the value is missing")
-        if not is_number(cell):
-            raise Refusal(f"{where}: expected a number, got {shortened(cell)}")
-        if not math.isfinite(float(cell)):
-            raise Refusal(f"{where}: expected a finite number, got {shortened(cell)}")
-    return numbers  # their sum overflowed, no more
-
-
-def listed(names: list[str]) -> str:
-    """Names for a message, the first twenty."""
-    rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(map(shortened, names[:20])) + rest
-
-
-def shortened(cell: str) -> str:
-    """A cell for a message, quoted; its beginning if it is long."""
-    return repr(cell if len(cell) <= 40 else cell[:37] + "...")
 
 
 # --- The fit ---
@@ -448,25 +353,9 @@ def shown(rows: int, limit: int) -> list[int]:
     return sorted({*range(0, rows, stride), rows - 1})
 
 
-def printable(name: str) -> str:
-    """A column's name, on one line."""
-    return name if name.isprintable() else repr(name)
-
-
 def fixed(value: float) -> str:
     """A number to four decimals, as the notebook prints it, unless it is huge."""
     return f"{value:z.4f}" if abs(value) < 1e7 else digits(value)
-
-
-def digits(value: float) -> str:
-    """A number of any size to six digits."""
-    return f"{value:z#.6g}".rstrip(".")
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Rows as lines, their cells flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 def emit(text: str) -> None:

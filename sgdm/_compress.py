@@ -48,6 +48,7 @@ _LEAF_BYTES = 3 << 23  # of a leaf at most
 # Once a block of this size has been freed, glibc no longer returns smaller ones to the system, to be asked for again
 # page by page: that nearly doubles the time of a reduction. It learns no more than 32 MiB.
 _KEPT_BYTES = 31 << 20
+_SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
 
 
 class Compressed:
@@ -202,12 +203,15 @@ class Compressed:
             solution = np.linalg.lstsq(A, B, rcond=None)[0]
         return solution.reshape(p, *self.slot)
 
-    @property
+    @functools.cached_property
     def optimal_loss(self) -> Any:
         """The least mean squared error there is, per target."""
         p = self.n_params
-        residual = self.R[:, :p] @ self.solve().reshape(p, -1) - self.R[:, p:]
-        loss = (residual**2).sum(0) / self.total_weight
+        A, residual = self.R[:, :p], self.R[p:, p:]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not (np.diagonal(A) > _SURELY * np.linalg.norm(A, axis=0)).all():  # maybe not of full rank
+                residual = A @ self.solve().reshape(p, -1) - self.R[:, p:]
+            loss = (residual**2).sum(0) / self.total_weight
         return loss if self.slot else float(loss[0])
 
     def spectrum(self) -> np.ndarray:
@@ -652,7 +656,7 @@ def reduce_problem(problem, slot, n_threads):
 
 
 def choose_problem(
-    X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, auto_lr, n_threads
+    X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, auto_lr, n_threads, names
 ):
     """The problem to descend on and the held-out one, the slot, the reduction if there is one, and the method."""
     if method not in ("auto", "direct", "compress"):
@@ -673,7 +677,7 @@ def choose_problem(
     if isinstance(validation, Compressed):
         raise TypeError("validation can only be a Compressed where X is one")
     problem, slot = as_problem(X, y, sample_weight, fit_intercept)
-    held_out = None if validation is None else as_validation(validation, problem, slot)
+    held_out = None if validation is None else as_validation(validation, problem, slot, names)
     if method == "auto":
         if batch_size is not None:
             method = "direct"

@@ -21,9 +21,11 @@ from ._validation import (
     as_number,
     as_rates,
     as_record,
+    by_name,
     check_callback,
     check_together,
     hold_out,
+    names_of,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +83,9 @@ def fit(
     ----------
     X : array of shape (n, d), or Compressed
         The design matrix. float32 and float64 in C or F order are read in place, any other real type or layout is
-        copied once. No column of ones is added unless `fit_intercept` asks for an intercept.
+        copied once. No column of ones is added unless `fit_intercept` asks for an intercept. The names of a table's
+        columns (pandas, polars, Arrow) are the result's `feature_names`, and those of `init` say which columns are
+        taken of a table.
     y : array of shape (n,) or (n, k), or None
         The targets. k targets are k independent fits that share X. None where X is a `Compressed`.
     lr : float, array of shape (epochs,), function of the epoch or "auto", default 0.1
@@ -195,6 +199,9 @@ def fit(
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     permuted = batch_size is not None and shuffle
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
+    names = X.feature_names if isinstance(X, Compressed) else names_of(X)
+    if init is not None and init.feature_names is not None:
+        X, names = by_name(X, init.feature_names), init.feature_names
     check_callback(callback, callback_every)
     generator, split = as_generator(seed, init, permuted, fraction)
     if fraction is not None and isinstance(X, Compressed):
@@ -203,7 +210,7 @@ def fit(
         X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
     automatic = isinstance(lr, str) and lr == "auto"
     problem, held_out, slot, reduced, method = choose_problem(
-        X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, automatic, n_threads
+        X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, automatic, n_threads, names
     )
     if automatic:
         lr, momentum, dampening = tuned(reduced, epochs, momentum, dampening, nesterov, weight_decay, l1, coef0, init)
@@ -236,6 +243,8 @@ def fit(
         dtype=reduced.dtype if method == "compress" else None,
         method=method,
         n_threads=n_threads,
+        feature_names=names,
+        optimal_loss=None if reduced is None else np.asarray(reduced.optimal_loss, reduced.dtype)[()],
     )
     callback_every = as_count(callback_every, "callback_every")
     bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None

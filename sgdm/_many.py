@@ -23,6 +23,7 @@ from ._validation import (
     cast,
     check_finite,
     in_place,
+    names_of,
     ndim_of,
 )
 
@@ -131,6 +132,7 @@ def fit_many(
         as_count(epochs, "epochs"),
         record,
         as_count(record_every, "record_every"),
+        names_of(X),
     )
     try:
         fits.advance(as_count(n_threads, "n_threads"))
@@ -218,10 +220,11 @@ class Fits:
     """Fits under way. data: the problem of one of them, for its shape, and lines, targets, weights and their sums of
     all; these, rates and penalties as `advance_many` takes them. start: (B or 1, p), or None for zeros."""
 
-    def __init__(self, data, start, count, rates_and_penalties, settings, epochs, record, record_every):
+    def __init__(self, data, start, count, rates_and_penalties, settings, epochs, record, record_every, names):
         self.problem, self.data = data[0], data
         self.rates, self.penalties = rates_and_penalties
         self.settings, self.epochs, self.record, self.record_every = settings, epochs, record, record_every
+        self.feature_names = names
         p, dtype, rows = self.problem.p, self.problem.lines.dtype, -(-epochs // record_every)
         self.parameters = np.zeros((count, 2, p), dtype)
         if start is not None:
@@ -352,6 +355,8 @@ class Fits:
             momentum=self.rates[:, 1],
             dampening=1 - self.rates[:, 2],
             method="direct",
+            optimal_loss=None,
+            feature_names=self.feature_names,
             checkpoint=Checkpoint(
                 parameters=self.parameters[..., np.newaxis],
                 marks=self.marks[..., np.newaxis],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ._files import read_npz, write_npz
-from ._validation import as_matrix, as_real
+from ._validation import as_matrix, as_real, by_name
 
 if TYPE_CHECKING:
     import os
@@ -187,6 +187,11 @@ class FitResult(_Arrays):
         The constants of the last epoch.
     method : {"direct", "compress"}
         Whether the descent ran on the rows, or on their reduction.
+    optimal_loss : float or (k,) array, or None
+        The least mean squared error there is, where the data were reduced for the fit (``method="compress"``,
+        ``lr="auto"``), which tells; `Compressed.optimal_loss` otherwise.
+    feature_names : tuple of str, or None
+        The columns' names, where X was a table whose columns have names.
     checkpoint : Checkpoint
         What it takes to go on.
     """
@@ -205,16 +210,21 @@ class FitResult(_Arrays):
     momentum: float
     dampening: float
     method: str
+    optimal_loss: Any
+    feature_names: tuple[str, ...] | None
     checkpoint: Checkpoint
 
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 
+        Where both the fit and X are of tables, columns go by their names: others in X are passed over.
+
         Raises
         ------
         ValueError
-            If X is not 2-D or has another number of columns than the fit.
+            If X is not 2-D, has another number of columns than the fit, or is a table without one of them.
         """
+        X = by_name(X, self.feature_names)
         if isinstance(self.epochs, np.ndarray):
             X = as_real(X, "X")
             B, d = self.coef.shape
@@ -247,6 +257,8 @@ class FitResult(_Arrays):
             average_coef=None,
             average_intercept=None,
             method=self.method,
+            optimal_loss=None,
+            feature_names=self.feature_names,
             checkpoint=was._replace(
                 parameters=was.parameters[i].copy(),
                 marks=was.marks[i].copy(),
@@ -269,6 +281,39 @@ class FitResult(_Arrays):
                 lines.append(f"  intercept {self.intercept}")
             lines.append(f"  history {len(self.history)} rows")
             return "\n".join(lines)
+
+    def summary(self) -> str:
+        """A table of the parameters by name, with their last gradient, beside the constants, the loss and its gap to
+        the optimal loss where that is known; of `fit_many`, a table of the fits.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> y = 3 * x + 2 + 0.1 * (-1.0) ** np.arange(100)
+        >>> print(sgdm.fit(x.reshape(-1, 1), y, fit_intercept=True, method="compress").summary())
+        status        completed
+        epochs        50
+        lr            0.1
+        momentum      0.8
+        dampening     0.8
+        loss          0.0100926
+        optimal loss  0.00999700
+        gap           9.56058e-05
+        <BLANKLINE>
+                     coefficient  gradient at epoch 49
+        x0               3.00219            0.00337032
+        (intercept)      2.00844             0.0186821
+        """
+        from ._summary import as_text  # here, as most programs don't look
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary, and the losses drawn."""
+        from ._summary import as_html
+
+        return as_html(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to `path`, an .npz file without pickle; `sgdm.load` reads it.
@@ -323,5 +368,7 @@ def _unflatten(arrays, plain):
             raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
     if isinstance(plain["status"], str):
         plain["status"] = Status(plain["status"])
+    if plain["feature_names"] is not None:
+        plain["feature_names"] = tuple(plain["feature_names"])
     plain["history"] = History(**plain["history"])
     return FitResult(**plain)

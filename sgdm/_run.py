@@ -67,7 +67,8 @@ class Run:
 
     generator: None, or what chose the validation rows, and if `shuffle` orders the rows of every epoch.
     slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k). dtype: that of the
-    results, float32 where the rows are a reduction of such data. method: what the rows are, for the result.
+    results, float32 where the rows are a reduction of such data. method: what the rows are, for the result, as are
+    feature_names and optimal_loss.
     """
 
     def __init__(
@@ -88,11 +89,14 @@ class Run:
         dtype=None,
         method="direct",
         n_threads=1,
+        feature_names=None,
+        optimal_loss=None,
     ):
         self.problem, self.slot, self.settings, self.epochs = problem, slot, settings, epochs
         self.generator, self.shuffle, self.split = generator, shuffle, split
         self.validation, self.init = validation, init
         self.record, self.record_every = record, record_every
+        self.feature_names, self.optimal_loss = feature_names, optimal_loss
         self.dtype, self.method = problem.lines.dtype if dtype is None else dtype, method
         self.intercept = problem.p > problem.features
         self.batch = settings.batch_size or problem.n
@@ -256,6 +260,8 @@ class Run:
                 "momentum": momentum,
                 "dampening": 1 - undamped,
                 "method": self.method,
+                "optimal_loss": self.optimal_loss,
+                "feature_names": self.feature_names,
                 "checkpoint": Checkpoint(
                     kept.parameters,
                     kept.marks,

@@ -64,6 +64,30 @@ def as_matrix(value, name, convert=True):
     return array
 
 
+def names_of(X):
+    """The names of a table's columns, as a tuple; None where X is no table, or a name is not a str."""
+    if type(X) is np.ndarray:
+        return None
+    names = getattr(X, "column_names", None)  # Arrow's
+    if names is None:
+        names = getattr(X, "columns", None)  # those of pandas and polars
+    names = () if names is None else tuple(names)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def by_name(X, names, name="X"):
+    """The columns of that name, in that order, of an X that has names, if there are names to go by; else X itself."""
+    own = None if names is None else names_of(X)
+    if own is None or own == names:
+        return X
+    if missing := [repr(column) for column in names if column not in own]:
+        raise ValueError(
+            f"{name} must have the columns of the fit; it has no {', '.join(missing[:10])}, but "
+            f"{', '.join(map(repr, own[:10]))}"
+        )
+    return X.select(list(names)) if hasattr(X, "column_names") else X[list(names)]
+
+
 def as_targets(value, n, name="y", both="X and y"):
     """`value` as a float array of shape (n,) or (n, k)."""
     array = as_real(value, name)
@@ -139,11 +163,12 @@ def as_problem(X, y, sample_weight, fit_intercept, dtype=None, whose=""):
     return Problem(lines, by_columns, targets, weights, total, fit_intercept), y.shape[1:]
 
 
-def as_validation(validation, problem, slot):
+def as_validation(validation, problem, slot, names):
     """The held-out data of `validation`, (X, y) or (X, y, sample_weight), which must fit the problem's; finite."""
     if len(validation) not in (2, 3):
         raise TypeError("validation must be (X, y), (X, y, sample_weight) or a fraction of the rows")
     X, y, weights = validation if len(validation) == 3 else (*validation, None)
+    X = by_name(X, names, "validation's X")
     held_out, held_slot = as_problem(X, y, weights, problem.fit_intercept, problem.lines.dtype, "validation's ")
     if held_out.d != problem.d or held_slot != slot:
         raise ValueError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
         return X, y.astype(X.dtype, copy=False), sample_weight
 
     def _keep(self, result):
+        if result.feature_names is None and hasattr(self, "feature_names_in_"):
+            result = replace(result, feature_names=tuple(self.feature_names_in_.tolist()))
         averaged = result.average_coef is not None
         self.coef_ = (result.average_coef if averaged else result.coef).T
         self.intercept_ = result.average_intercept if averaged else result.intercept

@@ -24,6 +24,7 @@ from hypothesis.strategies import floats, sampled_from
 import sgdm
 from sgdm import __main__ as command
 from sgdm.__main__ import main
+from sgdm._tables import read_csv
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = Path(sgdm.__file__).parent
@@ -326,7 +327,7 @@ def test_reads_what_the_csv_module_writes(cells, quoting, lineterminator, mark):
     writer = csv.writer(file, quoting=quoting, lineterminator=lineterminator)
     writer.writerows([names, *cells.tolist()])
     source = SimpleNamespace(open=lambda mode: io.BytesIO(mark + file.getvalue().encode()))
-    got_names, got = command.read_table(source, "memory")
+    got_names, got = read_csv(source, "memory")
     assert got_names == names
     assert got.tobytes() == cells.tobytes()  # the sign of a zero included
 
@@ -502,7 +503,7 @@ def test_interrupt_elsewhere(monkeypatch, sgdm_says):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "read_table", interrupted)
+    monkeypatch.setattr(command, "read_csv", interrupted)
     assert sgdm_says() == (130, "", "sgdm: interrupted: no fit was running\n")
 
 
@@ -510,7 +511,7 @@ def test_no_memory_for_the_file(monkeypatch, refused):
     def full(*args):
         raise MemoryError
 
-    monkeypatch.setattr(command, "read_table", full)
+    monkeypatch.setattr(command, "read_csv", full)
     assert refused() == "sgdm: error: out of memory\n"
 
 

@@ -1,0 +1,198 @@
+"""What the command reads: the columns of CSV, Parquet, .npy and .npz files, all by name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import zipfile
+import zlib
+from array import array
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import numpy as np
+
+from ._sources import arrow_dataset
+from ._validation import as_real
+
+
+class Refusal(Exception):
+    """What ends the command: one line for stderr, and the exit code."""
+
+    def __init__(self, message: str, code: int = 2):
+        super().__init__(message)
+        self.code = code
+
+
+def read_table(path: str) -> tuple[list[str], np.ndarray]:
+    """The names of a file's columns and its cells, (rows, columns). The ending says what it is, or else it is CSV."""
+    kind = os.path.splitext(path)[1].lower()
+    if kind not in (".parquet", ".pq", ".npy", ".npz"):
+        return read_csv(Path(path), path)
+    try:
+        columns = read_parquet(path) if kind in (".parquet", ".pq") else read_numpy(path)
+    except OSError as error:
+        raise Refusal(f"cannot read {path!r}: {error.strerror or error}") from None
+    except ImportError as error:
+        raise Refusal(str(error)) from None
+    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise Refusal(f"cannot read {path!r}: {error}") from None
+    names = [name for name, _ in columns]
+    check_columns(names, path, repr(path))
+    lengths = {len(values) for _, values in columns}
+    if len(lengths) > 1:
+        counts = ", ".join(f"{len(values)} in {shortened(name)}" for name, values in columns[:20])
+        raise Refusal(f"{path!r}: columns must have the same number of rows, got {counts}")
+    if lengths == {0}:
+        raise Refusal(f"{path!r} has columns but no rows")
+    for name, values in columns:
+        for i in np.flatnonzero(~np.isfinite(values))[:1]:
+            raise Refusal(f"{path!r} row {i}, column {name!r}: expected a finite number, got {values[i]}")
+    return names, np.column_stack([values for _, values in columns]).astype(np.float64)
+
+
+def read_parquet(path: str) -> list[tuple[str, np.ndarray]]:
+    """The columns of a Parquet file, or of a folder of such."""
+    table = arrow_dataset(path).to_table()
+    columns = []
+    for name, values in zip(table.column_names, table.columns, strict=True):
+        if values.null_count:
+            raise ValueError(f"column {name!r} must have no missing values, got {values.null_count}")
+        columns.append((name, as_real(values.to_numpy(), f"column {name!r}")))
+    return columns
+
+
+def read_numpy(path: str) -> list[tuple[str, np.ndarray]]:
+    """The columns of an .npy or .npz file.
+
+    Fields of a structured array have their names, columns of a 2-D array their numbers; in an .npz file a 1-D array is
+    a column of its own name, and those of a 2-D array ``X`` are ``X[0]``, ``X[1]`` ... or ``X`` if there is but one.
+    """
+    with open(path, "rb") as file:
+        held = np.load(file, allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            if held.dtype.names:
+                return [(name, as_column(held[name], f"field {name!r}")) for name in held.dtype.names]
+            return [(str(j), column) for j, column in enumerate(as_columns(held, "the array"))]
+        columns = []
+        for key in held.files:
+            values = held[key]
+            if values.ndim < 2:
+                columns.append((key, as_column(values, f"array {key!r}")))
+                continue
+            parts = as_columns(values, f"array {key!r}")
+            columns += [(key if len(parts) == 1 else f"{key}[{j}]", part) for j, part in enumerate(parts)]
+    return columns
+
+
+def as_column(values: np.ndarray, name: str) -> np.ndarray:
+    """A 1-D array of numbers."""
+    values = as_real(values, name)
+    if values.ndim != 1:
+        raise ValueError(f"{name} must be 1-D, got shape {values.shape}")
+    return values
+
+
+def as_columns(values: np.ndarray, name: str) -> list[np.ndarray]:
+    """The columns of a 2-D array of numbers."""
+    values = as_real(values, name)
+    if values.ndim != 2:
+        raise ValueError(f"{name} must be 2-D, (rows, columns), got shape {values.shape}")
+    return [*values.T]
+
+
+def read_csv(source: Traversable, name: str) -> tuple[list[str], np.ndarray]:
+    """The names of a CSV file's columns and its cells. UTF-8, with or without a byte order mark."""
+    cells = array("d")
+    reader = csv.reader(())
+    try:
+        with source.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, skipinitialspace=True, strict=True)
+            header = next((row for row in reader if not blank(row)), None)
+            names = as_names(header, name, f"{name!r} line {reader.line_num}")
+            for row in reader:
+                if len(row) == len(names):
+                    cells.extend(as_numbers(row, names, name, reader.line_num))
+                elif not blank(row):
+                    expected = f"expected {len(names)} cells as in the header, got {len(row)}"
+                    raise Refusal(f"{name!r} line {reader.line_num}: {expected}")
+    except OSError as error:
+        raise Refusal(f"cannot read {name!r}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise Refusal(f"{name!r} is not UTF-8 text, it holds byte 0x{byte:02x}; save it as UTF-8") from None
+    except csv.Error as error:
+        raise Refusal(f"{name!r} line {reader.line_num}: {error}") from None
+    if not cells:
+        raise Refusal(f"{name!r} has a header but no rows")
+    return names, np.frombuffer(cells).reshape(-1, len(names))
+
+
+def blank(row: list[str]) -> bool:
+    """Whether a row comes from an empty line, or one of white space."""
+    return not row or (len(row) == 1 and not row[0].strip())
+
+
+def as_names(row: list[str] | None, name: str, where: str) -> list[str]:
+    """The header as column names."""
+    if row is None:
+        raise Refusal(f"{name!r} is empty; it needs a header and rows of numbers")
+    names = [cell.strip() for cell in row]
+    if all(is_number(cell) for cell in names):
+        raise Refusal(f"{where}: expected a header of column names, got the numbers {listed(names)}")
+    check_columns(names, name, where, ", with a comma between")
+    return names
+
+
+def check_columns(names: list[str], name: str, where: str, separated: str = "") -> None:
+    """Refuses columns without a name of their own, or too few."""
+    if "" in names:
+        raise Refusal(f"{where}: column {names.index('') + 1} has no name")
+    first: dict[str, int] = {}
+    for column, cell in enumerate(names, 1):
+        if first.setdefault(cell, column) < column:
+            raise Refusal(f"{where}: columns {first[cell]} and {column} have the same name, {cell!r}")
+    if len(names) < 2:
+        count = f"only one column, {names[0]!r}" if names else "no columns"
+        raise Refusal(f"{name!r} has {count}; it needs the target and a feature{separated}")
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, finite or not. float() takes 1_000 for one, people don't."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def as_numbers(row: list[str], names: list[str], name: str, line: int) -> list[float]:
+    """The cells of a row, all finite."""
+    try:
+        numbers = [*map(float, row)]
+        if math.isfinite(sum(numbers)) and "_" not in "".join(row):  # all at once: 100 000 rows come by here
+            return numbers
+    except ValueError:
+        pass
+    for column, cell in zip(names, row, strict=True):
+        where = f"{name!r} line {line}, column {column!r}"
+        if not cell.strip():
+            raise Refusal(f"{where}: the value is missing")
+        if not is_number(cell):
+            raise Refusal(f"{where}: expected a number, got {shortened(cell)}")
+        if not math.isfinite(float(cell)):
+            raise Refusal(f"{where}: expected a finite number, got {shortened(cell)}")
+    return numbers  # their sum overflowed, no more
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message, the first twenty."""
+    rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(map(shortened, names[:20])) + rest
+
+
+def shortened(cell: str) -> str:
+    """A cell for a message, quoted; its beginning if it is long."""
+    return repr(cell if len(cell) <= 40 else cell[:37] + "...")
