@@ -283,7 +283,8 @@ class Compressed:
         weight_decay: float = 0.0,
         coef0: ArrayLike | None = None,
     ) -> Tuned:
-        """The lr, momentum and dampening that bring the loss lowest in so many full-batch epochs, for these data.
+        """The lr, momentum and dampening that bring the objective, the loss and weight decay's penalty, lowest in so
+        many full-batch epochs, for these data.
 
         What is given of momentum and dampening is kept; with neither, both a moving average (dampening equal to
         momentum) and a heavy ball (dampening 0) are tried. By the forecast, over all targets together.
@@ -291,7 +292,7 @@ class Compressed:
         Returns
         -------
         Tuned
-            lr, momentum, dampening, and the forecast loss, summed over the targets.
+            lr, momentum, dampening, and the forecast objective, summed over the targets.
         """
         modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
         if momentum is not None:

@@ -99,7 +99,7 @@ class Tuned(NamedTuple):
     lr: float
     momentum: float
     dampening: float
-    loss: float
+    objective: float
 
 
 class Modes:
@@ -138,25 +138,28 @@ class Modes:
         self.image = (sigma[:, None] * (Vt @ start) - optimum) / scale
         self.outside = (self.U @ optimum - B) / scale
         self.orthogonal = not weight_decay
+        # Over the stacked rows, U is orthogonal whatever the penalty: the objective is its least value + sum(image**2)
+        self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum) ** 2).sum(0) / total_weight
 
-    def losses(self, lr, momentum, undamped, nesterov, epochs):
-        """f after `epochs` epochs for arrays of constants of one shape: that shape + (k,). inf where it overflows."""
+    def losses(self, lr, momentum, undamped, nesterov, epochs, penalised=False):
+        """f after `epochs` epochs for arrays of constants of one shape: that shape + (k,), or with weight decay's
+        penalty the objective. inf where it overflows."""
         lr, m, keep = (np.asarray(value, float)[..., None] for value in np.broadcast_arrays(lr, momentum, undamped))
         s, image = self.curvature, self.image
         with np.errstate(over="ignore", invalid="ignore"):
             if epochs == 0:
-                return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)))
+                return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
             bite = lr * keep * s
             M = (1 - bite * (1 + m), -(m**2), bite, m) if nesterov else (1 - bite, -m, bite, m)
             growth = 1 - lr * s * (keep + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
             growth, _ = apply_power(M, epochs - 1, growth)
-            loss = self._loss(growth[..., None] * image)
+            loss = self._loss(growth[..., None] * image, penalised)
         return np.where(np.isfinite(loss), loss, np.inf)
 
-    def _loss(self, image):
-        """f where the distances from the penalised optimum have this image."""
-        if self.orthogonal:  # then what is outside is orthogonal to U, and U's columns to each other
-            return (self.outside**2).sum(0) + (image**2).sum(-2)
+    def _loss(self, image, penalised):
+        """f, or the objective, where the distances from the penalised optimum have this image."""
+        if penalised or self.orthogonal:  # then what is outside is orthogonal to U, and U's columns to each other
+            return self.least + (image**2).sum(-2)
         return ((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1)
 
 
@@ -180,11 +183,15 @@ _LR_STEP, _MOMENTUM_STEP, _FOLLOWED, _SETTLE, _FOLLOW, _AT_ONCE = 0.125, 0.25, 1
 def tune(modes, epochs, momentum, dampening, nesterov):
     """The constants with the lowest forecast loss after `epochs` epochs; momentum None chooses that too."""
     forms = [0.0, None] if dampening is None and momentum is None else [dampening]  # None: as momentum
-    return min((tune_form(modes, epochs, momentum, form, nesterov) for form in forms), key=lambda tuned: tuned.loss)
+    return min(
+        (tune_form(modes, epochs, momentum, form, nesterov) for form in forms), key=lambda tuned: tuned.objective
+    )
 
 
 def tune_form(modes, epochs, momentum, dampening, nesterov):
     """`tune` for one dampening, None being that of a moving average.
+
+    It is the objective that counts: of the loss alone, the best would be to pass by the unpenalised optimum.
 
     Over x and z, which stand for lr and momentum, the loss has many narrow, curved valleys: in them the steepest
     directions come out right at the last epoch. So lr is settled for each of many momenta first, from every minimum of
@@ -201,7 +208,9 @@ def tune_form(modes, epochs, momentum, dampening, nesterov):
     def loss(x, z):
         at_once = max(1, _AT_ONCE // modes.image.size)
         cuts = [slice(i, i + at_once) for i in range(0, len(x), at_once)]
-        return np.concatenate([modes.losses(*constants(x[cut], z[cut]), nesterov, epochs).sum(-1) for cut in cuts])
+        return np.concatenate(
+            [modes.losses(*constants(x[cut], z[cut]), nesterov, epochs, True).sum(-1) for cut in cuts]
+        )
 
     def settle(x, z):
         """The nearest minimum over x for each z, by steps that are halved where neither side is lower; its loss."""

@@ -591,7 +591,7 @@ def best_of_grid(reduced, epochs, nesterov=False, weight_decay=0.0):
     lowest = np.inf
     for undamped in (1 + 0 * momentum, 1 - momentum):
         limit = 2 * (1 + momentum) / ((1 + 2 * momentum if nesterov else 1) * undamped * modes.curvature[0])
-        losses = modes.losses(share * limit, momentum, undamped, nesterov, epochs).sum(-1)
+        losses = modes.losses(share * limit, momentum, undamped, nesterov, epochs, True).sum(-1)
         lowest = min(lowest, losses.min())
     return lowest
 
@@ -621,12 +621,25 @@ def test_tune_is_as_good_as_a_grid(name, epochs):
     reduced = REDUCTIONS[name]()
     for options in ({}, {"nesterov": True}, {"weight_decay": 0.01}):
         tuned = reduced.tune(epochs, **options)
-        assert tuned.loss <= 1.01 * best_of_grid(reduced, epochs, **options) + 1e-20
+        assert tuned.objective <= 1.01 * best_of_grid(reduced, epochs, **options) + 1e-20
         assert tuned.dampening in (0, pytest.approx(tuned.momentum))
         constants = {"lr": tuned.lr, "momentum": tuned.momentum, "dampening": tuned.dampening}
-        history = reduced.fit(epochs=epochs + 1, record="loss", **constants, **options).history
-        assert history.loss[epochs] == pytest.approx(tuned.loss, rel=1e-6, abs=1e-20)
-        assert tuned.loss <= history.loss[0]
+        history = reduced.fit(epochs=epochs + 1, **constants, **options).history
+        penalties = options.get("weight_decay", 0) / 2 * (history.coef[:, : reduced.n_features] ** 2).sum(1)
+        assert history.loss[epochs] + penalties[epochs] == pytest.approx(tuned.objective, rel=1e-6, abs=1e-20)
+        assert tuned.objective <= history.loss[0]
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_tuned_descents_reach_the_penalised_optimum(fit_intercept):
+    """Not the point on the way where the loss alone is lowest."""
+    X, y = make_data()
+    reduced = compress(X, y, fit_intercept=fit_intercept)
+    ones = np.ones((len(X), int(fit_intercept)))
+    Z, penalised = np.hstack([X, ones]), np.diag([1.0] * X.shape[1] + [0.0] * fit_intercept)
+    ridge = np.linalg.solve(2 * Z.T @ Z / len(X) + 0.5 * penalised, 2 * Z.T @ y / len(X))
+    result = reduced.fit(lr="auto", momentum="auto", weight_decay=0.5, epochs=300)
+    np.testing.assert_allclose(np.append(result.coef, result.intercept)[: len(ridge)], ridge, rtol=1e-8)
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 50])
@@ -640,17 +653,17 @@ def test_tune_with_momentum_given(name, momentum, epochs):
         assert (tuned.momentum, tuned.dampening) == (momentum, 1 - undamped)
         modes = reduced._modes(None, 0.0)
         lr = np.logspace(-6, 6, 3000) / modes.curvature[0]
-        assert tuned.loss <= 1.01 * modes.losses(lr, momentum, undamped, False, epochs).sum(-1).min() + 1e-20
+        assert tuned.objective <= 1.01 * modes.losses(lr, momentum, undamped, False, epochs).sum(-1).min() + 1e-20
 
 
 def test_tune_over_targets_and_zeros():
     X, y = make_data(targets=3)
     reduced = compress(X, y)
     tuned = reduced.tune(10)
-    assert tuned.loss == pytest.approx(reduced.forecast(*tuned[:2], dampening=tuned.dampening, epochs=10).sum())
+    assert tuned.objective == pytest.approx(reduced.forecast(*tuned[:2], dampening=tuned.dampening, epochs=10).sum())
     tuned = compress(0 * X, y).tune(10)
     assert 0 < tuned.lr < np.inf
-    assert tuned.loss == pytest.approx((y**2).mean(axis=0).sum())
+    assert tuned.objective == pytest.approx((y**2).mean(axis=0).sum())
 
 
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")
@@ -681,4 +694,5 @@ def test_fit_auto(fit_intercept, options, method):
         if method != "direct":
             assert reduced.fit(lr="auto", momentum=momentum, coef0=coef0, epochs=20, **options) == result
         residual = result.predict(X) - y
-        assert (residual**2).mean() == pytest.approx(tuned.loss, rel=1e-9)
+        penalty = options.get("weight_decay", 0) / 2 * (result.coef**2).sum()
+        assert (residual**2).mean() + penalty == pytest.approx(tuned.objective, rel=1e-9)
