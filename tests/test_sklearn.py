@@ -250,16 +250,21 @@ def test_tools(estimator):
 
 
 @both
-@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_data_frames(estimator, library):
     frames = pytest.importorskip(library)
     X, y = make_data()
-    table = frames.DataFrame({f"x{i}": column for i, column in enumerate(X.T)})
-    model = clone(estimator).fit(table, frames.Series(y))
-    assert model.feature_names_in_.tolist() == ["x0", "x1", "x2", "x3", "x4"]
+    make_table, make_column = (
+        (frames.table, frames.array) if library == "pyarrow" else (frames.DataFrame, frames.Series)
+    )
+    columns = {f"x{i}": column for i, column in enumerate(X.T)}
+    model = clone(estimator).fit(make_table(columns), make_column(y))
+    assert model.feature_names_in_.tolist() == list(model.result_.feature_names) == list(columns)
+    assert "\nx4 " in model.result_.summary()
     np.testing.assert_array_equal(model.coef_, clone(estimator).fit(X, y).coef_)
+    np.testing.assert_allclose(model.predict(make_table(columns)), model.result_.predict(X), rtol=1e-13)
     with pytest.raises(ValueError, match="feature names"):
-        model.predict(table[["x4", "x3", "x2", "x1", "x0"]])
+        model.predict(make_table(dict(reversed(columns.items()))))
 
 
 @both
