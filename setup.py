@@ -1,11 +1,15 @@
 """Builds the one extension module; everything else about the package is in pyproject.toml."""
 
 import os
+import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("SGDM_DEBUG", "0") not in ("", "0")
+
+# The Limited API: one wheel for CPython 3.11 and later. Free-threaded ones before 3.15 have none.
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 DIRECTIVES = {
     "language_level": "3",
@@ -47,8 +51,14 @@ class BuildExt(build_ext):
 setup(
     ext_modules=[
         Extension(
-            "sgdm._kernel", ["sgdm/_kernel.pyx"], include_dirs=["sgdm"], depends=["sgdm/_lanes.h", "sgdm/_threads.h"]
+            "sgdm._kernel",
+            ["sgdm/_kernel.pyx"],
+            include_dirs=["sgdm"],
+            depends=["sgdm/_lanes.h", "sgdm/_threads.h"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
+            py_limited_api=LIMITED,
         )
     ],
     cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

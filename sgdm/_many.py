@@ -257,18 +257,25 @@ class Fits:
                     return
                 self._advance(first, min(first + size, count), epochs, over)
 
-        helpers = min(n_threads, -(-count // size)) - 1
-        if helpers:
+        def help_out(seat):
+            with seat:
+                work()
+
+        seats = [threading.Lock() for _ in range(min(n_threads, -(-count // size)) - 1)]
+        if seats:
             from concurrent.futures import ThreadPoolExecutor  # here, as it takes as long to import as all the rest
 
-            with ThreadPoolExecutor(helpers) as pool:
+            with ThreadPoolExecutor(len(seats)) as pool:
                 try:
-                    running = [pool.submit(work) for _ in range(helpers)]
+                    running = [pool.submit(help_out, seat) for seat in seats]
                     work()
                     for helper in running:
                         helper.result()
                 except BaseException:
                     over.set()
+                    for seat in seats:  # a thread whose start Ctrl-C cut short is at work, but unknown to the pool
+                        with seat:
+                            pass
                     raise
         else:
             work()

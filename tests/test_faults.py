@@ -729,6 +729,7 @@ def interrupt_later():
     signal.signal(signal.SIGINT, handler)
 
 
+@pytest.mark.thread_unsafe(reason="a signal, to the main thread")
 @pytest.mark.parametrize(
     ("n", "d", "targets", "options"),
     [

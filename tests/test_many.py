@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+import os
 import pickle
 import re
 import sys
@@ -760,7 +761,7 @@ pressed = []
 
 def press():
     pressed.append(time.perf_counter())
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # os.kill may choose this thread
 
 threading.Timer(0.4, press).start()
 try:
@@ -787,6 +788,8 @@ for status in set(many.status):
 """
 
 
+@pytest.mark.thread_unsafe(reason="it must be quick")
+@pytest.mark.skipif(os.name == "nt", reason="no pthread_kill there")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     ("sizes", "still", "options"),
@@ -837,6 +840,39 @@ assert time.perf_counter() - start < 5, "it did all the fits before"
 def test_helpers_go_home_if_one_can_not_be_had(run_python, error):
     """Ctrl-C comes while they are called, or the system is out of threads."""
     process = run_python(HELPERLESS_SCRIPT.format(error=error))
+    assert process.returncode == 0, process.stderr
+
+
+ORPHAN_SCRIPT = """
+import faulthandler, time
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(20, exit=True)
+submit = ThreadPoolExecutor.submit
+
+def interrupt(pool, *task):
+    submit(pool, *task)
+    pool._threads.clear()
+    time.sleep(0.1)
+    raise KeyboardInterrupt
+
+ThreadPoolExecutor.submit = interrupt
+try:
+    sgdm.fit_many(np.ones((200, 20)), np.ones((20, 200)), lr=1e-3, epochs=2_000_000, record=None, n_threads=2)
+except KeyboardInterrupt as stop:
+    result = stop.result
+before = result.epochs.copy()
+assert before.any()
+time.sleep(0.3)
+assert (result.epochs == before).all()
+"""
+
+
+def test_a_helper_that_the_pool_lost_is_waited_for(run_python):
+    """Ctrl-C comes while its thread starts: it writes to the result's arrays until it sees that it's over."""
+    process = run_python(ORPHAN_SCRIPT)
     assert process.returncode == 0, process.stderr
 
 

@@ -370,6 +370,7 @@ def test_truncated_file_is_refused(saved):
         load_damaged(path, content[:length])
 
 
+@pytest.mark.thread_unsafe(reason="writes to the fixture's file")
 def test_flipped_byte_is_refused_or_harmless(saved):
     """Every byte of the directory at the end, and some of those before, once."""
     path, result = saved
@@ -650,6 +651,7 @@ def test_an_epoch_that_overflows_gives_its_order_back(elements, monkeypatch):
     assert generator.bit_generator.state == same.bit_generator.state
 
 
+@pytest.mark.thread_unsafe(reason="a signal, to the main thread")
 @pytest.mark.parametrize(
     "options",
     [

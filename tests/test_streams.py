@@ -316,6 +316,7 @@ def interrupted(blocks, after, error):
     yield from blocks[after:]
 
 
+@pytest.mark.thread_unsafe(reason="a signal, to the main thread")
 @pytest.mark.parametrize(
     "error", [Trouble("no more"), KeyboardInterrupt(), signal.SIGINT, FloatingPointError("mine")], ids=repr
 )
