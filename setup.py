@@ -7,6 +7,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("SGDM_DEBUG", "0") not in ("", "0")
+SANITIZE = os.environ.get("SGDM_SANITIZE", "")  # what the compiler's -fsanitize takes, as "address,undefined"
 
 # The Limited API: one wheel for CPython 3.11 and later. Free-threaded ones before 3.15 have none.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -24,6 +25,10 @@ DIRECTIVES = {
 # No contraction to fused multiply-add: the same bits on every CPU. Never -ffast-math (see CONTRIBUTING.md).
 UNIX_FLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
 UNIX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+SANITIZER_FLAGS = []
+if SANITIZE:  # -g would take three times as long; -fwrapv, which Python comes with, hides signed overflow
+    SANITIZER_FLAGS = ["-O1", "-g1", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-wrapv"]
+    SANITIZER_FLAGS += ["-fno-omit-frame-pointer"]
 
 
 class BuildExt(build_ext):
@@ -33,8 +38,9 @@ class BuildExt(build_ext):
         from Cython.Build import cythonize
 
         if self.compiler.compiler_type != "msvc":
-            ext.extra_compile_args = UNIX_FLAGS
-            if not DEBUG and os.name == "posix" and os.uname().sysname == "Linux":
+            ext.extra_compile_args = UNIX_FLAGS + SANITIZER_FLAGS
+            ext.extra_link_args = SANITIZER_FLAGS
+            if not DEBUG and not SANITIZE and os.name == "posix" and os.uname().sysname == "Linux":
                 ext.extra_link_args = ["-Wl,--strip-all"]
         (translated,) = cythonize(
             [ext],

@@ -99,9 +99,14 @@ class Compressed:
     @staticmethod
     def merge(parts: Iterable[Compressed]) -> Compressed:
         """The reduction of all the parts' rows together, by a balanced tree in the order given."""
+        if not hasattr(parts, "__iter__"):
+            raise TypeError(f"parts must be an iterable of Compressed, got {parts!r:.80}")
         parts = list(parts)
         if not parts:
-            raise ValueError("merge needs at least one part, got none")
+            raise ValueError("parts must hold at least one Compressed, got none")
+        for part in parts:
+            if not isinstance(part, Compressed):
+                raise TypeError(f"parts must hold Compressed alone, got {part!r:.80}")
         while len(parts) > 1:
             pairs = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)]
             parts = pairs + parts[len(pairs) * 2 :]
@@ -192,16 +197,19 @@ class Compressed:
 
     def solve(self) -> np.ndarray:
         """The parameters (p,) or (p, k) that minimise the loss, of least norm where several do."""
+        solution = self._solution()
+        if not np.isfinite(solution).all():
+            raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
+        return solution.reshape(self.n_params, *self.slot)
+
+    def _solution(self):
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
-        scale = np.linalg.norm(A, axis=0)
-        scale[scale == 0] = 1
-        singular = np.linalg.svd(A / scale, compute_uv=False)
+        scaled = A / lengths(A)
+        singular = np.linalg.svd(scaled, compute_uv=False)
         if singular[-1] > singular[0] * p * np.finfo(float).eps:  # full rank, whatever the columns' scales
-            solution = np.linalg.solve(A, B)
-        else:
-            solution = np.linalg.lstsq(A, B, rcond=None)[0]
-        return solution.reshape(p, *self.slot)
+            return np.linalg.solve(A, B)
+        return np.linalg.lstsq(A, B, rcond=None)[0]
 
     @functools.cached_property
     def optimal_loss(self) -> Any:
@@ -209,21 +217,26 @@ class Compressed:
         p = self.n_params
         A, residual = self.R[:, :p], self.R[p:, p:]
         with np.errstate(over="ignore", invalid="ignore"):
-            if not (np.diagonal(A) > _SURELY * np.linalg.norm(A, axis=0)).all():  # maybe not of full rank
-                residual = A @ self.solve().reshape(p, -1) - self.R[:, p:]
+            if not (np.diagonal(A) > _SURELY * lengths(A)).all():  # maybe not of full rank
+                residual = A @ self._solution() - self.R[:, p:]
             loss = (residual**2).sum(0) / self.total_weight
         return loss if self.slot else float(loss[0])
 
     def spectrum(self) -> np.ndarray:
-        """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first."""
+        """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow."""
+        with np.errstate(over="ignore"):
+            return 2 * self._singular() ** 2 / self.total_weight
+
+    def _singular(self):
         p = self.n_params
-        return 2 * np.linalg.svd(self.R[:p, :p], compute_uv=False) ** 2 / self.total_weight
+        return np.linalg.svd(self.R[:p, :p], compute_uv=False)
 
     @property
     def condition(self) -> float:
         """The Hessian's condition number, its largest eigenvalue by its smallest; inf where it is singular."""
-        values = self.spectrum()
-        return float(values[0] / values[-1]) if values[-1] > 0 else float("inf")
+        values = self._singular()  # the squares of which may overflow, or vanish
+        with np.errstate(over="ignore"):
+            return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
 
     def max_lr(
         self, momentum: float = 0.8, dampening: float | None = None, nesterov: bool = False, weight_decay: float = 0.0
@@ -301,6 +314,13 @@ class Compressed:
         if dampening is not None:
             dampening = as_number(dampening, "dampening", 1)
         return tune(modes, as_count(epochs, "epochs"), momentum, dampening, as_flag(nesterov, "nesterov"))
+
+
+def lengths(A):
+    """The Euclidean norms of the columns, even if their squares overflow or vanish; 1 for a column of zeros."""
+    largest = np.abs(A).max(axis=0)
+    largest[largest == 0] = 1
+    return largest * np.maximum(np.linalg.norm(A / largest, axis=0), 1)
 
 
 def join(*factors):
@@ -660,7 +680,7 @@ def choose_problem(
     X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, auto_lr, n_threads, names
 ):
     """The problem to descend on and the held-out one, the slot, the reduction if there is one, and the method."""
-    if method not in ("auto", "direct", "compress"):
+    if not isinstance(method, str) or method not in ("auto", "direct", "compress"):
         raise ValueError(f"method must be 'auto', 'direct' or 'compress', got {method!r}")
     if batch_size is not None and (auto_lr or method == "compress" or isinstance(X, Compressed)):
         other = "lr='auto'" if auto_lr else "method='compress'" if method == "compress" else "a Compressed"

@@ -226,6 +226,7 @@ def fit(
         average_from=as_average(average),
         patience=0 if patience is None else as_count(patience, "patience"),
         improvement=0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
+        single=method == "compress" and reduced.dtype == np.float32,
     )
     run = Run(
         problem,

@@ -48,6 +48,7 @@ class Settings:
     batch_size: int
     patience: int
     average_from: int
+    single: bool
     def __init__(
         self,
         rates: NDArray[np.float64] | tuple[float, float, float],
@@ -60,6 +61,7 @@ class Settings:
         average_from: int = -1,
         patience: int = 0,
         improvement: float = 0.0,
+        single: bool = False,
     ) -> None: ...
 
 @final

@@ -9,7 +9,7 @@ import os
 
 cimport cython
 from cython cimport final, floating
-from libc.float cimport DBL_EPSILON, FLT_EPSILON
+from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint32_t, uint64_t
@@ -170,18 +170,18 @@ cdef class Settings:
     rates: lr, momentum and 1 - dampening for all epochs, or an array of them (epochs, 3) from epoch `start` on.
     batch_size: rows per update, 0 for all. tol < 0: never converged. average_from: the epoch from which on iterates
     are averaged, -1 for never. patience: epochs that the validation loss may go without falling to (1 - improvement)
-    of its lowest, 0 for any number.
+    of its lowest, 0 for any number. single: whether what float32 can't hold has overflowed, in double too.
     """
 
     cdef readonly object rates
     cdef double lr, momentum, undamped
     cdef readonly double weight_decay, l1, tol, improvement
-    cdef readonly bint nesterov
+    cdef readonly bint nesterov, single
     cdef readonly Py_ssize_t start, batch_size, patience, average_from
 
     def __init__(self, rates, bint nesterov=False, double weight_decay=0.0, double l1=0.0, double tol=-1.0,
                  Py_ssize_t start=0, Py_ssize_t batch_size=0, Py_ssize_t average_from=-1, Py_ssize_t patience=0,
-                 double improvement=0.0):
+                 double improvement=0.0, bint single=False):
         self.rates = rates
         if isinstance(rates, tuple):
             self.lr, self.momentum, self.undamped = rates
@@ -194,6 +194,7 @@ cdef class Settings:
         self.patience = patience
         self.improvement = improvement
         self.average_from = average_from
+        self.single = single
 
 
 @final
@@ -314,6 +315,11 @@ def parts(Problem problem, Settings settings):
     cdef Py_ssize_t batch = min(settings.batch_size if settings.batch_size > 0 else problem.n, problem.n)
     cdef Shape shape = _shape(problem, batch, problem.lines.itemsize)
     return (batch + shape.part_rows - 1) // shape.part_rows
+
+
+cdef inline Py_ssize_t _groups(Py_ssize_t length, Py_ssize_t group) noexcept nogil:
+    """How many groups it takes, whose size may be the largest there is."""
+    return length // group + (length % group != 0)
 
 
 cdef inline Py_ssize_t _round_up(Py_ssize_t length, Py_ssize_t group) noexcept nogil:
@@ -676,10 +682,11 @@ cdef inline void _update(const Update* update, Py_ssize_t length, double scale, 
         _update_double(update, length, scale, grad, a, v, g)
 
 
-cdef inline bint _finite(const floating* x, Py_ssize_t length) noexcept nogil:
+cdef inline bint _finite(const floating* x, Py_ssize_t length, double largest) noexcept nogil:
+    """Whether all of x are numbers of at most this size."""
     cdef Py_ssize_t i
     for i in range(length):
-        if not isfinite(x[i]):
+        if not fabs(x[i]) <= largest:
             return False
     return True
 
@@ -726,7 +733,7 @@ cdef struct Descent:        # a run, for the loop without the GIL; of what is NU
     Py_ssize_t start, rate_step     # `rate_step`
     double decay, l1, tol, improvement
     Py_ssize_t patience, average_from
-    bint nesterov
+    bint nesterov, single
     Py_ssize_t every, first_row, first_val_row      # histories: see Record
     bint per_update
     void* loss
@@ -800,13 +807,13 @@ cdef inline void _keep(const Descent* run, Py_ssize_t row, floating* g, floating
         _pack(run, path + 2 * run.path, a, True)
 
 
-cdef bint _finite_target(const Descent* run, Py_ssize_t t, const floating* a) noexcept nogil:
-    """Whether parameters, velocity and gradient of a target are finite."""
+cdef bint _finite_target(const Descent* run, Py_ssize_t t, const floating* a, double largest) noexcept nogil:
+    """Whether parameters, velocity and gradient of a target are numbers of at most this size."""
     cdef const Shape* shape = &run.rows.sources.shape
     cdef Py_ssize_t i, j
     for i in range(3):
         for j in range(run.p):
-            if not isfinite(a[i * shape.k * (shape.padded + 1) + _at(j, t, shape)]):
+            if not fabs(a[i * shape.k * (shape.padded + 1) + _at(j, t, shape)]) <= largest:
                 return False
     return True
 
@@ -835,7 +842,7 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
         double* marks = run.marks               # (4, k)
         const double* rates
         const Py_ssize_t* order = run.order if run.generator != NULL else NULL
-        double total, scale, val
+        double total, scale, val, largest = FLT_MAX if run.single else DBL_MAX
         bint full = run.batch >= n, keep, finite
         Outcome outcome = COMPLETED
 
@@ -903,14 +910,15 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
             updates += 1
             start = stop
 
-        finite = _finite(a, (3 if floating is float else 1) * size)     # with v and g, which float may not hold
+        # with v and g, which float may not hold
+        finite = _finite(a, (3 if floating is float or run.single else 1) * size, largest)
         for t in range(k):
             epoch_loss[t] /= run.total_weight
-            finite &= isfinite(<floating> epoch_loss[t])
+            finite &= fabs(<floating> epoch_loss[t]) <= largest
         if not finite:
             run.diverged = 0
-            while isfinite(<floating> epoch_loss[run.diverged]) and run.diverged < k - 1 and (
-                    _finite_target(run, run.diverged, a)):
+            while fabs(<floating> epoch_loss[run.diverged]) <= largest and run.diverged < k - 1 and (
+                    _finite_target(run, run.diverged, a, largest)):
                 run.diverged += 1
             memcpy(a, a_start, size * sizeof(floating))
             memcpy(v, v_start, size * sizeof(floating))
@@ -997,12 +1005,12 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     else:
         rates = settings.rates
         run.rates, run.rate_step = &rates[0, 0], 3
-    run.start, run.nesterov = settings.start, settings.nesterov
+    run.start, run.nesterov, run.single = settings.start, settings.nesterov, settings.single
     run.decay, run.l1, run.tol = settings.weight_decay, settings.l1, settings.tol
     run.patience, run.improvement, run.average_from = settings.patience, settings.improvement, settings.average_from
     run.every, run.per_update = record.every, record.per_update
-    run.first_row = ((record.start_update if record.per_update else record.start) + run.every - 1) // run.every
-    run.first_val_row = (record.start + run.every - 1) // run.every
+    run.first_row = _groups(record.start_update if record.per_update else record.start, run.every)
+    run.first_val_row = _groups(record.start, run.every)
     run.loss = &loss_history[0] if loss_history is not None and loss_history.shape[0] else NULL
     run.val_loss = &val_history[0] if val_history is not None and val_history.shape[0] else NULL
     if paths is not None and paths.shape[0]:

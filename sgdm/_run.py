@@ -111,7 +111,7 @@ class Run:
         validates = self.validation is not None
         if self.init is None:
             return State(
-                as_start(coef0, self.problem, self.slot),
+                as_start(coef0, self.problem, self.slot, self.dtype),
                 np.zeros((p, k)) if averages else None,
                 np.zeros((p, k), dtype) if validates else None,
                 _UNMARKED.copy() if k == 1 else np.full((4, k), np.nan),
@@ -299,7 +299,8 @@ class Run:
 
         def whole(name, history, rows):
             if not taken_over:
-                history = history[:rows].astype(self.dtype)
+                with np.errstate(over="ignore"):  # of val_loss, which may overflow
+                    history = history[:rows].astype(self.dtype)
             return history if earlier is None else np.concatenate([getattr(earlier, name), history])
 
         if self.record is None:
@@ -337,7 +338,7 @@ class Run:
         if state.epoch == self.settings.start:
             refuse_nonfinite(problem)
         rates = self.rates(state.epoch)
-        lr, dtype = float(rates[0]), problem.lines.dtype
+        lr, dtype = float(rates[0]), self.dtype
         target = f" of target {state.diverged}" if problem.k > 1 else ""
         max_lr = stable_lr(problem, self.settings, rates)
         if max_lr is None:
@@ -383,6 +384,8 @@ class Run:
         """A learning rate rounded down to three digits, and what it goes with."""
         if max_lr in (None, math.inf):
             digits = str(max_lr)
+        elif max_lr < 1e-300:  # where powers of ten have few digits, or none
+            digits = f"{max_lr:.3g}"
         else:
             unit = 10.0 ** (math.floor(math.log10(max_lr)) - 2)
             digits = f"{math.floor(max_lr / unit) * unit:.3g}"

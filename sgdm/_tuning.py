@@ -19,8 +19,8 @@ def stability_limit(curvature, momentum, undamped, nesterov):
     circle iff c < 2 (1 + momentum); with Nesterov's step, iff c < 2 (1 + momentum) / (1 + 2 momentum). undamped is
     1 - dampening.
     """
-    scale = undamped * curvature
-    if scale <= 0:
+    scale = undamped * float(curvature)  # of numpy's floats, a quotient that overflows would warn
+    if not scale > 0:  # NaN is 0 times infinity
         return math.inf
     return 2 * (1 + momentum) / ((1 + 2 * momentum if nesterov else 1) * scale)
 
@@ -43,12 +43,15 @@ def largest_curvature(problem, weight_decay=0.0, steps=40):
         diagonal.append(basis[-1] @ product)
         values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
         largest = max(values[-1], 0.0)
+        size = np.abs(product).max() or 1.0  # lest the squares of the norm overflow
+        product /= size
         for _ in range(2):  # twice is enough
             product = product - basis.T @ (basis @ product)
-        residual = np.linalg.norm(product)
+        norm = np.linalg.norm(product)
+        residual = size * norm
         if residual * abs(vectors[-1, -1]) <= 1e-3 * largest:
             break
-        basis = np.vstack([basis, product / residual])
+        basis = np.vstack([basis, product / norm])
         off_diagonal.append(residual)
     return float(largest)
 
@@ -127,19 +130,22 @@ class Modes:
     """
 
     def __init__(self, A, B, total_weight, penalised, weight_decay, start):
-        half = np.sqrt(weight_decay * total_weight / 2)
+        half = np.sqrt(weight_decay) * np.sqrt(total_weight / 2)
         stacked = np.vstack([A, half * np.eye(len(penalised))[penalised]]) if weight_decay else A
         # Singular values of the rows, not eigenvalues of their squares: small curvatures keep their digits.
         U, sigma, Vt = np.linalg.svd(stacked, full_matrices=False)
-        self.curvature = 2 * sigma**2 / total_weight
+        scale = np.sqrt(total_weight)
         # With U the rows of A alone, A a - B = outside + U image, and f(a) = sum((A a - B)**2) / total_weight
-        self.U, scale = U[: len(A)], np.sqrt(total_weight)
+        self.U = U[: len(A)]
         optimum = self.U.T @ B
-        self.image = (sigma[:, None] * (Vt @ start) - optimum) / scale
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows has losses that do
+            self.curvature = 2 * (sigma / scale) ** 2
+            self.image = (sigma[:, None] * (Vt @ start) - optimum) / scale
         self.outside = (self.U @ optimum - B) / scale
         self.orthogonal = not weight_decay
         # Over the stacked rows, U is orthogonal whatever the penalty: the objective is its least value + sum(image**2)
-        self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum) ** 2).sum(0) / total_weight
+        with np.errstate(over="ignore"):
+            self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum / scale) ** 2).sum(0)
 
     def losses(self, lr, momentum, undamped, nesterov, epochs, penalised=False):
         """f after `epochs` epochs for arrays of constants of one shape: that shape + (k,), or with weight decay's
@@ -197,20 +203,21 @@ def tune_form(modes, epochs, momentum, dampening, nesterov):
     directions come out right at the last epoch. So lr is settled for each of many momenta first, from every minimum of
     a coarse grid; then the best of these are followed along z, lr being settled anew at every step.
     """
-    top = modes.curvature[0] or 1.0
+    top = max(modes.curvature[0], 1e-300) if modes.curvature[0] > 0 else 1.0  # lest its inverse overflow
 
     def constants(x, z):
         m = 1 - np.exp(-z) if momentum is None else np.full(x.shape, momentum)
         keep = 1 - (m if dampening is None else np.full(x.shape, dampening))
         limit = 2 * (1 + m) / ((1 + 2 * m if nesterov else 1) * top)
-        return np.exp(x) * limit / np.where(keep > 0, keep, 1), m, keep
+        with np.errstate(over="ignore"):
+            return np.exp(x) * limit / np.where(keep > 0, keep, 1), m, keep
 
     def loss(x, z):
         at_once = max(1, _AT_ONCE // modes.image.size)
         cuts = [slice(i, i + at_once) for i in range(0, len(x), at_once)]
-        return np.concatenate(
-            [modes.losses(*constants(x[cut], z[cut]), nesterov, epochs, True).sum(-1) for cut in cuts]
-        )
+        losses = [modes.losses(*constants(x[cut], z[cut]), nesterov, epochs, True) for cut in cuts]
+        with np.errstate(over="ignore"):
+            return np.concatenate(losses).sum(-1)
 
     def settle(x, z):
         """The nearest minimum over x for each z, by steps that are halved where neither side is lower; its loss."""
@@ -232,8 +239,10 @@ def tune_form(modes, epochs, momentum, dampening, nesterov):
     coarse = loss(x.ravel(), z.ravel()).reshape(x.shape)
     beside = np.pad(coarse, ((0, 0), (1, 1)), constant_values=np.inf)
     dips = (coarse <= beside[:, :-2]) & (coarse <= beside[:, 2:]) & np.isfinite(coarse)
-    x, z = x[dips], z[dips]
-    x, lowest = settle(x, z)
+    if not dips.any():
+        raise ValueError("lr can't be tuned, as the losses overflow whatever it is; scale the columns of X and y down")
+    x, lowest = settle(x[dips], z[dips])
+    z = z[dips]
     if momentum is None:
         best = np.argsort(lowest)[:_FOLLOWED]
         x, z, lowest, step = x[best], z[best], lowest[best], np.full(len(best), _MOMENTUM_STEP / 2)

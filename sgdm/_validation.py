@@ -51,6 +51,8 @@ def as_real(value, name, convert=True):
             return array.astype(dtype, copy=False)
     except OverflowError:
         raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
+    except (TypeError, ValueError) as error:  # of other classes of numbers: Decimal("sNaN")
+        raise ValueError(f"{name} must hold numbers that float64 can hold ({error})") from None
 
 
 def as_matrix(value, name, convert=True):
@@ -240,8 +242,9 @@ def refuse_nonfinite(problem, whose=""):
     check_finite(y[:, 0] if y.shape[1] == 1 else y, f"{whose}y")
 
 
-def as_start(coef0, problem, slot):
-    """The (2, p, k) parameters and velocities to start from: zeros, or a copy of coef0, of shape (p,) + slot."""
+def as_start(coef0, problem, slot, dtype=None):
+    """The (2, p, k) parameters and velocities to start from: zeros, or a copy of coef0, of shape (p,) + slot, which
+    must be finite in the dtype, that of the problem by default."""
     start = np.zeros((2, problem.p, problem.k), problem.lines.dtype)
     if coef0 is None:
         return start
@@ -251,8 +254,8 @@ def as_start(coef0, problem, slot):
             f"coef0 must have shape {(problem.p, *slot)}, the features"
             f"{' then the intercept' if problem.fit_intercept else ''}, got {coef.shape}"
         )
+    check_finite(cast(coef, start.dtype if dtype is None else dtype), "coef0")
     coef = cast(coef, start.dtype)
-    check_finite(coef, "coef0")
     start[0] = coef.reshape(start.shape[1:])
     return start
 
@@ -319,7 +322,8 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
     if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or ndim_of(value, name) == 0:
         return as_number(value, name, high, below=below)
     array = as_real(value, name)
-    if np.asarray(value).dtype == bool or (isinstance(value, list) and any(isinstance(v, bool) for v in value)):
+    boolean = isinstance(value, (list, tuple)) and any(isinstance(item, (bool, np.bool_)) for item in value)
+    if boolean or np.asarray(value).dtype == bool:
         raise TypeError(f"{name} must hold real numbers, got True or False")
     if array.shape != (count,):
         function = " a function of the epoch," if of == "epochs" else ""
@@ -351,8 +355,9 @@ def as_average(average):
         start = operator.index(average)
     except TypeError:
         raise TypeError(f"average must be True, False or the epoch to start at, got {average!r}") from None
-    if start < 0:
-        raise ValueError(f"average must start at epoch 0 or later, got {start}")
+    if not 0 <= start <= sys.maxsize:
+        most = " and at most sys.maxsize" if start > 0 else ""
+        raise ValueError(f"average must start at epoch 0 or later{most}, got {start}")
     return start
 
 

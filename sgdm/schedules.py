@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._validation import as_count, as_number
+from ._validation import as_count, as_number, as_real, check_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +64,8 @@ def one_cycle(
     for name, value in (("div", div), ("final_div", final_div)):
         if as_number(value, name) == 0:
             raise ValueError(f"{name} must be above 0, got {value!r}")
+        if max_lr / float(value) == math.inf:
+            raise ValueError(f"max_lr / {name} must be finite, got {max_lr:g} / {float(value):g}")
     if not isinstance(momentum, (tuple, list)):
         raise TypeError(f"momentum must be a pair, at the ends and at the peak, got {momentum!r}")
     if len(momentum) != 2:
@@ -101,7 +103,12 @@ def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
     >>> exponential(4, 1.0, 0.5)
     array([1.   , 0.5  , 0.25 , 0.125])
     """
-    return as_number(lr, "lr") * as_number(gamma, "gamma") ** np.arange(as_count(epochs, "epochs"))
+    epochs, lr, gamma = as_count(epochs, "epochs"), as_number(lr, "lr"), as_number(gamma, "gamma")
+    with np.errstate(over="ignore", invalid="ignore"):
+        rates = lr * gamma ** np.arange(float(epochs))
+    if not np.isfinite(rates).all():
+        raise ValueError(f"lr * gamma ** t must be finite, got gamma={gamma:g} for {epochs} epochs")
+    return rates
 
 
 def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.float64]:
@@ -112,7 +119,9 @@ def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.f
     >>> inverse_scaling(4, 1.0, 0.5).round(3)
     array([1.   , 0.707, 0.577, 0.5  ])
     """
-    return as_number(lr, "lr") / np.arange(1.0, as_count(epochs, "epochs") + 1) ** as_number(power, "power")
+    epochs, lr, power = as_count(epochs, "epochs"), as_number(lr, "lr"), as_number(power, "power")
+    with np.errstate(over="ignore"):  # what is divided by infinity is zero
+        return lr / np.arange(1.0, epochs + 1) ** power
 
 
 def warm_up(schedule, epochs: int) -> NDArray[np.float64]:
@@ -130,10 +139,10 @@ def warm_up(schedule, epochs: int) -> NDArray[np.float64]:
     >>> warm_up(np.full(6, 1.0), 3)
     array([0.25, 0.5 , 0.75, 1.  , 1.  , 1.  ])
     """
-    warmed = np.array(schedule, np.float64)
-    epochs = as_count(epochs, "epochs")
+    warmed, epochs = as_real(schedule, "schedule").astype(np.float64), as_count(epochs, "epochs")
     if warmed.ndim != 1 or epochs >= len(warmed):
         raise ValueError(f"schedule must be 1-D and longer than the {epochs} epochs of warm-up, got {warmed.shape}")
+    check_finite(warmed, "schedule", ("epoch",))
     warmed[:epochs] *= np.arange(1, epochs + 1) / (epochs + 1)
     return warmed
 

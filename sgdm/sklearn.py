@@ -17,7 +17,7 @@ from ._fit import fit
 from ._kernel import Settings
 from ._result import ConvergenceWarning, DivergenceError, Status
 from ._tuning import largest_curvature, stable_lr
-from ._validation import as_count, as_flag, as_number, as_problem, as_weights
+from ._validation import as_count, as_flag, as_number, as_problem, as_weights, ndim_of
 
 try:
     from sklearn.base import (  # type: ignore[import-untyped]
@@ -425,8 +425,9 @@ class SGDMRegressorCV(_Descent):
     def _values(self, name):
         """The values of a parameter to try."""
         given = getattr(self, name)
-        values = list(given) if isinstance(given, (list, tuple, np.ndarray)) else [given]
-        if not values or any(np.ndim(value) for value in values):
+        several = isinstance(given, (list, tuple)) or (isinstance(given, np.ndarray) and given.ndim > 0)
+        values = list(given) if several else [given]
+        if not values or any(ndim_of(value, name) for value in values):
             raise ValueError(f"{name} must be a value or a sequence of at least one value, got {given!r:.80}")
         return values
 
@@ -488,6 +489,7 @@ def _validate(training, test, options, curve):
             result = training.fit(epochs=len(curve), record="loss", validation=test, **options)
         except DivergenceError as error:
             failure, result = error, error.result
-    losses = result.history.val_loss.reshape(result.epochs, -1).mean(axis=1, dtype=float)
+    losses = result.history.val_loss
+    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets; there may be no epochs
     curve[: len(losses)] = np.where(np.isfinite(losses), losses, np.inf)
     return failure

@@ -463,8 +463,14 @@ def test_parts_that_are_not_of_one_problem():
             REDUCED + other
     with pytest.raises(TypeError):
         1 + REDUCED
-    with pytest.raises(ValueError, match="merge needs at least one part, got none"):
+    with pytest.raises(ValueError, match="parts must hold at least one Compressed, got none"):
         Compressed.merge([])
+    for parts in (["x"], [REDUCED, None], [X], iter([REDUCED, 0])):
+        with pytest.raises(TypeError, match=r"^parts must hold Compressed alone, got "):
+            Compressed.merge(parts)
+    for parts in (None, 5, REDUCED):
+        with pytest.raises(TypeError, match=r"^parts must be an iterable of Compressed, got "):
+            Compressed.merge(parts)
 
 
 # What R knows
@@ -514,7 +520,72 @@ def test_max_lr_is_exact(form, fit_intercept, weight_decay):
 
 
 def test_max_lr_of_zeros():
-    assert compress(0 * X60, Y60).max_lr() == np.inf
+    reduced = compress(0 * X60, Y60)
+    assert reduced.max_lr() == reduced.max_lr(weight_decay=1e-320) == np.inf
+    assert 0 < reduced.tune(5, weight_decay=1e-320).lr < np.inf
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_columns_whose_squares_overflow_or_vanish(factor):
+    """Without numpy's overflow warnings, which would be errors here."""
+    plain, reduced = compress(X60, Y60), compress(X60 * factor, Y60)
+    np.testing.assert_allclose(reduced.solve(), plain.solve() / factor, rtol=1e-12)
+    assert reduced.condition == pytest.approx(plain.condition, rel=1e-12)
+    assert reduced.optimal_loss == pytest.approx(plain.optimal_loss, rel=1e-12)
+    limit = 0.0 if factor > 1 else np.inf
+    assert reduced.spectrum() == pytest.approx(np.full(5, 1 / limit if limit else np.inf))
+    assert reduced.max_lr() == limit
+    assert reduced.max_lr(dampening=1.0) == np.inf
+    assert compress(X60, Y60 * 1e200).optimal_loss == np.inf
+    if factor > 1:
+        with pytest.raises(ValueError, match=r"^lr can't be tuned, as the losses overflow whatever it is"):
+            reduced.tune(5)
+
+
+def test_solution_that_overflows():
+    reduced = compress(X60 * 1e-200, Y60 * 1e200)
+    with pytest.raises(ValueError, match=r"^the parameters for these X and y overflow; scale the columns of X up"):
+        reduced.solve()
+    assert reduced.optimal_loss == np.inf
+
+
+def test_penalties_and_weights_whose_product_overflows():
+    X, y = make_data()
+    reduced = compress(X, y, sample_weight=np.full(60, 1e10))
+    limit = 2 * 1.8 / (0.2 * 1e300)
+    assert reduced.max_lr(weight_decay=1e300) == pytest.approx(limit, rel=1e-12)
+
+
+@pytest.mark.parametrize("targets", [None, 2])
+@pytest.mark.parametrize("options", [{"lr": 1.0}, {"record": None}, {"record": "loss"}, {"average": True}], ids=str)
+def test_overflow_of_float32(options, targets):
+    """The descent on the factor is in float64, but what its result can't hold has overflowed."""
+    X, y = make_data(dtype=np.float32, targets=targets)
+    X[:, 0] *= np.float32(3e5)
+    errors = []
+    for method in ("direct", "compress"):
+        with pytest.raises(sgdm.DivergenceError, match=r"(diverged|overflowed float32)") as caught:
+            sgdm.fit(X, y, method=method, epochs=100, **options)
+        errors.append(caught.value)
+        held = [caught.value.result.coef, caught.value.result.velocity, caught.value.result.loss]
+        assert all(np.isfinite(array).all() and array.dtype == np.float32 for array in held)
+    assert abs(errors[0].result.epochs - errors[1].result.epochs) <= 1
+    with pytest.raises(sgdm.DivergenceError, match="overflowed float32 at epoch 0"):
+        sgdm.fit(X, y, method="compress", lr=0.0, coef0=np.full((5, *y.shape[1:]), 1e25))
+
+
+def test_start_beyond_float32():
+    X, y = make_data(dtype=np.float32)
+    for data in (X, compress(X, y)):
+        with pytest.raises(ValueError, match=r"^coef0 must be finite, got inf at row 0$"):
+            sgdm.fit(data, None if data is not X else y, coef0=np.full(5, 1e300))
+
+
+def test_validation_loss_beyond_float32():
+    X, y = make_data(dtype=np.float32)
+    far = np.full(60, 1e25, np.float32)
+    result = sgdm.fit(X, y, method="compress", validation=(X, far), epochs=3)
+    assert np.all(result.history.val_loss == np.inf)
 
 
 BUDGETS = (0, 1, 2, 10, 1000)
@@ -664,6 +735,14 @@ def test_tune_over_targets_and_zeros():
     tuned = compress(0 * X, y).tune(10)
     assert 0 < tuned.lr < np.inf
     assert tuned.objective == pytest.approx((y**2).mean(axis=0).sum())
+
+
+@pytest.mark.parametrize("epochs", [100, 300, 1000])
+def test_tune_of_targets_whose_sum_overflows(epochs):
+    """Somewhere on the grid each loss is just below the largest number: no warning of numpy's, an error here."""
+    X, _ = make_data(n=12, d=3)
+    tuned = compress(X, np.tile(X[:, :1], 9)).tune(epochs, momentum=0.5)
+    assert tuned.objective < 1e-20
 
 
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")

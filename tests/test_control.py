@@ -513,6 +513,7 @@ def test_shapes_and_ends_of_schedules():
         assert one.tolist() == [0.5]
     given = np.full(5, 0.5)
     schedules.warm_up(given, 4)
+    assert schedules.inverse_scaling(3, 0.5, 1e300).tolist() == [0.5, 0, 0]  # without a warning of the overflow
     assert given.tolist() == [0.5] * 5
 
 
@@ -538,6 +539,13 @@ def test_shapes_and_ends_of_schedules():
         (lambda: schedules.warm_up(np.ones(3), 3), ValueError,
          "schedule must be 1-D and longer than the 3 epochs of warm-up, got (3,)"),
         (lambda: schedules.warm_up(np.ones((3, 2)), 1), ValueError, "schedule must be 1-D and longer than the 1 epoch"),
+        (lambda: schedules.warm_up(["a", "b"], 1), TypeError, "schedule must hold real numbers, got dtype <U1"),
+        (lambda: schedules.warm_up([0.1, 1j], 1), TypeError, "schedule must hold real numbers, got dtype complex128"),
+        (lambda: schedules.warm_up([[0.1], [0.1, 0.2]], 1), ValueError, "schedule must be rectangular"),
+        (lambda: schedules.warm_up([0.1, 0.1, math.inf], 1), ValueError, "schedule must be finite, got inf at epoch 2"),
+        (lambda: schedules.exponential(1000, 0.1, 2.5), ValueError, "lr * gamma ** t must be finite, got gamma=2.5"),
+        (lambda: schedules.one_cycle(9, 1e10, div=1e-300), ValueError, "max_lr / div must be finite, got 1e+10 / 1e-3"),
+        (lambda: schedules.one_cycle(9, 1e10, final_div=1e-300), ValueError, "max_lr / final_div must be finite"),
         (lambda: schedules.warm_up(0.1, 1), ValueError, "schedule must be 1-D and longer than the 1 epochs"),
     ],
 )  # fmt: skip
@@ -758,6 +766,8 @@ VALUES = [
     ("seed", -1, ValueError, "seed must be an int of at least 0, a SeedSequence or a Generator, got -1"),
     *(("seed", value, TypeError, "seed must be an int") for value in (True, np.True_, "a", 1.5, X30, print)),
     ("average", -1, ValueError, "average must start at epoch 0 or later, got -1"),
+    ("average", 2**63, ValueError, "average must start at epoch 0 or later and at most sys.maxsize, got 9223372036854"),
+    ("method", np.array(["auto", "direct"]), ValueError, "method must be 'auto', 'direct' or 'compress', got array(["),
     *(("average", value, TypeError, f"average must be True, False or the epoch to start at, got {value!r}")
       for value in ("x", 1.5, None)),
     ("l1", -0.1, ValueError, "l1 must be finite and not negative, got -0.1"),
@@ -824,7 +834,7 @@ def test_bad_schedules(name):
 
 def test_schedules_of_bools():
     """lr=True is refused, so these are too."""
-    for value in ([True] * 50, lambda t: True):
+    for value in ([True] * 50, lambda t: True, (0.1,) * 49 + (True,), [0.1] * 49 + [np.True_]):
         refuse(TypeError, "lr must hold real numbers", lr=value)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -210,6 +211,9 @@ NOT_NUMBERS = {
     "ragged": ([[1.0, 2.0]] * (N - 1) + [[1.0]], ValueError, "X must be rectangular, with rows of one length"),
     "deeply ragged": ([[1.0, [2.0, 3.0]]] * N, ValueError, "X must be rectangular, with rows of one length"),
     "too large an integer": (changed(X.astype(object), 4, 1, value=10**400), ValueError, "X must .* float64 can hold"),
+    "a signalling NaN": (
+        changed(X.astype(object), 4, 1, value=Decimal("sNaN")), ValueError, r"X must .* float64 can hold \(cannot"
+    ),
 }  # fmt: skip
 
 
@@ -403,6 +407,21 @@ def test_squares_that_overflow(x_factor, y_factor, message):
 def test_squares_that_overflow_float32():
     X, y = data(dtype=np.float32)
     refuse(sgdm.DivergenceError, "^the squares of the data overflow float32 at epoch 0", X * np.float32(1e30), y * 1e30)
+
+
+def test_penalty_whose_square_overflows():
+    """Without numpy's overflow warning, which would be an error here."""
+    given = X[:2, :2], y[:2]
+    error = refuse(sgdm.DivergenceError, r"^the fit diverged at epoch .* at most 1\S+e-299", *given, weight_decay=1e300)
+    assert error.max_lr == pytest.approx(0.95 * 2 * 1.8 / (0.2 * 1e300), rel=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e152, 1e153])
+def test_limit_below_all_powers_of_ten(factor):
+    """The safe lr for batches is a denormal number here, or 0."""
+    options = {"momentum": 1 - 2**-53, "dampening": 0.0, "batch_size": 10, "seed": 0, "epochs": 99}
+    error = refuse(sgdm.DivergenceError, r"lr of at most \S+ for momentum=1, dampening=0", X=X * factor, **options)
+    assert 0 <= error.max_lr < 1e-315
 
 
 @FORMS

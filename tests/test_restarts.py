@@ -154,7 +154,7 @@ CHOICES = st.fixed_dictionaries(
         "average": st.sampled_from([False, True, 2, 20, 48]),
         "validation": st.sampled_from([None, 0.3, ROWS]),
         "record": st.sampled_from(["all", "loss", "updates", None]),
-        "record_every": st.sampled_from([1, 2, 7, 31, 100]),
+        "record_every": st.sampled_from([1, 2, 7, 31, 100, sys.maxsize]),
         "l1": st.sampled_from([0.0, 0.1]),
         "nesterov": st.booleans(),
     }

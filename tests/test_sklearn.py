@@ -415,11 +415,21 @@ def test_overflow(dtype):
         SGDMRegressorCV(lr=1e300).fit(X, y)
 
 
+def test_overflow_at_once():
+    """In the first epoch: there is no loss of any."""
+    X, y = make_data(targets=2)
+    for target in (y, y[:, 0]):
+        with pytest.raises(sgdm.DivergenceError, match="at epoch 0"):
+            SGDMRegressorCV(lr=0.1).fit(X, target * 1e160)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"max_iter": 0}, "max_iter must be at least 1"),
         ({"lr": []}, "lr must be a value or a sequence of at least one value, got"),
+        ({"lr": np.array(-0.1)}, "lr must be finite and not negative, got"),
+        ({"lr": [[0.1], [0.1, 0.2]]}, "lr must be"),
         ({"lr": [[0.1, 0.2]]}, "lr must be a value or a sequence of at least one value, got"),
         ({"weight_decay": -1.0, "lr": 0.1}, "weight_decay must be finite and not negative"),
         ({"l1": 0.1}, "lr='auto' and l1 don't go together"),
