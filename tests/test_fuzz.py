@@ -658,7 +658,7 @@ def test_compress(reference, tmp_path):
                 rows = np.sqrt(w)[:, None] * np.column_stack([Z, b.astype(float)])
                 norms = np.sqrt(len(rows)) * np.abs(rows).max(0)
             moderate = norms.max() < 1e140 and w.max() < 1e100
-        reduced, error = attempt(sgdm.compress, X, y, valid=None if valid and not moderate else valid, **chosen)
+        reduced, _ = attempt(sgdm.compress, X, y, valid=None if valid and not moderate else valid, **chosen)
         if reduced is None or not valid:
             return
         q, eps = len(norms), np.finfo(float).eps
@@ -685,7 +685,7 @@ def test_compress(reference, tmp_path):
         assert not reduced.condition < 1
         values = reduced.spectrum()
         assert np.all(values[1:] <= values[:-1])
-        solution, error = attempt(reduced.solve)
+        solution, _ = attempt(reduced.solve)
         if solution is not None:
             assert np.all(np.asarray(reduced.optimal_loss) >= 0)
         if solution is not None and moderate and norms.min() > 1e-140:
@@ -695,7 +695,7 @@ def test_compress(reference, tmp_path):
             limit = 64 * q * eps * size * (size * np.abs(flat).max(0) + norms[p:])
             assert np.all(np.abs(gradient) <= limit)
         chosen, ok = more
-        result, error = attempt(reduced.fit, valid=ok, **chosen)
+        result, _ = attempt(reduced.fit, valid=ok, **chosen)
         own = {"epochs": 50, **chosen, "fit_intercept": fit_intercept}
         if result is not None and moderate:
             every = int(own.get("record_every", 1))

@@ -390,6 +390,7 @@ def test_flipped_byte_is_refused_or_harmless(saved):
     assert refused > 300
 
 
+@pytest.mark.thread_unsafe(reason="writes to the fixture's file")
 def test_damage_that_zipfile_reports_in_its_own_way(saved):
     """An unknown compression, an encrypted member, a directory that starts before the file: one byte each."""
     path, _ = saved
@@ -431,6 +432,7 @@ def test_foreign_file_is_refused(content, tmp_path):
     load_damaged(tmp_path / "result.npz", content)
 
 
+@pytest.mark.thread_unsafe(reason="writes to the fixture's file")
 def test_other_numpy_files_are_refused(saved, tmp_path):
     file = io.BytesIO()
     np.save(file, np.arange(3))
@@ -442,6 +444,7 @@ def test_other_numpy_files_are_refused(saved, tmp_path):
     load_damaged(path, npz(**pickled))
 
 
+@pytest.mark.thread_unsafe(reason="writes to the fixture's file")
 def test_file_that_lacks_something_is_refused(saved):
     """A damaged directory can hide any of its members."""
     path, _ = saved
