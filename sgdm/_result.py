@@ -12,6 +12,7 @@ import numpy as np
 
 from ._files import read_npz, write_npz
 from ._validation import as_matrix, as_real, by_name
+from ._whole import check_parts, check_result
 
 if TYPE_CHECKING:
     import os
@@ -214,6 +215,11 @@ class FitResult(_Arrays):
     feature_names: tuple[str, ...] | None
     checkpoint: Checkpoint
 
+    def __setstate__(self, state):
+        """Takes up what was pickled, if its parts are what they should be."""
+        vars(self).update(state)
+        check_parts(self)
+
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 
@@ -319,7 +325,13 @@ class FitResult(_Arrays):
         """Write everything to `path`, an .npz file without pickle; `sgdm.load` reads it.
 
         The file appears whole or not at all: it is written beside `path` and then renamed.
+
+        Raises
+        ------
+        ValueError
+            If the result's parts don't go together, after `dataclasses.replace` say: it could not be loaded.
         """
+        check_result(self)
         write_npz(path, "result", *_flatten(self))
 
 
@@ -329,7 +341,7 @@ def load(path: str | os.PathLike[str]) -> FitResult:
     Raises
     ------
     ValueError
-        If the file is damaged, or not one of ours.
+        If the file is damaged, or not one of ours, or what it holds does not go together.
     OSError
         If it can't be read.
     """
@@ -368,7 +380,9 @@ def _unflatten(arrays, plain):
             raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
     if isinstance(plain["status"], str):
         plain["status"] = Status(plain["status"])
-    if plain["feature_names"] is not None:
+    if isinstance(plain["feature_names"], list):
         plain["feature_names"] = tuple(plain["feature_names"])
     plain["history"] = History(**plain["history"])
-    return FitResult(**plain)
+    result = FitResult(**plain)
+    check_result(result)
+    return result
