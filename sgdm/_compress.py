@@ -711,6 +711,9 @@ def choose_problem(
                 "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
                 "leave them out"
             )
+        for part in (X, validation):
+            if isinstance(part, Compressed):
+                check_reduction(part)
         if validation is not None and not (isinstance(validation, Compressed) and validation._kind() == X._kind()):
             raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
         held_out = None if validation is None else validation._problem()

@@ -371,13 +371,15 @@ def _flatten(result):
 
 def _unflatten(arrays, plain):
     """The inverse of `_flatten`."""
+    parts = {"": plain, "history": plain["history"], "checkpoint": plain["checkpoint"]}
     for name, value in arrays.items():
-        *parent, leaf = name.split(".")
-        (plain[parent[0]] if parent else plain)[leaf] = value if value.ndim else value[()]
-    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
-    for kind, values in ((FitResult, plain), (History, plain["history"])):
-        if values.keys() != {field.name for field in fields(kind)}:
+        parent, _, leaf = name.rpartition(".")
+        parts[parent][leaf] = value if value.ndim else value[()]
+    for part, kind in (("", FitResult), ("history", History), ("checkpoint", Checkpoint)):
+        names = Checkpoint._fields if kind is Checkpoint else [field.name for field in fields(kind)]
+        if not isinstance(parts[part], dict) or parts[part].keys() != set(names):
             raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
+    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
     if isinstance(plain["status"], str):
         plain["status"] = Status(plain["status"])
     if isinstance(plain["feature_names"], list):

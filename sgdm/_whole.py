@@ -1,4 +1,4 @@
-"""What a whole result and a whole reduction are: their parts' types, dtypes, shapes and ranges, and how these go together.
+"""What a whole result and a whole reduction are: types, shapes and ranges of their parts, and how these go together.
 
 What is loaded, unpickled, merged or given as `init` is checked here, and nowhere else. Everything raises ValueError.
 """
@@ -34,7 +34,8 @@ def check_init(init, epochs):
             f"init's checkpoint does not go with its coefficients, or with something else in it: {error}; fit again"
         ) from None
     if epochs > sys.maxsize - init.epochs:
-        raise ValueError(f"epochs must be at most {sys.maxsize - init.epochs} after the {init.epochs} of init, got {epochs}")
+        most = sys.maxsize - init.epochs
+        raise ValueError(f"epochs must be at most {most} after the {init.epochs} of init, got {epochs}")
 
 
 def check_parts(result):
@@ -52,8 +53,8 @@ def check_parts(result):
 def _check_one(result):
     """One fit, of `d` features and `slot` targets."""
     was, coef = result.checkpoint, result.coef
-    _expect(isinstance(coef, np.ndarray) and coef.ndim in (1, 2) and coef.size, "coef", "be a (d,) or (d, k) array", coef)
-    _expect(coef.dtype in _FLOATS, "coef", "be float32 or float64", coef)
+    right = isinstance(coef, np.ndarray) and coef.ndim in (1, 2) and coef.size and coef.dtype in _FLOATS
+    _expect(right, "coef", "be a (d,) or (d, k) array of float32 or float64", coef)
     dtype, slot, d = coef.dtype, coef.shape[1:], len(coef)
     p, k = _parameters(was, d), slot[0] if slot else 1
     _check_array(coef, "coef", (d, *slot), dtype, finite=True)
@@ -96,8 +97,8 @@ def _check_constants(result):
     _expect(isinstance(result.status, str) and result.status in _STATUSES, "status", "be a Status", result.status)
     for name, high in (("lr", math.inf), ("momentum", 1), ("dampening", 1)):
         value = getattr(result, name)
-        right = isinstance(value, float) and 0 <= value <= high and value < math.inf
-        _expect(right, name, f"be a float from 0 to {high}", value)
+        if not isinstance(value, float) or not 0 <= value <= high or value == math.inf:
+            _refuse(name, f"be a finite float from 0 to {high}", value)
 
 
 def _check_average(result, shape, updates):
@@ -117,14 +118,16 @@ def _check_average(result, shape, updates):
 def _check_validation(result, shape, dtype):
     """The best epoch, and how long ago that was: every epoch was validated, or none."""
     was = result.checkpoint
-    best_epoch = _check_count(was.best_epoch, "checkpoint.best_epoch", -1, result.epochs - 1 if was.best is not None else -1)
+    last = -1 if was.best is None else result.epochs - 1
+    best_epoch = _check_count(was.best_epoch, "checkpoint.best_epoch", -1, last)
     expected = None if best_epoch < 0 else best_epoch
-    _expect(type(result.best_epoch) is type(expected) and result.best_epoch == expected, "best_epoch",
-            f"be {expected}, as the checkpoint has it", result.best_epoch)  # fmt: skip
+    if type(result.best_epoch) is not type(expected) or result.best_epoch != expected:
+        _refuse("best_epoch", f"be {expected}, as the checkpoint has it", result.best_epoch)
     waited = 0 if was.best is None else result.epochs - 1 - best_epoch
     _check_count(was.waited, "checkpoint.waited", waited, waited)
-    right = isinstance(was.best_loss, float) and (0 <= was.best_loss < math.inf if best_epoch >= 0 else was.best_loss == math.inf)
-    _expect(right, "checkpoint.best_loss", "be a finite float where there is a best epoch, else infinity", was.best_loss)
+    loss = was.best_loss
+    right = isinstance(loss, float) and (0 <= loss < math.inf if best_epoch >= 0 else loss == math.inf)
+    _expect(right, "checkpoint.best_loss", "be a finite float where there is a best epoch, else infinity", loss)
     if was.best is not None:
         _check_array(was.best, "checkpoint.best", shape, dtype, finite=True)
 
@@ -134,15 +137,14 @@ def _check_history(history, was, epochs, updates, p, slot, dtype):
     every = was.record_every
     per_epoch = 0 if was.record is None else -(-epochs // every)
     rows = -(-updates // every) if was.record == "updates" else per_epoch
-    _expect(isinstance(history.epoch, np.ndarray) and history.epoch.dtype.kind == "i" and history.epoch.shape == (rows,),
-            "history.epoch", f"be {rows} integers", history.epoch)  # fmt: skip
+    epoch = history.epoch
+    if not isinstance(epoch, np.ndarray) or epoch.dtype.kind != "i" or epoch.shape != (rows,):
+        _refuse("history.epoch", f"be {rows} integers", epoch)
     if was.record == "updates":
-        epoch = history.epoch
         right = not rows or (epoch[0] == 0 and epoch[-1] < epochs and (epoch[1:] >= epoch[:-1]).all())
-        _expect(right, "history.epoch", f"rise from 0 to less than {epochs}", epoch)
+        _expect(right, "history.epoch", "rise from 0 to the last epoch at most", epoch)
     else:
-        right = (history.epoch == np.arange(rows) * every).all()
-        _expect(right, "history.epoch", "be every record_every-th epoch", history.epoch)
+        _expect((epoch == np.arange(rows) * every).all(), "history.epoch", "be every record_every-th epoch", epoch)
     _check_rows(history.loss, "history.loss", (rows, *slot), dtype, was.record is not None, finite=True)
     for name in ("grad", "step", "coef"):
         kept = was.record in ("all", "updates")
@@ -199,7 +201,8 @@ def _check_many(result):
     for name, high in (("lr", math.inf), ("momentum", 1), ("dampening", 1)):
         value = getattr(result, name)
         _check_array(value, name, (fits,), np.dtype(np.float64), finite=True)
-        _expect((value >= 0).all() and (value <= high).all(), name, f"be from 0 to {high}", value)
+        if (value < 0).any() or (value > high).any():
+            _refuse(name, f"be from 0 to {high}", value)
     _check_shared(result, d)
     _expect(was.record != "updates", "checkpoint.record", "be 'all', 'loss' or None of many fits", was.record)
     for name in ("epoch", "updates"):
@@ -220,13 +223,14 @@ def _check_many(result):
     right = right and history.epoch.dtype.kind == "i"
     _expect(right, "history.epoch", "be every record_every-th epoch", history.epoch)
     needed = 0 if was.record is None else int(epochs.max() // every + (epochs.max() % every > 0))
-    _expect(rows >= needed and (was.record is not None or not rows), "history", f"have {needed} rows", rows)
+    _expect(rows >= needed and (was.record is not None or not rows), "history", "have a row for each epoch", rows)
     written = history.epoch < epochs[:, np.newaxis]
     _check_rows(history.loss, "history.loss", (fits, rows), dtype, was.record is not None, finite=False)
     right = history.loss is None or (np.isfinite(history.loss) == written).all()
     _expect(right, "history.loss", "be finite in the epochs done, and only there", "something else")
     for name in ("grad", "step", "coef"):
-        _check_rows(getattr(history, name), f"history.{name}", (fits, rows, p), dtype, was.record == "all", finite=False)
+        kept = was.record == "all"
+        _check_rows(getattr(history, name), f"history.{name}", (fits, rows, p), dtype, kept, finite=False)
 
 
 def _check_agreement(result):
@@ -271,12 +275,13 @@ def _check_reduction(reduced, weighty):
     _expect(type(slot) is tuple and len(slot) <= 1, "slot", "be () or (k,)", slot)
     k = _check_count(slot[0], "slot", 1) if slot else 1
     _expect(type(reduced.fit_intercept) is bool, "fit_intercept", "be True or False", reduced.fit_intercept)
-    _expect(isinstance(reduced.dtype, np.dtype) and reduced.dtype in _FLOATS, "dtype", "be float32 or float64", reduced.dtype)
+    right = isinstance(reduced.dtype, np.dtype) and reduced.dtype in _FLOATS
+    _expect(right, "dtype", "be float32 or float64", reduced.dtype)
     _check_names(reduced.feature_names, d)
     _check_count(reduced.n_rows, "n_rows", 1)
     total = reduced.total_weight
-    right = isinstance(total, float) and (0 < total if weighty else 0 <= total) and total < math.inf
-    _expect(right, "total_weight", f"be a {'positive' if weighty else 'non-negative'}, finite float", total)
+    if not isinstance(total, float) or not (0 < total if weighty else 0 <= total) or total == math.inf:
+        _refuse("total_weight", f"be a {'positive' if weighty else 'non-negative'}, finite float", total)
     _check_factor(reduced.R, "R", d + reduced.fit_intercept + k)
 
 
@@ -296,7 +301,8 @@ def check_levels(levels, n_leaves, n_rows):
         _check_count(height, "heights", 0, last)
         last = height - 1
         leaves += 2**height
-    _expect(levels and type(n_leaves) is int and leaves == n_leaves, "n_leaves", f"be {leaves}, as the heights say", n_leaves)
+    if not levels or type(n_leaves) is not int or leaves != n_leaves:
+        _refuse("n_leaves", f"be {leaves}, as the heights say", n_leaves)
     _check_count(n_rows, "n_rows", n_leaves)
     q = levels[0][1].shape[-1] if isinstance(levels[0][1], np.ndarray) and levels[0][1].ndim else 0
     for height, R in levels:
@@ -308,28 +314,34 @@ def check_levels(levels, n_leaves, n_rows):
 
 def _expect(right, name, expected, got):
     if not right:
-        if isinstance(got, np.ndarray) and got.size > 1:
-            got = f"an array of shape {got.shape} and dtype {got.dtype}"
-        raise ValueError(f"{name} must {expected}, got {got if isinstance(got, str) else repr(got):.80}")
+        _refuse(name, expected, got)
+
+
+def _refuse(name, expected, got):
+    if isinstance(got, np.ndarray) and got.size > 1:
+        got = f"an array of shape {got.shape} and dtype {got.dtype}"
+    raise ValueError(f"{name} must {expected}, got {got!r:.80}")
 
 
 def _check_array(array, name, shape, dtype, finite=False):
     if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-        _expect(False, name, f"be an array of shape {shape} and dtype {dtype}", array)
-    _expect(not finite or np.isfinite(array).all(), name, "be finite", "NaN or infinity")
+        _refuse(name, f"be an array of shape {shape} and dtype {dtype}", array)
+    if finite and not np.isfinite(array).all():
+        _refuse(name, "be finite", "NaN or infinity")
 
 
 def _check_count(value, name, low=0, high=sys.maxsize):
     """An int, and no bool, of this range."""
-    _expect(type(value) is int and low <= value <= high, name, f"be an int from {low} to {high}", value)
+    if type(value) is not int or not low <= value <= high:
+        _refuse(name, f"be an int from {low} to {high}", value)
     return value
 
 
 def _check_numbers(value, name, slot):
     """A loss: one for each target, not negative; it may have overflowed, or be NaN where there was no epoch."""
     right = isinstance(value, (np.ndarray, np.floating, float)) and np.shape(value) == slot
-    right = right and np.asarray(value).dtype in _FLOATS and not np.any(np.asarray(value) < 0)
-    _expect(right, name, f"be of shape {slot}, a float and not negative", value)
+    if not right or np.asarray(value).dtype not in _FLOATS or np.any(np.asarray(value) < 0):
+        _refuse(name, f"be of shape {slot}, floats and not negative", value)
 
 
 def _check_intercept(value, name, fitted, slot, dtype, finite=True):
@@ -337,9 +349,10 @@ def _check_intercept(value, name, fitted, slot, dtype, finite=True):
     if not fitted:
         _expect(type(value) is float and value == 0, name, "be 0.0 without one", value)
         return
-    right = isinstance(value, (np.ndarray, np.floating)) and value.shape == slot and value.dtype == dtype
-    _expect(right, name, f"be of shape {slot} and dtype {dtype}", value)
-    _expect(not finite or np.isfinite(value).all(), name, "be finite", value)
+    if not isinstance(value, (np.ndarray, np.floating)) or value.shape != slot or value.dtype != dtype:
+        _refuse(name, f"be of shape {slot} and dtype {dtype}", value)
+    if finite and not np.isfinite(value).all():
+        _refuse(name, "be finite", value)
 
 
 def _check_marks(marks, shape):
@@ -349,8 +362,10 @@ def _check_marks(marks, shape):
 
 
 def _check_names(names, d):
-    right = names is None or (type(names) is tuple and len(names) == d and all(isinstance(name, str) for name in names))
-    _expect(right, "feature_names", f"be {d} texts, or None", names)
+    if names is None:
+        return
+    if type(names) is not tuple or len(names) != d or not all(isinstance(name, str) for name in names):
+        _refuse("feature_names", f"be {d} texts, or None", names)
 
 
 def _parameters(was, d):
