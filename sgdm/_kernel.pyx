@@ -1068,6 +1068,91 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     return outcome
 
 
+def losses(Problem problem, parameters):
+    """The mean squared error of each target, a list of k floats, at the parameters (p, k)."""
+    if problem.lines.itemsize == 4:
+        return _losses[float](problem, problem.lines, problem.targets, problem.weights, parameters)
+    return _losses[double](problem, problem.lines, problem.targets, problem.weights, parameters)
+
+
+cdef list _losses(Problem problem, const floating[:, ::1] lines, const floating[:, ::1] targets,
+                  const floating[::1] weights, const floating[:, ::1] parameters):
+    cdef:
+        Py_ssize_t t
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        bint copied = problem.columns is not None
+        Room columns = problem.columns
+        const floating* exemplar = NULL
+        Descent run
+    memset(&run, 0, sizeof(Descent))
+    run.p = problem.p
+    if shape.whole and not copied:
+        columns = Room(_whole_size(shape, sizeof(floating)))
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the loss")
+        with nogil:
+            _point(&run.rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL,
+                   columns.start if shape.whole else NULL, copied)
+            _losses_at(&run, &parameters[0, 0])
+        return [run.sums[t] / problem.total_weight for t in range(problem.k)]
+    finally:
+        _free_room(&run)
+
+
+cdef void _losses_at(Descent* run, const floating* parameters) noexcept nogil:
+    """run.sums = the sum of w r^2 of each target at the parameters."""
+    cdef:
+        const Shape* shape = &run.rows.sources.shape
+        floating* a = <floating*> _cache_line(run.work)
+    _pack(run, <floating*> parameters, a, False)
+    _sums(&run.rows, 0, shape.n, NULL, a, a + shape.k * shape.padded, False, run.sums, run.sums + shape.k)
+
+
+def losses_many(Problem problem, lines, targets, weights, const double[::1] total_weights, parameters,
+                double[::1] loss):
+    """Writes the mean squared error of each of many fits, (fits,), at its parameters, (fits, 2, p); see
+    `advance_many`."""
+    if problem.lines.itemsize == 4:
+        _losses_many[float](problem, lines, targets, weights, total_weights, parameters, loss)
+    else:
+        _losses_many[double](problem, lines, targets, weights, total_weights, parameters, loss)
+
+
+cdef int _losses_many(Problem problem, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                      const floating[:, ::1] weights, const double[::1] total_weights,
+                      floating[:, :, ::1] parameters, double[::1] loss) except -1:
+    cdef:
+        Py_ssize_t i
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        const floating* exemplar = NULL
+        Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
+        Descent run
+    memset(&run, 0, sizeof(Descent))
+    run.p = problem.p
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the losses")
+        with nogil:
+            for i in range(parameters.shape[0]):
+                _point_at(&run, i, lines, targets, weights, columns)
+                _losses_at(&run, &parameters[i, 0, 0])
+                loss[i] = run.sums[0] / total_weights[i if total_weights.shape[0] > 1 else 0]
+    finally:
+        _free_room(&run)
+    return 0
+
+
+cdef void _point_at(Descent* run, Py_ssize_t i, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                    const floating[:, ::1] weights, Room columns) noexcept nogil:
+    """Takes up the data of fit i of many."""
+    cdef const floating* w = NULL
+    if weights is not None:
+        w = &weights[i if weights.shape[0] > 1 else 0, 0]
+    _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
+           &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
+
+
 def advance_many(Problem problem, Settings settings, lines, targets, weights, const double[::1] total_weights,
                  const double[:, ::1] rates, const double[:, ::1] penalties, parameters, double[:, ::1] marks,
                  Py_ssize_t[::1] done, signed char[::1] outcomes, loss, paths, Py_ssize_t every, Py_ssize_t total,
@@ -1099,7 +1184,6 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
         Py_ssize_t i
         Shape shape = _shape(problem, problem.n, sizeof(floating))
         const floating* exemplar = NULL
-        const floating* w = NULL
         Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
         Descent run
         Outcome outcome
@@ -1114,10 +1198,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
             for i in range(first, last):
                 if outcomes[i] >= 0:
                     continue
-                if weights is not None:
-                    w = &weights[i if weights.shape[0] > 1 else 0, 0]
-                _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
-                       &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
+                _point_at(&run, i, lines, targets, weights, columns)
                 run.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
                 run.rates, run.decay, run.l1 = &rates[i, 0], penalties[i, 0], penalties[i, 1]
                 run.parameters, run.marks = &parameters[i, 0, 0], &marks[i, 0]

@@ -96,6 +96,46 @@ def stable_lr(problem, settings, rates):
     return _MARGIN * float(stability_limit(curvature, momentum, undamped, settings.nesterov))
 
 
+def auto_rates(largest, smallest, epochs, momentum, dampening, nesterov):
+    """lr, momentum and dampening for lr="auto", from the extreme eigenvalues of the Hessian.
+
+    They are the best constants for a quadratic with eigenvalues in [mu, L], kappa = L / mu:
+
+    - heavy ball: momentum ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2, lr 4 / (sqrt(L) + sqrt(mu))**2
+      (B. Polyak, Introduction to Optimization, 1987, section 3.2.1);
+    - Nesterov: momentum (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) + 2), lr 4 / (3 L + mu)
+      (L. Lessard, B. Recht and A. Packard, SIAM J. Optim. 26, 2016, table 1).
+
+    mu is raised to L / K**2 with K = epochs / 9 at least: smaller eigenvalues need more epochs than there are. With
+    the momentum given, the lr is the best for it. All of this is continuous in the data, so data that differ by
+    rounding get constants that differ by rounding; a search for the lowest forecast loss jumps from valley to valley.
+    """
+    if not largest < math.inf:
+        raise ValueError("lr can't be tuned, as the losses overflow whatever it is; scale the columns of X and y down")
+    largest = float(largest) if largest > 0 else 1.0  # any lr is right for zeros
+    largest = max(largest, 1e-300)  # lest its inverse overflow
+    smallest = max(float(smallest), largest / max(epochs / 9, 1) ** 2)
+    kappa = largest / smallest
+    if momentum is None:
+        if nesterov:
+            root = math.sqrt(3 * kappa + 1)
+            momentum = (root - 2) / (root + 2)
+        else:
+            root = math.sqrt(kappa)
+            momentum = ((root - 1) / (root + 1)) ** 2
+        dampening = 0.0 if dampening is None else dampening
+    elif dampening is None:
+        dampening = momentum
+    if nesterov:
+        lr = 4 / (3 * largest + smallest)
+    else:  # 4 / (sqrt(L) + sqrt(mu))**2 for the best momentum
+        lr = 2 * (1 + momentum) / (largest + smallest)
+    # The first step is undamped. What it does to the steepest direction must have died down by the last epoch.
+    decay = epochs / 2 * math.log(momentum) if momentum > 0 else -math.inf  # of the steepest mode, in logarithms
+    settled = (1 + 0.01 * math.exp(min(-decay, 700))) * 2 / (largest + smallest)
+    return min(lr / (1 - dampening) if dampening < 1 else lr, settled), momentum, dampening
+
+
 class Tuned(NamedTuple):
     """The constants that `tune` chose, and the objective that the descent should reach with them, over all targets."""
 

@@ -24,6 +24,7 @@ FORMS = {
     "nesterov ema": {"momentum": 0.8, "nesterov": True},
 }
 HISTORIES = ("loss", "grad", "step", "coef")
+pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")  # of few epochs
 forms = pytest.mark.parametrize("form", FORMS)
 intercepts = pytest.mark.parametrize("fit_intercept", [False, True])
 decays = pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -268,7 +269,7 @@ TOGETHER = {
                              "validation can only be a Compressed where X is one"),
     "coef0": ((REDUCED, None), {"coef0": np.zeros(4)}, ValueError, "coef0 must have shape (5,), the features, got "),
     "l1": ((X60, Y60), {"lr": "auto", "l1": 0.1}, ValueError,
-           "lr='auto' and l1 don't go together: the forecast does not cover it"),
+           "lr='auto' and l1 don't go together: its formulas hold without; give lr as a number"),
     "init": ((X60, Y60), {"lr": "auto", "init": sgdm.fit(X60, Y60)}, ValueError,
              "lr='auto' and init don't go together"),
     "momentum alone": ((X60, Y60), {"momentum": "auto"}, TypeError, "momentum must be a number, got 'auto'"),
@@ -567,8 +568,9 @@ def test_overflow_of_float32(options, targets):
         with pytest.raises(sgdm.DivergenceError, match=r"(diverged|overflowed float32)") as caught:
             sgdm.fit(X, y, method=method, epochs=100, **options)
         errors.append(caught.value)
-        held = [caught.value.result.coef, caught.value.result.velocity, caught.value.result.loss]
+        held = [caught.value.result.coef, caught.value.result.velocity]
         assert all(np.isfinite(array).all() and array.dtype == np.float32 for array in held)
+        assert caught.value.result.loss.dtype == np.float32
     assert abs(errors[0].result.epochs - errors[1].result.epochs) <= 1
     with pytest.raises(sgdm.DivergenceError, match="overflowed float32 at epoch 0"):
         sgdm.fit(X, y, method="compress", lr=0.0, coef0=np.full((5, *y.shape[1:]), 1e25))
@@ -615,7 +617,7 @@ def test_forecast_is_the_run(form, weight_decay, scales):
                 assert np.all(np.abs(forecast - loss[epochs]) <= 1e-9 * loss[epochs] + rounding)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sgdm._run.Run, "rise", lambda run: None)  # a heavy ball may end above its start
+        patch.setattr(sgdm._run.Run, "concern", lambda *_: None)  # a heavy ball may end above its start
         check()
 
 
@@ -745,12 +747,28 @@ def test_tune_of_targets_whose_sum_overflows(epochs):
     assert tuned.objective < 1e-20
 
 
-@pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")
+def auto_rates(X, epochs, momentum, fit_intercept, nesterov=False, weight_decay=0.0, dampening=None):
+    """lr, momentum and dampening for lr="auto", from the eigenvalues of the Hessian."""
+    Z = np.hstack([X, np.ones((len(X), int(fit_intercept)))])
+    penalty = weight_decay * np.array([1.0] * X.shape[1] + [0.0] * fit_intercept)
+    values = np.linalg.eigvalsh(2 * Z.T @ Z / len(X) + np.diag(penalty))
+    top, low = values[-1], max(values[0], values[-1] / max(epochs / 9, 1) ** 2)
+    if momentum == "auto":
+        root = np.sqrt(3 * top / low + 1) if nesterov else np.sqrt(top / low)
+        m = (root - 2) / (root + 2) if nesterov else ((root - 1) / (root + 1)) ** 2
+        lr = 4 / (3 * top + low) if nesterov else 4 / (np.sqrt(top) + np.sqrt(low)) ** 2
+        return lr, m, 0.0
+    dampening = momentum if dampening is None else dampening
+    lr = 4 / (3 * top + low) if nesterov else 2 * (1 + momentum) / (top + low)
+    first = (1 + 0.01 * momentum ** (-epochs / 2)) * 2 / (top + low)
+    return min(lr / (1 - dampening), first), momentum, dampening
+
+
 @pytest.mark.parametrize("method", ["auto", "direct", "compress"])
 @pytest.mark.parametrize("options", [{}, {"nesterov": True, "weight_decay": 0.1}, {"dampening": 0.0}], ids=str)
 @intercepts
 def test_fit_auto(fit_intercept, options, method):
-    """The result says what was chosen: what tune chooses. auto reduces, having reduced already."""
+    """The result says what was chosen: the best constants for the extreme eigenvalues. auto reduces."""
     X, y = make_data(n=200)
     coef0 = np.ones(5 + fit_intercept)
     reduced = compress(X, y, fit_intercept=fit_intercept)
@@ -766,12 +784,10 @@ def test_fit_auto(fit_intercept, options, method):
             method=method,
             **options,
         )
-        kept = None if momentum == "auto" else momentum
-        tuned = reduced.tune(20, momentum=kept, coef0=coef0, **options)
-        assert (result.lr, result.momentum, result.dampening) == pytest.approx(tuned[:3], rel=1e-12, abs=1e-15)
+        expected = auto_rates(X, 20, momentum, fit_intercept, **options)
+        assert (result.lr, result.momentum, result.dampening) == pytest.approx(expected, rel=1e-12, abs=1e-15)
         assert result.method == ("direct" if method == "direct" else "compress")
         if method != "direct":
             assert reduced.fit(lr="auto", momentum=momentum, coef0=coef0, epochs=20, **options) == result
-        residual = result.predict(X) - y
-        penalty = options.get("weight_decay", 0) / 2 * (result.coef**2).sum()
-        assert (residual**2).mean() + penalty == pytest.approx(tuned.objective, rel=1e-9)
+        if momentum == "auto":  # these columns are alike, so twenty epochs do
+            assert result.loss <= 1.05 * result.optimal_loss + options.get("weight_decay", 0)

@@ -904,7 +904,8 @@ def test_divergence_keeps_whole_epochs(record, batch_size, batch, order, dtype):
     assert f" at epoch {result.epochs}: " in str(caught.value)
     assert result.status == "diverged"
     assert 0 < result.epochs < 2000
-    assert np.isfinite(result.loss)
+    assert np.isfinite(result.history.loss).all()
+    assert not result.loss < result.history.loss[-1]  # that of the epoch that overflowed
     with pytest.warns(sgdm.ConvergenceWarning, match="the objective rose from"):
         same = sgdm.fit(X, y, epochs=result.epochs, **options)
     assert dataclasses.replace(result, status="completed") == same

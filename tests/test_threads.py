@@ -17,6 +17,7 @@ from sgdm import _kernel, _run
 
 THREADS = (2, 3, 8)
 HISTORIES = ("loss", "grad", "step", "coef")
+pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")  # of few epochs
 
 # Little data, but several parts of it: narrow X, read by columns whatever its order; narrow X of more than 4 MB in
 # float64, no longer copied as a whole; and wide X, with rows left over for a last, short part.
