@@ -214,6 +214,7 @@ class FitResult(_Arrays):
     feature_names: tuple[str, ...] | None
     checkpoint: Checkpoint
 
+    @np.errstate(all="ignore")
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 

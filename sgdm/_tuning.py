@@ -187,19 +187,19 @@ class Modes:
         with np.errstate(over="ignore"):
             self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum / scale) ** 2).sum(0)
 
+    @np.errstate(all="ignore")  # what overflows becomes inf
     def losses(self, lr, momentum, undamped, nesterov, epochs, penalised=False):
         """f after `epochs` epochs for arrays of constants of one shape: that shape + (k,), or with weight decay's
         penalty the objective. inf where it overflows."""
         lr, m, keep = (np.asarray(value, float)[..., None] for value in np.broadcast_arrays(lr, momentum, undamped))
         s, image = self.curvature, self.image
-        with np.errstate(over="ignore", invalid="ignore"):
-            if epochs == 0:
-                return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
-            bite = lr * keep * s
-            M = (1 - bite * (1 + m), -(m**2), bite, m) if nesterov else (1 - bite, -m, bite, m)
-            growth = 1 - lr * s * (keep + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
-            growth, _ = apply_power(M, epochs - 1, growth)
-            loss = self._loss(growth[..., None] * image, penalised)
+        if epochs == 0:
+            return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
+        rate = lr * keep * s
+        M = (1 - rate * (1 + m), -(m**2), rate, m) if nesterov else (1 - rate, -m, rate, m)
+        growth = 1 - lr * s * (keep + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
+        growth, _ = apply_power(M, epochs - 1, growth)
+        loss = self._loss(growth[..., None] * image, penalised)
         return np.where(np.isfinite(loss), loss, np.inf)
 
     def _loss(self, image, penalised):

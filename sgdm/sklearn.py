@@ -78,6 +78,7 @@ class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
         """Its losses."""
         return self.result_.history.loss
 
+    @np.errstate(all="ignore")
     def predict(self, X: ArrayLike) -> np.ndarray:
         """``X @ coef_.T + intercept_``, of shape (n,) or (n, k)."""
         check_is_fitted(self)
