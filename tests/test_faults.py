@@ -725,9 +725,8 @@ def test_predict(given, error, message):
 
 
 @pytest.fixture
-def interrupt_later():
+def interrupt_later(heeds_sigint):
     """Call it to have Ctrl-C pressed in 0.2 s; the list it returns then holds when that was."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     timers = []
 
     def start():
@@ -745,7 +744,6 @@ def interrupt_later():
     for timer in timers:
         timer.cancel()
         timer.join()
-    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.thread_unsafe(reason="a signal, to the main thread")
