@@ -687,7 +687,9 @@ REDUCTIONS |= {f"diabetes {intercept}": functools.partial(diabetes, intercept) f
 
 
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")
-@pytest.mark.parametrize("epochs", [1, 2, 5, 20, 200])
+@pytest.mark.parametrize(
+    "epochs", [1, pytest.param(2, marks=pytest.mark.slow), 5, pytest.param(20, marks=pytest.mark.slow), 200]
+)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if re.search("[3-8]", name) else ()) for name in REDUCTIONS]
 )

@@ -658,9 +658,9 @@ def test_an_epoch_that_overflows_gives_its_order_back(elements, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_size": 16, "seed": 1, "record": "loss"},
+        pytest.param({"batch_size": 16, "seed": 1, "record": "loss"}, marks=pytest.mark.slow),
         {"batch_size": 1, "seed": 1, "record": "all", "record_every": 100, "average": True, "validation": 0.1},
-        {"batch_size": 64, "shuffle": False, "record": None, "l1": 0.01},
+        pytest.param({"batch_size": 64, "shuffle": False, "record": None, "l1": 0.01}, marks=pytest.mark.slow),
         {"batch_size": 100, "seed": 4, "record": "updates", "record_every": 1000, "validation": 0.1, "patience": 10**6},
     ],
 )
