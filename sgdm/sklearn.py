@@ -429,10 +429,8 @@ class SGDMRegressorCV(_Descent):
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
             result = whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
         start, solved = (np.average(losses, weights=importance) for losses in _bounds(trainings, tests))
-        if (
-            not options[best]["weight_decay"]
-            and not options[best]["l1"]
-            and (lowest[best] - solved > FAR_ABOVE * max(start - solved, 0))
+        if not options[best]["weight_decay"] and not options[best]["l1"] and (
+            lowest[best] - solved > FAR_ABOVE * max(start - solved, 0)
         ):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "

@@ -41,7 +41,7 @@ HEED_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_ha
 
 @pytest.fixture(scope="session")
 def run_python():
-    """Runs a script in a fresh interpreter that finds the same sgdm and heeds SIGINT. `env` is set there, None unsets."""
+    """Runs a script in a fresh interpreter that finds the same sgdm and heeds SIGINT. `env` is set, None unsets."""
 
     def run(script, **env):
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env}

@@ -4,7 +4,6 @@ import _thread
 import dataclasses
 import pickle
 import re
-import signal
 import sys
 import threading
 import time
