@@ -87,8 +87,8 @@ PROBLEMS = st.fixed_dictionaries(
 
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # twelve epochs may end above the start
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
-def test_compressed_fit_equals_direct(dtype, tolerance):
-    @settings(max_examples=200, derandomize=True, database=None, deadline=None)
+def test_compressed_fit_equals_direct(draws, dtype, tolerance):
+    @settings(max_examples=draws(200), derandomize=True, database=None, deadline=None)
     @given(PROBLEMS)
     def check(drawn):
         X, y = make_data(*(drawn[name] for name in ("n", "d", "targets")), dtype, drawn["order"], drawn["seed"])
@@ -596,10 +596,10 @@ BUDGETS = (0, 1, 2, 10, 1000)
 @decays
 @forms
 @pytest.mark.parametrize("scales", [0, 6])
-def test_forecast_is_the_run(form, weight_decay, scales):
+def test_forecast_is_the_run(draws, form, weight_decay, scales):
     """To 1e-9 of the loss, and where the descent is all but done, to the rounding of the residuals."""
 
-    @settings(max_examples=40, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=draws(40), derandomize=True, database=None, deadline=None)
     @given(st.integers(1, 60), st.integers(1, 12), st.booleans(), st.sampled_from([None, 2]), st.integers(0, 2**32 - 1))
     def check(n, d, fit_intercept, targets, seed):
         rng = np.random.default_rng(seed)
@@ -687,8 +687,12 @@ REDUCTIONS |= {f"diabetes {intercept}": functools.partial(diabetes, intercept) f
 
 
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")
-@pytest.mark.parametrize("epochs", [1, 2, 5, 20, 200])
-@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.parametrize(
+    "epochs", [1, pytest.param(2, marks=pytest.mark.slow), 5, pytest.param(20, marks=pytest.mark.slow), 200]
+)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if re.search("[3-8]", name) else ()) for name in REDUCTIONS]
+)
 def test_tune_is_as_good_as_a_grid(name, epochs):
     """And it promises nothing that the run doesn't hold."""
     reduced = REDUCTIONS[name]()

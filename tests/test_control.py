@@ -195,8 +195,8 @@ def test_orders_are_those_of_numpy(kind):
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # noise and penalties may win in six epochs
 @dtypes
 @layouts
-def test_oracle(reference, order, dtype):
-    @settings(max_examples=300, derandomize=True, database=None, deadline=None)
+def test_oracle(reference, draws, order, dtype):
+    @settings(max_examples=draws(300), derandomize=True, database=None, deadline=None)
     @given(PROBLEMS, OPTIONS)
     def check(problem, options):
         X, y, options = make_problem(dtype, order, **problem, **options)

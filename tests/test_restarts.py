@@ -6,7 +6,6 @@ import dataclasses
 import io
 import itertools
 import re
-import signal
 import sys
 import threading
 import time
@@ -286,7 +285,7 @@ def test_init_of_another_fit(X, y, options, message):
     assert before == FIRST
 
 
-@pytest.mark.parametrize("method", ["direct", "compress"])
+@pytest.mark.parametrize("method", [pytest.param("direct", marks=pytest.mark.slow), "compress"])
 def test_restart_where_reducing_pays(method):
     """30 epochs are not worth a reduction of these rows, 50 are: the bits are those of the method."""
     rng = np.random.default_rng(0)
@@ -659,18 +658,17 @@ def test_an_epoch_that_overflows_gives_its_order_back(elements, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_size": 16, "seed": 1, "record": "loss"},
+        pytest.param({"batch_size": 16, "seed": 1, "record": "loss"}, marks=pytest.mark.slow),
         {"batch_size": 1, "seed": 1, "record": "all", "record_every": 100, "average": True, "validation": 0.1},
-        {"batch_size": 64, "shuffle": False, "record": None, "l1": 0.01},
+        pytest.param({"batch_size": 64, "shuffle": False, "record": None, "l1": 0.01}, marks=pytest.mark.slow),
         {"batch_size": 100, "seed": 4, "record": "updates", "record_every": 1000, "validation": 0.1, "patience": 10**6},
     ],
 )
-def test_ctrl_c_in_a_long_fit(options):
+def test_ctrl_c_in_a_long_fit(heeds_sigint, options):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2000, 20))
     y = X @ rng.uniform(1, 2, 20) + 0.1 * rng.standard_normal(2000)
     options = {"lr": 1e-3, "fit_intercept": True, **options}
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     pressed = []
     timer = threading.Timer(0.2, lambda: (pressed.append(time.perf_counter()), _thread.interrupt_main()))
     timer.start()
@@ -681,7 +679,6 @@ def test_ctrl_c_in_a_long_fit(options):
     finally:
         timer.cancel()
         timer.join()
-        signal.signal(signal.SIGINT, handler)
     assert late < 0.5  # 0.2 s is the promise; a machine that is busy with other things may take a little longer
     result = caught.value.result
     assert result.status == "stopped"

@@ -187,7 +187,15 @@ def test_automatic_warm_start(max_iter):
     assert model.score(X, y) == pytest.approx(LinearRegression().fit(X, y).score(X, y), abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "dampening": 0.0}, {"nesterov": True}, {"dampening": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"momentum": 0.5, "dampening": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"nesterov": True}, marks=pytest.mark.slow),
+        {"dampening": 1.0},
+    ],
+)
 def test_automatic_partial_fit(options):
     """A stream of blocks of differing sizes and scales, after a fit tuned to the first or from the start."""
     rng = np.random.default_rng(0)

@@ -486,7 +486,7 @@ assert result == dataclasses.replace(whole, status=result.status)
 @pytest.mark.thread_unsafe(reason="it must be quick")
 @pytest.mark.skipif(os.name == "nt", reason="no pthread_kill there")
 @pytest.mark.parametrize("shape", [(2000, 300), (33_003, 2)], ids=str)
-@pytest.mark.parametrize("threads", [2, 8])
+@pytest.mark.parametrize("threads", [2, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "options", [{"record": "loss", "record_every": 100}, {"record": None, "batch_size": 20_000, "seed": 1}]
 )
