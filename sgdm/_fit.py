@@ -177,12 +177,13 @@ def fit(
 
     Notes
     -----
-    With L and mu the largest and the smallest eigenvalue of the objective's Hessian, mu raised to ``L / (epochs /
-    9)**2`` at least, and kappa = L / mu, lr="auto" and momentum="auto" stand for the best constants of a heavy ball,
-    ``lr = 4 / (sqrt(L) + sqrt(mu))**2``, ``momentum = ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2``, dampening 0; with
-    nesterov ``lr = 4 / (3 L + mu)``, ``momentum = (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) + 2)``. Where momentum
-    is given, lr is ``2 (1 + momentum) / (L + mu)``. Each lr is divided by 1 - dampening, and lowered if the first step,
-    which is undamped, would still be felt at the end. Data that differ by rounding get constants that do.
+    lr="auto" takes L and mu, the largest and the smallest eigenvalue of the objective's Hessian, mu raised to
+    ``L / (epochs / 9)**2`` at least, and kappa = L / mu. With momentum="auto" it stands for the best constants of a
+    heavy ball, ``lr = 4 / (sqrt(L) + sqrt(mu))**2``, ``momentum = ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2``,
+    dampening 0; with nesterov ``lr = 4 / (3 L + mu)``, ``momentum = (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) +
+    2)``. Where momentum is given, lr is ``(1 + sqrt(momentum))**2 / L``. Each lr is divided by 1 - dampening, and
+    lowered if the swing that the undamped first step starts would not be over at the end. Data that differ by rounding
+    get constants that differ by rounding.
     `Compressed.tune` searches for constants that end lower.
 
     References
