@@ -77,7 +77,6 @@ class State:
     waited: int
     diverged: int
     best_loss: float
-    rose: bool
     def __init__(
         self,
         parameters: _Floats,

@@ -9,7 +9,7 @@ import os
 
 cimport cython
 from cython cimport final, floating
-from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint32_t, uint64_t
@@ -207,14 +207,12 @@ cdef class State:
     marks: (4, k) double: the objective at the start and at the last epoch done, the norm of the objective's
     gradient at the first, the loss at the last.
     epoch, updates: done so far. waited: epochs since the validation loss last improved.
-    diverged: the target that overflowed, or -1. rose: whether the objective ended above its start
-    by more than rounding.
+    diverged: the target that overflowed, or -1.
     """
 
     cdef readonly object parameters, average, best, marks
     cdef readonly Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
     cdef readonly double best_loss
-    cdef readonly bint rose
 
     def __init__(self, parameters, average, best, marks, Py_ssize_t epoch=0, Py_ssize_t updates=0,
                  Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY):
@@ -983,12 +981,11 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                       floating[:, :, ::1] parameters, floating[:, ::1] best, floating[::1] loss_history,
                       floating[::1] val_history, floating[::1] paths) except *:
     cdef:
-        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n, t
+        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n
         double[:, ::1] marks = state.marks
         double[:, ::1] average = state.average
         const double[:, ::1] rates = None
         double constants[3]
-        double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
         void* columns = NULL
         bint copied
         Shape shape = _shape(problem, batch, sizeof(floating)), val_shape
@@ -1062,9 +1059,6 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     state.epoch, state.updates, state.averaged = run.epoch, run.updates, run.averaged
     state.best_epoch, state.waited, state.best_loss, state.diverged = (
         run.best_epoch, run.waited, run.best_loss, run.diverged)
-    state.rose = False
-    for t in range(problem.k):
-        state.rose = state.rose or marks[1, t] > marks[0, t] * (1 + 1000 * epsilon)
     return outcome
 
 
