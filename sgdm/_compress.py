@@ -34,6 +34,7 @@ from ._validation import (
     as_weights,
     check_finite,
 )
+from ._whole import check_levels, check_reduction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,6 +77,12 @@ class Compressed:
         self.R, self.n_rows, self.total_weight, self.n_features = R, n_rows, total_weight, n_features
         self.slot, self.fit_intercept, self.dtype, self.feature_names = slot, fit_intercept, dtype, feature_names
 
+    def __setstate__(self, state):
+        """Takes up what was pickled, if its parts go together."""
+        state.pop("optimal_loss", None)  # which follows from the rest
+        vars(self).update(state)
+        check_reduction(self, weighty=False)
+
     def _kind(self):
         """What two reductions must have in common to be one problem's."""
         return self.n_features, self.slot, self.fit_intercept, self.dtype.name, self.feature_names
@@ -108,6 +115,7 @@ class Compressed:
         for part in parts:
             if not isinstance(part, Compressed):
                 raise TypeError(f"parts must hold Compressed alone, got {part!r:.80}")
+            check_reduction(part, weighty=False)
         while len(parts) > 1:
             pairs = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)]
             parts = pairs + parts[len(pairs) * 2 :]
@@ -116,6 +124,8 @@ class Compressed:
     def __add__(self, other: Compressed) -> Compressed:
         if not isinstance(other, Compressed):
             return NotImplemented
+        for part in (self, other):
+            check_reduction(part, weighty=False)
         if self._kind() != other._kind():
             raise ValueError(
                 f"both parts must have the same features, targets, intercept and dtype, got {self!r} and {other!r}"
@@ -134,12 +144,22 @@ class Compressed:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to `path`, an .npz file without pickle, whole or not at all."""
+        check_reduction(self, weighty=False)
         write_npz(path, "reduction", *self._flatten())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Compressed:
-        """Read what `save` wrote; ValueError if the file is damaged or something else."""
-        return read_npz(path, "reduction", lambda arrays, plain: Compressed._unflatten(arrays["R"], plain))
+        """Read what `save` wrote; ValueError if the file is damaged or something else, or what it holds does not go
+        together."""
+
+        def build(arrays, plain):
+            part = Compressed._unflatten(arrays.pop("R"), plain)
+            check_reduction(part)
+            if arrays:
+                raise ValueError(f"it has {', '.join(arrays)} too")
+            return part
+
+        return read_npz(path, "reduction", build)
 
     def _flatten(self):
         names = None if self.feature_names is None else list(self.feature_names)
@@ -156,13 +176,9 @@ class Compressed:
 
     @staticmethod
     def _unflatten(R, plain):
-        names = plain.pop("feature_names")
-        part = Compressed(
-            R, feature_names=None if names is None else tuple(names), **{**plain, "slot": tuple(plain["slot"])}
-        )
-        part.dtype = np.dtype(plain["dtype"])
-        if R.shape != (part._size(), part._size()) or R.dtype != np.float64 or not np.isfinite(R).all():
-            raise ValueError("its parts don't fit together")
+        lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        part = Compressed(R, **{**plain, **lists, "dtype": np.dtype(plain["dtype"])})
+        check_reduction(part, weighty=False)
         return part
 
     # The problem it stands for
@@ -182,6 +198,7 @@ class Compressed:
 
     def _problem(self):
         """The kernel's view: R's rows, the intercept a column like the others but for penalties."""
+        check_reduction(self)
         p = self.n_params
         rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
         return Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True)
@@ -526,8 +543,11 @@ class Reduction:
         """Takes up a checkpoint of a reduction of the same form."""
 
         def build(arrays, plain):
-            levels = [(height, arrays[f"R{i}"]) for i, height in enumerate(plain.pop("heights"))]
+            levels = [(height, arrays.pop(f"R{i}")) for i, height in enumerate(plain.pop("heights"))]
             done = plain.pop("n_leaves"), plain.pop("digest")
+            check_levels(levels, done[0], plain["n_rows"])
+            if arrays or type(done[1]) is not int:
+                raise ValueError("it has other parts than a reduction under way")
             return levels, done, Compressed._unflatten(join(*[R for _, R in levels]), plain)
 
         levels, (self.n_leaves, self.digest), was = read_npz(path, "checkpoint", build)
@@ -723,6 +743,9 @@ def choose_problem(
                 "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
                 "leave them out"
             )
+        for part in (X, validation):
+            if isinstance(part, Compressed):
+                check_reduction(part)
         if validation is not None and not (isinstance(validation, Compressed) and validation._kind() == X._kind()):
             raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
         held_out = None if validation is None else validation._problem()

@@ -27,6 +27,7 @@ from ._validation import (
     hold_out,
     names_of,
 )
+from ._whole import check_init
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +116,8 @@ def fit(
         Where to start: the features' coefficients, then the intercept's if there is one. Zeros by default.
     init : FitResult, optional
         Go on where this result stopped: parameters, velocity, epoch count, averages, row order. The result, history
-        included, is that of one longer fit, to the bit, if the other arguments are the same and the method is.
+        included, is that of one longer fit, to the bit, if the other arguments are the same and the method is. A
+        result whose parts don't go together, as after `dataclasses.replace`, is refused.
     batch_size : int, optional
         Update after every so many rows; the last batch of an epoch may be shorter, and averages over its own rows.
         By default after all rows.
@@ -212,6 +214,8 @@ def fit(
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     permuted = batch_size is not None and shuffle
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
+    if init is not None:
+        check_init(init, epochs)
     names = X.feature_names if isinstance(X, Compressed) else names_of(X)
     if init is not None and init.feature_names is not None:
         X, names = by_name(X, init.feature_names), init.feature_names

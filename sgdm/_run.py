@@ -123,11 +123,6 @@ class Run:
         got = self.init.coef.shape, was.parameters.dtype.name, was.fit_intercept
         if got != expected:
             raise ValueError(f"init must have the parameters, dtype and intercept of this fit, {expected}, got {got}")
-        arrays = [(was.parameters, (2, p, k), dtype), (was.marks, (4, k), np.float64)]
-        arrays += [(was.average, (p, k), np.float64)] if was.average is not None else []
-        arrays += [(was.best, (p, k), dtype)] if was.best is not None else []
-        if was.epoch != self.init.epochs or any((a.shape, a.dtype) != (shape, kind) for a, shape, kind in arrays):
-            raise ValueError("init's checkpoint does not go with its coefficients and epochs; fit again")
         if (was.record, was.record_every) != (self.record, self.record_every):
             raise ValueError(
                 f"record and record_every must be those of init, {was.record!r} and {was.record_every}, "
@@ -137,6 +132,9 @@ class Run:
             raise ValueError(f"validation must be given as for init, which had {'none' if validates else 'some'}")
         if averages and was.average is None and self.settings.average_from < was.epoch:
             raise ValueError(f"average must start at epoch {was.epoch} or later: init kept no average until there")
+        updates = self.epochs * -(-self.problem.n // self.batch)
+        if updates > sys.maxsize - was.updates:
+            raise ValueError(f"epochs must be fewer: {updates} updates after the {was.updates} of init are too many")
         state = State(
             was.parameters,
             None if not averages else np.zeros((p, k)) if was.average is None else was.average,
