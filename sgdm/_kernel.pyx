@@ -9,7 +9,7 @@ import os
 
 cimport cython
 from cython cimport final, floating
-from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint32_t, uint64_t
@@ -214,14 +214,12 @@ cdef class State:
     marks: (4, k) double: the objective at the start and at the last epoch done, the norm of the objective's
     gradient at the first, the loss at the last.
     epoch, updates: done so far. waited: epochs since the validation loss last improved.
-    diverged: the target that overflowed, or -1. rose: whether the objective ended above its start
-    by more than rounding.
+    diverged: the target that overflowed, or -1.
     """
 
     cdef readonly object parameters, average, best, marks
     cdef readonly Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
     cdef readonly double best_loss
-    cdef readonly bint rose
 
     def __init__(self, parameters, average, best, marks, Py_ssize_t epoch=0, Py_ssize_t updates=0,
                  Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY):
@@ -1070,12 +1068,11 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                       floating[:, :, ::1] parameters, floating[:, ::1] best, floating[::1] loss_history,
                       floating[::1] val_history, floating[::1] paths) except *:
     cdef:
-        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n, t
+        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n
         double[:, ::1] marks = state.marks
         double[:, ::1] average = state.average
         const double[:, ::1] rates = None
         double constants[3]
-        double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
         void* columns = NULL
         bint copied
         Shape shape = _shape(problem, batch, sizeof(floating)), val_shape
@@ -1155,10 +1152,50 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     state.epoch, state.updates, state.averaged = run.epoch, run.updates, run.averaged
     state.best_epoch, state.waited, state.best_loss, state.diverged = (
         run.best_epoch, run.waited, run.best_loss, run.diverged)
-    state.rose = False
-    for t in range(problem.k):
-        state.rose = state.rose or marks[1, t] > marks[0, t] * (1 + 1000 * epsilon)
     return outcome
+
+
+def losses(Problem problem, parameters):
+    """The mean squared error of each target, a list of k floats, at the parameters (p, k)."""
+    if problem.lines.itemsize == 4:
+        return _losses[float](problem, problem.lines, problem.targets, problem.weights, parameters)
+    return _losses[double](problem, problem.lines, problem.targets, problem.weights, parameters)
+
+
+cdef list _losses(Problem problem, const floating[:, ::1] lines, const floating[:, ::1] targets,
+                  const floating[::1] weights, const floating[:, ::1] parameters):
+    cdef:
+        Py_ssize_t t
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        bint copied = problem.columns is not None
+        Room columns = problem.columns
+        const floating* exemplar = NULL
+        Descent run
+    _expect_data("the problem", problem, lines, targets, weights)
+    _expect("parameters", parameters.shape[0], parameters.shape[1], problem.p, problem.k)
+    memset(&run, 0, sizeof(Descent))
+    run.p = problem.p
+    if shape.whole and not copied:
+        columns = Room(_whole_size(shape, sizeof(floating)))
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the loss")
+        with nogil:
+            _point(&run.rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL,
+                   columns.start if shape.whole else NULL, copied)
+            _losses_at(&run, &parameters[0, 0])
+        return [run.sums[t] / problem.total_weight for t in range(problem.k)]
+    finally:
+        _free_room(&run)
+
+
+cdef void _losses_at(Descent* run, const floating* parameters) noexcept nogil:
+    """run.sums = the sum of w r^2 of each target at the parameters."""
+    cdef:
+        const Shape* shape = &run.rows.sources.shape
+        floating* a = <floating*> _cache_line(run.work)
+    _pack(run, <floating*> parameters, a, False)
+    _sums(&run.rows, 0, shape.n, NULL, a, a + shape.k * shape.padded, False, run.sums, run.sums + shape.k)
 
 
 cdef inline int _expect_fits(str name, Py_ssize_t rows, Py_ssize_t fits, bint shared) except -1:
@@ -1166,6 +1203,68 @@ cdef inline int _expect_fits(str name, Py_ssize_t rows, Py_ssize_t fits, bint sh
     if rows < fits and not (shared and rows == 1):
         raise ValueError(f"{name} must have a row for each of {fits} fits{', or one' if shared else ''}, got {rows}")
     return 0
+
+
+cdef int _expect_stacks(Problem problem, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                        const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits) except -1:
+    """Refuses data of many fits that are not of the problem's size, or fewer than there are fits."""
+    cdef Py_ssize_t n = problem.n, d = problem.d
+    _expect_fits("lines", lines.shape[0], fits, True)
+    _expect("lines", lines.shape[1], lines.shape[2], d if problem.by_columns else n, n if problem.by_columns else d)
+    _expect_fits("targets", targets.shape[0], fits, True)
+    _expect("targets", 1, targets.shape[1], 1, n)
+    if weights is not None:
+        _expect_fits("weights", weights.shape[0], fits, True)
+        _expect("weights", 1, weights.shape[1], 1, n)
+    _expect_fits("total_weights", total_weights.shape[0], fits, True)
+    return 0
+
+
+def losses_many(Problem problem, lines, targets, weights, const double[::1] total_weights, parameters,
+                double[::1] loss):
+    """Writes the mean squared error of each of many fits, (fits,), at its parameters, (fits, 2, p); see
+    `advance_many`."""
+    if problem.lines.itemsize == 4:
+        _losses_many[float](problem, lines, targets, weights, total_weights, parameters, loss)
+    else:
+        _losses_many[double](problem, lines, targets, weights, total_weights, parameters, loss)
+
+
+cdef int _losses_many(Problem problem, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                      const floating[:, ::1] weights, const double[::1] total_weights,
+                      floating[:, :, ::1] parameters, double[::1] loss) except -1:
+    cdef:
+        Py_ssize_t i
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        const floating* exemplar = NULL
+        Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
+        Descent run
+    _expect_stacks(problem, lines, targets, weights, total_weights, parameters.shape[0])
+    _expect("parameters", parameters.shape[1], parameters.shape[2], 2, problem.p)
+    _expect_fits("loss", loss.shape[0], parameters.shape[0], False)
+    memset(&run, 0, sizeof(Descent))
+    run.p = problem.p
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the losses")
+        with nogil:
+            for i in range(parameters.shape[0]):
+                _point_at(&run, i, lines, targets, weights, columns)
+                _losses_at(&run, &parameters[i, 0, 0])
+                loss[i] = run.sums[0] / total_weights[i if total_weights.shape[0] > 1 else 0]
+    finally:
+        _free_room(&run)
+    return 0
+
+
+cdef void _point_at(Descent* run, Py_ssize_t i, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                    const floating[:, ::1] weights, Room columns) noexcept nogil:
+    """Takes up the data of fit i of many."""
+    cdef const floating* w = NULL
+    if weights is not None:
+        w = &weights[i if weights.shape[0] > 1 else 0, 0]
+    _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
+           &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
 
 
 def advance_many(Problem problem, Settings settings, lines, targets, weights, const double[::1] total_weights,
@@ -1196,11 +1295,9 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
                        Py_ssize_t every, Py_ssize_t total, Py_ssize_t first, Py_ssize_t last,
                        Py_ssize_t epochs) except -1:
     cdef:
-        Py_ssize_t i, n = problem.n, d = problem.d, p = problem.p
-        bint by_columns = problem.by_columns
+        Py_ssize_t i, p = problem.p
         Shape shape = _shape(problem, problem.n, sizeof(floating))
         const floating* exemplar = NULL
-        const floating* w = NULL
         Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
         Descent run
         Outcome outcome
@@ -1208,14 +1305,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
     if first < 0 or first > last or epochs < 0 or total < 0 or every < 1 or problem.k != 1:
         raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
                          f"least 1 and one target, got {first} to {last}, {epochs} of {total}, {every} and {problem.k}")
-    _expect_fits("lines", lines.shape[0], last, True)
-    _expect("lines", lines.shape[1], lines.shape[2], d if by_columns else n, n if by_columns else d)
-    _expect_fits("targets", targets.shape[0], last, True)
-    _expect("targets", 1, targets.shape[1], 1, n)
-    if weights is not None:
-        _expect_fits("weights", weights.shape[0], last, True)
-        _expect("weights", 1, weights.shape[1], 1, n)
-    _expect_fits("total_weights", total_weights.shape[0], last, True)
+    _expect_stacks(problem, lines, targets, weights, total_weights, last)
     _expect_fits("rates", rates.shape[0], last, False)
     _expect("rates", 1, rates.shape[1], 1, 3)
     _expect_fits("penalties", penalties.shape[0], last, False)
@@ -1246,10 +1336,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
             for i in range(first, last):
                 if outcomes[i] >= 0:
                     continue
-                if weights is not None:
-                    w = &weights[i if weights.shape[0] > 1 else 0, 0]
-                _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
-                       &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
+                _point_at(&run, i, lines, targets, weights, columns)
                 run.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
                 run.rates, run.decay, run.l1 = &rates[i, 0], penalties[i, 0], penalties[i, 1]
                 run.parameters, run.marks = &parameters[i, 0, 0], &marks[i, 0]

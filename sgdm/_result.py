@@ -41,7 +41,7 @@ _MESSAGES = {
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit ended with a loss above the one it started from."""
+    """A fit ended with an objective above the one it started from, or far above the least there is."""
 
 
 class DivergenceError(ArithmeticError):
@@ -173,7 +173,7 @@ class FitResult(_Arrays):
     velocity : (p,) or (p, k) array
         The momentum buffer of the last update; the intercept's last, if there is one.
     loss : float or (k,) array
-        The mean squared error that the last epoch recorded; NaN where none was done.
+        The mean squared error of `coef` and `intercept` over the rows: what one more epoch would record first.
     epochs : int
         Epochs done, those of `init` included.
     status : Status
@@ -220,6 +220,7 @@ class FitResult(_Arrays):
         vars(self).update(state)
         check_parts(self)
 
+    @np.errstate(all="ignore")
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 

@@ -47,7 +47,7 @@ def as_real(value, name, convert=True):
         return array
     dtype = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
     try:
-        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
+        with np.errstate(all="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
             return array.astype(dtype, copy=False)
     except OverflowError:
         raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
@@ -115,7 +115,8 @@ def as_weights(value, n, dtype, positive=True, name="sample_weight"):
     if weights.min() < 0:
         i = int(weights.argmin())
         raise ValueError(f"{name} must not be negative, got {weights[i]} at row {i}")
-    total = float(weights.sum(dtype=np.float64))
+    with np.errstate(all="ignore"):
+        total = float(weights.sum(dtype=np.float64))
     if not total < math.inf or (positive and not total > 0):
         raise ValueError(f"{name} must have a positive, finite sum, got {total}")
     return weights, total
@@ -141,7 +142,7 @@ def in_place(array, dtype):
 
 def cast(array, dtype):
     """A new C-order array of the dtype; what is too large for it becomes infinite, for `check_finite` to find."""
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return np.array(array, dtype, order="C")
 
 

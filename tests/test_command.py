@@ -707,7 +707,14 @@ def test_plot_of_own_table_is_in_original_units(monkeypatch, sgdm_says, tmp_path
 
 
 @plots
-@pytest.mark.parametrize("name", ["price in $ per $", "$\\frac{", "_hidden", "x" * 300, "{}%s\\n"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "price in $ per $",
+        "$\\frac{",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("_hidden", "x" * 300, "{}%s\\n")),
+    ],
+)
 def test_plot_takes_any_name(sgdm_says, tmp_path, write, name):
     for header in (f"{name},y\n1,2\n2,3\n", f"a,b,{name}\n1,2,2\n2,3,4\n"):
         path = write(header)

@@ -21,6 +21,8 @@ import pytest
 import sgdm
 from sgdm import Compressed, _files
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")  # of few epochs
+
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((12, 3))
 Y = X @ RNG.standard_normal((3, 2)) + 0.1

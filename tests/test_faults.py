@@ -4,7 +4,6 @@ import _thread
 import dataclasses
 import pickle
 import re
-import signal
 import sys
 import threading
 import time
@@ -725,9 +724,8 @@ def test_predict(given, error, message):
 
 
 @pytest.fixture
-def interrupt_later():
+def interrupt_later(heeds_sigint):
     """Call it to have Ctrl-C pressed in 0.2 s; the list it returns then holds when that was."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     timers = []
 
     def start():
@@ -745,7 +743,6 @@ def interrupt_later():
     for timer in timers:
         timer.cancel()
         timer.join()
-    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.thread_unsafe(reason="a signal, to the main thread")
@@ -753,11 +750,11 @@ def interrupt_later():
     ("n", "d", "targets", "options"),
     [
         (100, 2, None, {"record_every": 1000}),
-        (100, 2, None, {"record": None}),
+        pytest.param(100, 2, None, {"record": None}, marks=pytest.mark.slow),
         (2000, 100, None, {"record": "loss"}),
-        (200, 1000, None, {"record_every": 100, "fit_intercept": True}),
+        pytest.param(200, 1000, None, {"record_every": 100, "fit_intercept": True}, marks=pytest.mark.slow),
         (50, 5, 40, {"record_every": 1000, "nesterov": True}),
-        (1, 2, 10_000, {"record": None}),
+        pytest.param(1, 2, 10_000, {"record": None}, marks=pytest.mark.slow),
         (1, 100_000, None, {"record": None}),
     ],
     ids=lambda value: "" if isinstance(value, dict) else str(value),

@@ -155,10 +155,10 @@ def assert_same_trajectory(reference, X, y, options, dtype, factor):
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # twelve epochs may end above the start
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("order", ["C", "F", "strided", "negative", "read-only", "memmap"])
-def test_oracle(reference, tmp_path_factory, order, dtype):
+def test_oracle(reference, draws, tmp_path_factory, order, dtype):
     path = tmp_path_factory.mktemp("oracle") / "X"
 
-    @settings(max_examples=120, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=draws(120), derandomize=True, database=None, deadline=None)
     @given(OPTIONS)
     def check(drawn):
         X, y, options = make_problem(dtype, **drawn)
