@@ -743,13 +743,11 @@ def choose_problem(
                 "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
                 "leave them out"
             )
-        for part in (X, validation):
-            if isinstance(part, Compressed):
-                check_reduction(part)
-        if validation is not None and not (isinstance(validation, Compressed) and validation._kind() == X._kind()):
+        problem = X._problem()
+        held_out = validation._problem() if isinstance(validation, Compressed) else None
+        if validation is not None and (held_out is None or validation._kind() != X._kind()):
             raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
-        held_out = None if validation is None else validation._problem()
-        return X._problem(), held_out, X.slot, X, "compress"
+        return problem, held_out, X.slot, X, "compress"
     if isinstance(validation, Compressed):
         raise TypeError("validation can only be a Compressed where X is one")
     problem, slot = as_problem(X, y, sample_weight, fit_intercept)
