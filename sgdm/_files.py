@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 
-_FORMAT = 1
+_FORMATS = {"result": 1, "reduction": 1, "checkpoint": 2}  # of each kind of file
 # What numpy, zipfile and json raise for bytes that are not what they should be.
 _DAMAGE = (
     OSError,
@@ -42,7 +42,7 @@ def write_npz(path, kind, arrays, plain):
     """Writes named arrays and a JSON-able dict to `path`."""
     import json  # here and below, because most programs that import sgdm need neither
 
-    header = np.array(json.dumps({"kind": kind, "format": _FORMAT, **plain}, default=_encode))
+    header = np.array(json.dumps({"kind": kind, "format": _FORMATS[kind], **plain}, default=_encode))
     write_whole(path, lambda file: np.savez(file, sgdm=header, **arrays))
 
 
@@ -57,7 +57,7 @@ def read_npz(path, kind, build):
             with np.load(stream, allow_pickle=False) as file:
                 plain = json.loads(str(file["sgdm"]), object_hook=_decode)
                 arrays = {name: file[name] for name in file.files if name != "sgdm"}
-            if (plain.pop("kind"), plain.pop("format")) != (kind, _FORMAT):
+            if (plain.pop("kind"), plain.pop("format")) != (kind, _FORMATS[kind]):
                 raise ValueError("it holds something else")
             return build(arrays, plain)
         except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:

@@ -258,6 +258,7 @@ def fit(
             # the line that called us, or Compressed.fit
             inside = sys._getframe(1).f_globals.get("__name__") == "sgdm._compress"
             warnings.warn(message, ConvergenceWarning, stacklevel=3 if inside else 2)
+        return run.result(status, final=True)
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
             stop.result = run.result(status, final=True)  # type: ignore[attr-defined]
@@ -265,4 +266,3 @@ def fit(
     finally:
         if bar is not None:
             bar.close()
-    return run.result(status, final=True)
