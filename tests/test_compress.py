@@ -435,7 +435,7 @@ def test_threads_give_the_same_bits(small_leaves, n, order):
         assert compress(X, y, sample_weight=weights, n_threads=threads) == one
         fits = (sgdm.fit(X, y, sample_weight=weights, method="compress", n_threads=t) for t in (1, threads))
         assert next(fits) == next(fits)
-    leaves = list(_compress.Reduction(False, None).leaves([(X, y, None)], 0))
+    leaves = list(_compress.Reduction(False, None).leaves([(X, y, None)]))
     assert len(leaves) > (1 if n < 100 else 10)
 
 
