@@ -298,7 +298,7 @@ def advance(Problem problem, Settings settings, State state, Record record, Py_s
     the rows; the bits don't depend on it.
 
     Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state and the
-    generator are those before it.
+    generator are those before it. ValueError if an array has not the room for what will be read or written.
     """
     cdef Outcome outcome
     val_lines = val_targets = val_weights = None
@@ -1277,7 +1277,7 @@ def advance_many(Problem problem, Settings settings, lines, targets, weights, co
     problem: one of them, for its shape. lines (fits, n, d) or (fits, d, n), targets and weights (fits, n), each with
     one in place of `fits` if all share it. rates (fits, 3), penalties (fits, 2): weight_decay and l1. parameters
     (fits, 2, p), marks (fits, 4), done: epochs. outcomes: an index into OUTCOMES, -1 while there are epochs to do.
-    loss (fits, rows), paths (3, fits, rows, p): see Record.
+    loss (fits, rows), paths (3, fits, rows, p): see Record. ValueError if one has not the room.
     """
     if problem.lines.itemsize == 4:
         _advance_many[float](problem, settings, lines, targets, weights, total_weights, rates, penalties, parameters,

@@ -280,7 +280,7 @@ def _check_reduction(reduced, weighty):
     _check_names(reduced.feature_names, d)
     _check_count(reduced.n_rows, "n_rows", 1)
     total = reduced.total_weight
-    if not isinstance(total, float) or not (0 < total if weighty else 0 <= total) or total == math.inf:
+    if not isinstance(total, float) or not (total > 0 if weighty else total >= 0) or total == math.inf:
         _refuse("total_weight", f"be a {'positive' if weighty else 'non-negative'}, finite float", total)
     _check_factor(reduced.R, "R", d + reduced.fit_intercept + k)
 

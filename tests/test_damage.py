@@ -11,6 +11,7 @@ import json
 import math
 import pickle
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -229,8 +230,10 @@ def garbled_headers(content, rng):
     held = members[name]
     length = int.from_bytes(held[8:10], "little")
     header, rest = held[10 : 10 + length], held[10 + length :]
-    descr = rng.choice(["|O", ">f8", "<f4", "<i8", "|b1", "<U9", "<c16", "|V8", "<M8[s]", "[('a', '<f8')]", "<f8, <f8", ""])
-    shape = rng.choice(["()", "(0,)", "(1,)", "(-1,)", "(True,)", "(1, 1)", f"({2**40},)", f"({2**62}, {2**62})", "3", "(" * 99])
+    descr = rng.choice(["|O", ">f8", "<f4", "<i8", "|b1", "<U9", "<c16", "|V8", "[('a', '<f8')]", "<f8, <f8", ""])
+    shape = rng.choice(
+        ["()", "(0,)", "(1,)", "(-1,)", "(True,)", "(1, 1)", f"({2**40},)", f"({2**62}, 4)", "3", "(" * 99]
+    )
     text = [
         header.replace(b"'", b"'''", 1),
         b"{" * 200,
@@ -285,10 +288,12 @@ def changed_array(array, rng):
     return choices[rng.integers(len(choices))]()
 
 
-ODD = [-1, 0, 1, 2, 7, 2**31, 2**63 - 1, 2**63, 2**70, -(2**63), 0.5, 1.5, -1e-3, 1e300, math.nan, math.inf, -math.inf, "x",
-       "", "é", "converged", "diverged", "all", "loss", "updates", "direct", "compress", "float32", "O", "f8,f8", None, True,
-       False, [], [1], [2], ["a"], ["a", "b", "c"], {}, {"array": [1], "dtype": "O"}, {"array": 1, "dtype": "U99999999"},
-       {"array": [1, 2], "dtype": "uint64"}, {"a": {"b": {}}}]  # fmt: skip
+ODD = [
+    *(-1, 0, 1, 2, 7, 2**31, 2**63 - 1, 2**63, 2**70, -(2**63), 0.5, 1.5, -1e-3, 1e300, math.nan, math.inf, -math.inf),
+    *("x", "", "é", "converged", "diverged", "all", "loss", "updates", "direct", "compress", "float32", "O", "f8,f8"),
+    *(None, True, False, [], [1], [2], ["a"], ["a", "b", "c"], {}, {"a": {"b": {}}}),
+    *({"array": [1], "dtype": "O"}, {"array": 1, "dtype": "U99999999"}, {"array": [1, 2], "dtype": "uint64"}),
+]
 
 
 def changed_text(text, rng):
@@ -316,7 +321,7 @@ def changed_text(text, rng):
 def other_texts(content, rng):
     members = members_of(content)
     text = str(array_of(members["sgdm.npy"]))
-    odd = ["", "x", "[]", "null", "1", "{}", text[:-1], text * 2, "[" * 10**5, '{"a":' * 10**5, "9" * 5000, "\ud800"[:0]]
+    odd = ["", "x", "[]", "null", "1", "{}", text[:-1], text * 2, "[" * 10**5, '{"a":' * 10**5, "9" * 5000]
     text = odd[rng.integers(len(odd))] if not rng.integers(10) else changed_text(text, rng)
     members["sgdm.npy"] = npy(np.array(text))
     return zipped(members.items())
@@ -348,10 +353,11 @@ def resealed(members):
 
 
 ACCIDENTS = [
-    flipped, flipped_at_the_end, cut, zeroed, removed, swapped, members_missing_or_double, garbled_headers, other_arrays,
-    other_texts,
+    flipped, flipped_at_the_end, cut, zeroed, removed, swapped, members_missing_or_double, garbled_headers,
+    other_arrays, other_texts,
 ]  # fmt: skip
-OURS = (ValueError, TypeError, ArithmeticError, MemoryError)  # ArithmeticError: sgdm.DivergenceError
+# What a whole checkpoint of other data gets.
+OTHER_DATA = ("checkpoint holds", "is of a reduction with other columns or intercept", "X and y must have the columns")
 
 
 def read(saved, content, path):
@@ -360,11 +366,10 @@ def read(saved, content, path):
     try:
         return saved.read(path)
     except ValueError as error:
-        named = f"{path} is damaged, or not a {saved.kind} saved by this version of sgdm (" in str(error)
-        assert named or (saved.kind == "checkpoint" and "checkpoint holds" in str(error)), error
-        assert error.__cause__ is None
-        assert error.__suppress_context__
-        return None
+        refusal = error
+    named = f"{path} is damaged, or not a {saved.kind} saved by this version of sgdm (" in str(refusal)
+    assert named or (saved.kind == "checkpoint" and any(part in str(refusal) for part in OTHER_DATA)), refusal
+    return None
 
 
 def go_on(saved, found):
@@ -372,10 +377,11 @@ def go_on(saved, found):
     assert repr(found)
     try:
         saved.go_on(found)
-    except OURS as error:
-        said = str(error)
-        ours = isinstance(error, sgdm.DivergenceError) or any(word in said for word in (" must ", "init", "go together"))
-        assert ours, repr(error)
+    except sgdm.DivergenceError:
+        pass
+    except (ValueError, TypeError, MemoryError) as error:
+        refusal = str(error)
+        assert any(word in refusal for word in (" must ", "init", "the history of")), refusal
 
 
 def damage_many(saved, damage, seeds, path):
@@ -414,7 +420,7 @@ def test_20_000_damaged_files_are_refused_or_read_as_they_were(saved, damage, tm
     seeds = range(1000, 1000 + -(-20_000 // (len(saved) * (len(ACCIDENTS) + 1))))
     counts = damage_many(saved, damage, seeds, tmp_path / "r.npz")
     with capsys.disabled():
-        print(f"\n{damage.__name__}: {sum(counts)} files, {counts[0]} refused, {counts[1]} as it was, {counts[2]} other")
+        print(f"\n{damage.__name__}: {counts[0]} refused, {counts[1]} as they were, {counts[2]} others")
 
 
 def test_whole_files_are_read(saved, tmp_path):
@@ -434,13 +440,16 @@ def test_a_file_of_another_kind_says_what_it_is(saved, tmp_path):
         path.write_bytes(saved[name].content)
         for kind, load in readers.items():
             if kind != saved[name].kind:
-                with pytest.raises(ValueError, match=rf"not a {kind} .*\(it holds a {saved[name].kind}, which is for sgdm"):
+                message = rf"not a {kind} .*\(it holds a {saved[name].kind}, which is for sgdm"
+                with pytest.raises(ValueError, match=message):
                     load(path)
 
 
 def test_the_arrays_of_the_command_say_what_they_are(run_python, tmp_path):
     path = tmp_path / "r.npz"
-    process = run_python(f"import sys; sys.argv[1:] = ['--output', {str(path)!r}]; from sgdm.__main__ import main; main()")
+    process = run_python(
+        f"import sys, sgdm.__main__ as command; sys.argv[1:] = ['--output', {str(path)!r}]; command.main()"
+    )
     assert path.exists(), process.stderr
     with pytest.raises(ValueError, match=r"r\.npz .*\(it holds what the command's --output writes, which is for numpy"):
         sgdm.load(path)
@@ -457,31 +466,26 @@ def test_big_endian_arrays_are_read_as_they_were(saved, tmp_path):
         saved[name].go_on(found)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is Linux's")
-def test_a_header_of_a_huge_array_takes_no_memory(run_python, saved, tmp_path):
+@pytest.mark.thread_unsafe(reason="measures memory")
+def test_a_header_of_a_huge_array_takes_no_memory(saved, tmp_path):
     members = members_of(saved["full batch"].content)
-    for i, shape in enumerate((f"({2**40},)", f"({2**30}, 2)", f"({10**17},)")):
+    for shape in (f"({2**40},)", f"({2**30}, 2)", f"({10**17},)"):
         header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
         members["coef.npy"] = members["coef.npy"][:8] + len(header).to_bytes(2, "little") + header
-        (tmp_path / f"{i}.npz").write_bytes(zipped(members.items()))
-    script = """
-import resource, sgdm
-resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-for i in range(3):
-    try:
-        sgdm.load(f"{folder}/{i}.npz")
-    except ValueError as error:
-        assert "coef.npy has a header of something else" in str(error), error
-        print("refused")
-"""
-    process = run_python(f"folder = {str(tmp_path)!r}" + script)
-    assert process.stdout.split() == ["refused"] * 3, process.stderr
+        (tmp_path / "r.npz").write_bytes(zipped(members.items()))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match=r"coef\.npy has a header of something else"):
+                sgdm.load(tmp_path / "r.npz")
+            assert tracemalloc.get_traced_memory()[1] < 1e6
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_compressed_file_is_refused(saved, tmp_path):
     """Of a few bytes could come any number."""
-    arrays = {name.removesuffix(".npy"): array_of(held) for name, held in members_of(saved["full batch"].content).items()}
-    np.savez_compressed(tmp_path / "r.npz", **arrays)
+    members = members_of(saved["full batch"].content)
+    np.savez_compressed(tmp_path / "r.npz", **{name[:-4]: array_of(held) for name, held in members.items()})
     with pytest.raises(ValueError, match=r"r\.npz is damaged.*\(its part"):
         sgdm.load(tmp_path / "r.npz")
 
@@ -505,6 +509,10 @@ def array_is(name, value):
     return lambda members: {**members, name: value}
 
 
+def generator_is(*keys, to):
+    return changes("checkpoint", "generator", *keys, to=to)
+
+
 EDITS = {
     "coef too long": (array_is("coef", np.zeros(4)), "velocity must be an array of shape \\(4,\\)"),
     "coef of text": (array_is("coef", np.array(["a", "b", "c"])), "coef must be a \\(d,\\) or"),
@@ -516,7 +524,7 @@ EDITS = {
     "history of bools": (array_is("history.loss", np.zeros(3, bool)), "garbled|a header of something else"),
     "history of ints": (array_is("history.loss", np.zeros(3, int)), "history.loss must be an array of shape"),
     "epochs of others": (array_is("history.epoch", np.arange(1, 4)), "history.epoch must be every record_every-th"),
-    "parameters not finite": (array_is("checkpoint.parameters", np.full((2, 3, 1), np.nan)), "parameters must be finite"),
+    "parameters of NaN": (array_is("checkpoint.parameters", np.full((2, 3, 1), np.nan)), "parameters must be finite"),
     "marks of fewer": (array_is("checkpoint.marks", np.zeros((3, 1))), "checkpoint.marks must be an array"),
     "negative marks": (array_is("checkpoint.marks", np.full((4, 1), -1.0)), "checkpoint.marks must not be negative"),
     "best of fewer": (array_is("checkpoint.best", np.zeros((2, 1))), "checkpoint.best must be an array of shape"),
@@ -537,24 +545,24 @@ EDITS = {
     "intercept": (changes("intercept", to=0), "intercept must be 0.0 without one, got 0"),
     "best epoch": (changes("best_epoch", to=0), "best_epoch must be 2, as the checkpoint has it, got 0"),
     "record": (changes("checkpoint", "record", to="loss"), "history.grad must be None"),
-    "record unknown": (changes("checkpoint", "record", to=["all"]), "checkpoint.record must be 'all', 'loss', 'updates'"),
+    "record unknown": (changes("checkpoint", "record", to=["all"]), "checkpoint.record must be 'all', 'loss'"),
     "record every 0": (changes("checkpoint", "record_every", to=0), "checkpoint.record_every must be an int from 1"),
     "record every 2": (changes("checkpoint", "record_every", to=2), "history.epoch must be 2 integers"),
     "fit_intercept": (changes("checkpoint", "fit_intercept", to=True), "velocity must be an array of shape \\(4,\\)"),
     "updates fewer": (changes("checkpoint", "updates", to=2), "checkpoint.updates must be an int from 3 to"),
-    "averaged more": (changes("checkpoint", "averaged", to=999), "checkpoint.averaged must be an int from 0 to 6, got 999"),
+    "averaged more": (changes("checkpoint", "averaged", to=999), "checkpoint.averaged must be an int from 0 to 6"),
     "waited huge": (changes("checkpoint", "waited", to=2**70), "checkpoint.waited must be an int from 0 to 0"),
-    "best epoch to come": (changes("checkpoint", "best_epoch", to=3), "checkpoint.best_epoch must be an int from -1 to 2"),
+    "best epoch to come": (changes("checkpoint", "best_epoch", to=3), "checkpoint.best_epoch must be an int from -1"),
     "best loss": (changes("checkpoint", "best_loss", to=math.nan), "checkpoint.best_loss must be a finite float"),
-    "generator": (changes("checkpoint", "generator", to=5), "checkpoint.generator must be the state of a bit generator"),
-    "generator unknown": (changes("checkpoint", "generator", "bit_generator", to="test"), "of an unknown kind, 'test'"),
-    "generator of another kind": (changes("checkpoint", "generator", "bit_generator", to="MT19937"), "a state of numpy's"),
-    "generator negative": (changes("checkpoint", "generator", "state", "state", to=-1), "must be a state of numpy's PCG64"),
-    "generator huge": (changes("checkpoint", "generator", "state", "inc", to=2**200), "must be a state of numpy's PCG64"),
-    "generator lacking": (changes("checkpoint", "generator", "state", to={}), "must be a state of numpy's PCG64"),
+    "generator": (changes("checkpoint", "generator", to=5), "checkpoint.generator must be the state of a bit"),
+    "generator unknown": (generator_is("bit_generator", to="test"), "of an unknown kind, 'test'"),
+    "generator of another kind": (generator_is("bit_generator", to="MT19937"), "a state of numpy's MT19937"),
+    "generator negative": (generator_is("state", "state", to=-1), "a state of numpy's PCG64"),
+    "generator huge": (generator_is("state", "inc", to=2**200), "a state of numpy's PCG64"),
+    "generator lacking": (generator_is("state", to={}), "a state of numpy's PCG64"),
     "split": (changes("checkpoint", "split", to={}), "checkpoint.split must have a state and a fraction"),
     "split of all": (changes("checkpoint", "split", "fraction", to=1.0), "checkpoint.split must have a state and a"),
-    "no generator": (changes("checkpoint", "generator", to=None), "checkpoint.split must have .* beside a generator"),
+    "no generator": (generator_is(to=None), "checkpoint.split must have .* beside a generator"),
     "checkpoint": (changes("checkpoint", to=None), ""),
     "history": (changes("history", to=[]), ""),
 }  # fmt: skip
@@ -673,8 +681,9 @@ def test_a_negative_epoch_is_refused_as_init():
     result = sgdm.fit(X, y, epochs=4, record_every=2)
     for epoch in (-100001, -1):
         bad = replace(result, epochs=epoch, checkpoint=result.checkpoint._replace(epoch=epoch))
+        message = f"^init's checkpoint does not go with .* epochs must be .* got {epoch};"
         for _ in range(50):
-            with pytest.raises(ValueError, match=f"^init's checkpoint does not go with .* epochs must be .* got {epoch};"):
+            with pytest.raises(ValueError, match=message):
                 sgdm.fit(X, y, init=bad, epochs=4, record_every=2)
 
 
@@ -714,7 +723,7 @@ INITS = {
 def test_a_result_with_another_part_is_refused_as_init(what):
     result = sgdm.fit(X, y, epochs=4, validation=(X, y))
     bad = replace(result, **INITS[what])
-    with pytest.raises(ValueError, match="^init's checkpoint does not go with its coefficients, or with something else"):
+    with pytest.raises(ValueError, match=r"^init's checkpoint does not go with its coefficients, or with something"):
         sgdm.fit(X, y, epochs=4, validation=(X, y), init=bad)
 
 
@@ -755,8 +764,9 @@ def test_a_pickle_of_impossible_parts_is_refused():
     result, many = sgdm.fit(X, y, epochs=4), sgdm.fit_many(X, y, lr=[0.1, 0.2], epochs=4)
     assert pickle.loads(pickle.dumps(result)) == result
     assert pickle.loads(pickle.dumps(many)) == many
-    for bad in (replace(result, epochs=-5), replace(result, history=result.checkpoint), replace(many, epochs=many.epochs + 9)):
-        with pytest.raises(ValueError, match="must|missing"):
+    parts = {"epochs": -5}, {"history": result.checkpoint}, {"lr": "x"}
+    for bad in (*(replace(result, **part) for part in parts), replace(many, epochs=many.epochs + 9)):
+        with pytest.raises(ValueError, match=r"must|missing"):
             pickle.loads(pickle.dumps(bad))
     scaled = replace(result, coef=2 * result.coef)
     assert pickle.loads(pickle.dumps(scaled)) == copy.deepcopy(scaled) == scaled

@@ -53,8 +53,6 @@ def test_a_run_that_has_room_runs():
     assert advance(**whole(epochs=0, settings=Settings(np.zeros((0, 3))), record=record(0))) == "completed"
 
 
-
-
 ROOM = {
     "a history too short": (whole(epochs=5), r"val_loss must have room for rows 0 to 4, got 4 rows"),
     "a loss too short": (whole(record=record(loss=np.zeros(7))), r"loss must have room for rows 0 to 3, got 3 rows"),
@@ -137,10 +135,14 @@ def test_both_element_types_are_checked(dtype):
 )
 def test_data_of_different_sizes_are_refused(arrays, message):
     given = {"lines": np.zeros((N, D)), "targets": np.zeros((K, N)), "weights": None, "features": D, **arrays}
-    with pytest.raises(ValueError, match=message):
+
+    def run():
         odd = Problem(given.pop("lines"), False, total_weight=float(N), fit_intercept=True, **given)
         parts(odd, Settings(CONSTANT))
         advance(**whole(problem=odd))
+
+    with pytest.raises(ValueError, match=message):
+        run()
 
 
 def many(**changed):
