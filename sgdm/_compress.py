@@ -790,7 +790,12 @@ def reduce_problem(problem, slot, n_threads):
     """`compress` of data that are validated already."""
     X = problem.lines.T if problem.by_columns else problem.lines
     y = problem.targets.T.reshape(problem.n, *slot)
-    return compress(X, y, sample_weight=problem.weights, fit_intercept=problem.fit_intercept, n_threads=n_threads)
+    try:
+        return compress(X, y, sample_weight=problem.weights, fit_intercept=problem.fit_intercept, n_threads=n_threads)
+    except BaseException as stop:
+        with suppress(AttributeError):
+            stop.result = None  # type: ignore[attr-defined]  # of a fit, which has not begun
+        raise
 
 
 def choose_problem(

@@ -1113,9 +1113,10 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     run.best_epoch, run.waited, run.best_loss, run.diverged = state.best_epoch, state.waited, state.best_loss, -1
     if generator is not None:
         run.generator = <BitGenerator*> PyCapsule_GetPointer(generator.capsule, "BitGenerator")
-        before = generator.state
-        generator.lock.acquire()
+        generator.lock.acquire()    # which an interrupt may end; from here on, nothing of Python's runs that one can
     try:
+        if generator is not None:
+            before = generator.state
         if _open(&run.rows, shape, helpers, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
             raise MemoryError("no memory for the working arrays of the fit")
         if validation is not None:
@@ -1140,9 +1141,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                    columns, copied)
             outcome = _descend(&run, epochs, exemplar)
         if outcome == DIVERGED and generator is not None:
-            generator.lock.release()
             generator.state = before
-            generator.lock.acquire()
             for _ in range(run.epoch - state.epoch):
                 _shuffle(run.generator, problem.n, run.order)
     finally:
