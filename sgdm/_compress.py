@@ -689,16 +689,7 @@ def compress(
     >>> np.allclose(sgdm.compress(blocks).R, reduced.R)
     True
     """
-    fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
-    if is_dask(X):
-        if checkpoint is not None or progress:
-            raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
-        return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
-    blocks, rows, names = blocks_of(X, y, sample_weight, target)
-    every = as_number(checkpoint_every, "checkpoint_every")
-    reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
-    np.empty(_KEPT_BYTES // 8)  # and freed
-    progress, bar, saved = as_flag(progress, "progress"), None, time.monotonic()
+    reduction = bar = None
 
     def look(leaf):
         nonlocal saved
@@ -709,6 +700,16 @@ def compress(
             saved = time.monotonic()
 
     try:
+        fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
+        if is_dask(X):
+            if checkpoint is not None or progress:
+                raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
+            return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
+        blocks, rows, names = blocks_of(X, y, sample_weight, target)
+        every = as_number(checkpoint_every, "checkpoint_every")
+        reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
+        np.empty(_KEPT_BYTES // 8)  # and freed
+        progress, saved = as_flag(progress, "progress"), time.monotonic()
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.restore(checkpoint)
         if progress:
@@ -722,8 +723,8 @@ def compress(
         return result
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
-            stop.result = reduction.result()  # type: ignore[attr-defined]
-        if checkpoint is not None and reduction.done is not reduction.saved:
+            stop.result = None if reduction is None else reduction.result()  # type: ignore[attr-defined]
+        if checkpoint is not None and reduction is not None and reduction.done is not reduction.saved:
             try:
                 reduction.save(checkpoint)
             except Exception as failure:

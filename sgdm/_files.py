@@ -16,6 +16,11 @@ _HEADER = re.compile(
     rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18})+)\), \} *\n",
     re.DOTALL,
 )
+# What Python, numpy, zipfile and json raise for bytes that are not what they should be; these types, no subclass.
+_DAMAGE = (
+    AssertionError, AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError,
+    RecursionError, RuntimeError, SyntaxError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
+)  # fmt: skip
 _HEADER_BYTES = 1024  # at most
 _READERS = {"result": "sgdm.load", "reduction": "sgdm.Compressed.load", "checkpoint": "sgdm.compress(checkpoint=...)"}
 
@@ -48,7 +53,11 @@ def write_npz(path, kind, arrays, plain):
 def read_npz(path, kind, build):
     """`build(arrays, plain)` of what `write_npz` wrote; ValueError if the file is damaged or something else."""
     import json
+    import struct
+    import zipfile
+    import zlib
 
+    damage = (*_DAMAGE, zipfile.BadZipFile, zlib.error, json.JSONDecodeError, struct.error)
     with open(path, "rb") as stream:
         try:
             arrays = _read_arrays(stream)
@@ -63,9 +72,9 @@ def read_npz(path, kind, build):
                 raise ValueError(f"its format is {form!r:.20}, and this version reads {_FORMATS[kind]}")
             del arrays["sgdm"]
             return build(arrays, plain)
-        except MemoryError:  # for what is in the file: no more than its size was asked for
-            raise
-        except Exception as error:  # whatever zipfile, numpy, json, zlib and `build` raise for bytes that are not ours
+        except Exception as error:
+            if type(error) not in damage:  # no memory, or what a signal handler raised
+                raise
             reason = str(error) or type(error).__name__
             if isinstance(error, KeyError):
                 reason = f"it has no {reason}"

@@ -105,9 +105,9 @@ class SGDMRegressor(_Descent):
     ----------
     lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
         The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
-        `sgdm.fit`; it needs full batches and no `l1`. Where a fit goes on (`warm_start`), it keeps the last constants, lr lowered if it would be unstable;
-        `partial_fit` takes ``(1 - momentum) / (1 - dampening)`` by the largest curvature of its rows, or the last lr
-        if that is smaller.
+        `sgdm.fit`; it needs full batches and no `l1`. Where a fit goes on (`warm_start`), it keeps the last constants,
+        lr lowered if it would be unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` by
+        the largest curvature of its rows, or the last lr if that is smaller.
     momentum : float in [0, 1), array, function or "auto", default "auto"
         How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     dampening : float in [0, 1], optional
@@ -459,8 +459,10 @@ class SGDMRegressorCV(_Descent):
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
             result = whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
         start, solved = (np.average(losses, weights=importance) for losses in _bounds(trainings, tests))
-        if not options[best]["weight_decay"] and not options[best]["l1"] and (
-            lowest[best] - solved > FAR_ABOVE * max(start - solved, 0)
+        if (
+            not options[best]["weight_decay"]
+            and not options[best]["l1"]
+            and (lowest[best] - solved > FAR_ABOVE * max(start - solved, 0))
         ):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "
