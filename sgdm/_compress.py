@@ -10,15 +10,13 @@ from __future__ import annotations
 import functools
 import os
 import time
-import zlib
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ._files import read_npz, write_npz
-from ._kernel import Problem
+from ._kernel import Problem, mix
 from ._run import progress_bar
 from ._sources import blocks_of, is_dask, reduce_dask
 from ._tuning import Modes, Tuned, auto_rates, stability_limit, tune
@@ -35,6 +33,7 @@ from ._validation import (
     check_finite,
 )
 from ._whole import check_levels, check_reduction
+from ._workers import map_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -380,21 +379,80 @@ def join(*factors):
     return R
 
 
-class Tree:
-    """Joins factors in the order they come, as a binary counter carries: a balanced tree in little memory."""
+class Reduced(NamedTuple):
+    """What has been reduced so far. It never changes: an exception finds the one before a leaf, or the one after it.
 
-    def __init__(self, levels=()):
-        self.levels = list(levels)  # [(height, R)], heights falling
+    levels are ((height, R), ...), heights falling: the factors of 2**height leaves each, as a binary counter carries
+    them. digest is that of the numbers of all rows, where there is a checkpoint.
+    """
 
-    def add(self, R):
-        height = 0
-        while self.levels and self.levels[-1][0] == height:
-            R = join(self.levels.pop()[1], R)
-            height += 1
-        self.levels.append((height, R))
+    n_features: int
+    slot: tuple[int, ...]
+    dtype: np.dtype
+    n_rows: int = 0
+    n_leaves: int = 0
+    total_weight: float = 0.0
+    digest: str = ""
+    levels: tuple[tuple[int, np.ndarray], ...] = ()
+
+    def and_leaf(self, leaf, R, digest):
+        """This and one leaf more: a balanced tree of joins in little memory."""
+        levels, height = self.levels, 0
+        while levels and levels[-1][0] == height:
+            R = join(levels[-1][1], R)
+            levels, height = levels[:-1], height + 1
+        return Reduced(
+            *leaf.form,
+            self.n_rows + leaf.n_rows,
+            self.n_leaves + 1,
+            self.total_weight + leaf.weight,
+            chained(self.digest, digest),
+            (*levels, (height, R)),
+        )
 
     def total(self):
-        return functools.reduce(lambda right, left: join(left, right), [R for _, R in reversed(self.levels)])
+        """The factor of all leaves."""
+        return join(functools.reduce(lambda right, left: join(left, right), [R for _, R in reversed(self.levels)]))
+
+
+class Leaf(NamedTuple):
+    """Some rows that are factored together. form: n_features, slot and dtype of all rows until here."""
+
+    number: int
+    X: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+    form: tuple[int, tuple[int, ...], np.dtype]
+    block: tuple[int, np.ndarray, np.ndarray]  # where they are from: its number and all its rows
+
+    @property
+    def n_rows(self):
+        return len(self.y)
+
+    @property
+    def weight(self):
+        return float(len(self.y) if self.weights is None else self.weights.sum())
+
+    def digest(self):
+        """A digest of all its numbers and their layout, 8 words."""
+        words = np.zeros(8, np.uint64)
+        for array in (self.X, self.y, self.weights):
+            if array is None:
+                continue
+            if array.dtype.itemsize > 8:  # the bytes of a longdouble are not all of the number
+                array = array.astype(np.float64)
+            mix(words, np.frombuffer(f"{array.dtype.str} {array.shape}".encode(), np.uint8))
+            mix(words, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return words
+
+
+def chained(digest, leaf):
+    """The digest of some leaves, in hexadecimal, and of one more; none is taken where there is no checkpoint."""
+    if leaf is None:
+        return digest
+    words = np.frombuffer(bytes.fromhex(digest) or bytes(64), np.uint64).copy()
+    mix(words, leaf.view(np.uint8))
+    return words.tobytes().hex()
 
 
 def block_rows(q):
@@ -433,129 +491,131 @@ def factor_rows(X, y, weights, fit_intercept):
     return np.linalg.qr(parts, mode="r")
 
 
-def factors(parts, n_threads):
-    """(what, `factor_rows`) of each (what, arguments), in order, several at a time."""
-    if n_threads == 1:
-        for what, part in parts:
-            yield what, factor_rows(*part)
-        return
-    from concurrent.futures import ThreadPoolExecutor  # here, because it takes as long to import as all the rest
-
-    with ThreadPoolExecutor(n_threads) as pool:
-        under_way = deque()
-        for what, part in parts:
-            under_way.append((what, pool.submit(factor_rows, *part)))
-            if len(under_way) > n_threads:
-                what, factor = under_way.popleft()
-                yield what, factor.result()
-        while under_way:
-            what, factor = under_way.popleft()
-            yield what, factor.result()
-
-
 class Reduction:
-    """A reduction under way: the tree of factors, and what has gone into it. It can be saved and taken up again."""
+    """A reduction under way, which can be saved and taken up again. keeps_digest: whether it will be.
 
-    def __init__(self, fit_intercept, feature_names):
-        self.fit_intercept, self.feature_names = fit_intercept, feature_names
-        self.n_features, self.slot, self.dtype = None, None, None
-        self.n_rows, self.n_leaves, self.total_weight = 0, 0, 0.0
-        self.digest = 0  # of the first row of each leaf, which tells other data from these
-        self.tree = Tree()
+    done: what has been reduced, a `Reduced` or None. It is all that is handed out, and is replaced as a whole.
+    saved: what of it the checkpoint holds.
+    """
 
-    def leaves(self, blocks, skip):
-        """(what `add` takes, arguments of `factor_rows`) of each leaf, but for the first `skip`."""
-        seen = rows_seen = digest = 0
+    def __init__(self, fit_intercept, feature_names, keeps_digest=False):
+        self.fit_intercept, self.feature_names, self.keeps_digest = fit_intercept, feature_names, keeps_digest
+        self.done = self.saved = None
+
+    @property
+    def n_leaves(self):
+        return 0 if self.done is None else self.done.n_leaves
+
+    @property
+    def n_rows(self):
+        return 0 if self.done is None else self.done.n_rows
+
+    def leaves(self, blocks):
+        """All leaves of the blocks, in order."""
+        leaf, form = 0, None if self.done is None else self.done[:3]
         for number, (X, y, sample_weight) in enumerate(blocks):
-            X, y, weights = self._check(X, y, sample_weight, number)
-            at_once = leaf_rows(X.shape[1] + self.fit_intercept + (self.slot or (1,))[0])
+            X, y, weights, form = check_block(X, y, sample_weight, number, form)
+            at_once = leaf_rows(X.shape[1] + self.fit_intercept + (y.shape[1] if y.ndim == 2 else 1))
             for start in range(0, len(X), at_once):
                 part = slice(start, start + at_once)
                 w = None if weights is None else weights[part]
-                rows = len(y[part])
-                seen, rows_seen = seen + 1, rows_seen + rows
-                for first in (X[start], y[start]) if w is None else (X[start], y[start], w[0]):
-                    digest = zlib.crc32(first.tobytes(), digest)
-                if seen > skip:
-                    weight = float(rows if w is None else w.sum())
-                    yield (rows, weight, digest, (number, X, y)), (X[part], y[part], w, self.fit_intercept)
-                elif seen == skip and (rows_seen, digest) != (self.n_rows, self.digest):
-                    raise ValueError(
-                        f"checkpoint holds {self.n_rows} rows of other data, or in other blocks, than these, whose "
-                        f"first {seen} blocks have {rows_seen}; give the same blocks again, or delete it"
-                    )
+                yield Leaf(leaf, X[part], y[part], w, form, (number, X, y))
+                leaf += 1
+
+    def run(self, blocks, n_threads=1, look=None):
+        """Takes in all leaves but those it holds already, which it compares; calls `look(leaf)` after each."""
+        held, rows, digest, seen = self.done, 0, "", 0
+        skip = self.n_leaves
+
+        def factor(leaf):
+            own = leaf.digest() if self.keeps_digest else None
+            return None if leaf.number < skip else factor_rows(*leaf[1:4], self.fit_intercept), own
+
+        def take(leaf, factor):
+            nonlocal rows, digest, seen
+            seen += 1
+            if leaf.number >= skip:
+                self.add(leaf, factor)
+                if look is not None:
+                    look(leaf)
+                return
+            rows, digest = rows + leaf.n_rows, chained(digest, factor[1])
+            if seen == skip and (rows, digest) != (held.n_rows, held.digest):
+                raise ValueError(
+                    f"checkpoint holds {held.n_rows} rows of other data, or in other blocks, than these, whose first "
+                    f"{seen} blocks have {rows}; give the same blocks again, or delete it"
+                )
+
+        map_in_order(factor, self.leaves(blocks), take, n_threads)
         if seen < skip:
-            raise ValueError(f"checkpoint holds {self.n_rows} rows, but these data have only {rows_seen}")
+            raise ValueError(f"checkpoint holds {held.n_rows} rows, but these data have only {rows}")
 
-    def _check(self, X, y, sample_weight, number):
-        """One block's arrays, which must go with the blocks before."""
-        try:
-            X = as_matrix(X, "X", convert=False)  # which `factor_rows` does, block by block
-            y = as_targets(y, len(X))
-            weights = None
-            if sample_weight is not None:
-                weights, _ = as_weights(sample_weight, len(X), np.float64, positive=False)
-        except (TypeError, ValueError) as error:
-            if not number:
-                raise
-            raise type(error)(f"block {number}: {error}") from None
-        dtype = np.dtype(np.float32 if X.dtype.newbyteorder("=") == y.dtype == np.float32 else np.float64)
-        if self.n_features is None:
-            self.n_features, self.slot, self.dtype = X.shape[1], y.shape[1:], dtype
-        if (X.shape[1], y.shape[1:]) != (self.n_features, self.slot):
-            raise ValueError(
-                f"block {number}: X and y must have the columns and targets of those before, {self.n_features} and "
-                f"{self.slot}, got {X.shape[1]} and {y.shape[1:]}"
-            )
-        self.dtype = np.promote_types(self.dtype, dtype)
-        return X, y, weights
-
-    def add(self, leaf, R):
-        """Takes one leaf's factor in; ValueError if it is not finite."""
-        rows, weight, digest, block = leaf
+    def add(self, leaf, factor):
+        """Takes in one leaf's R and digest; ValueError if R is not finite."""
+        R, digest = factor
         if not np.isfinite(R).all():
-            explain_nonfinite(*block)
-        self.tree.add(R)
-        self.n_rows += rows
-        self.n_leaves += 1
-        self.total_weight += weight
-        self.digest = digest
+            explain_nonfinite(*leaf.block)
+        self.done = (self.done or Reduced(*leaf.form)).and_leaf(leaf, R, digest)
 
     def result(self):
         """What has been reduced so far, or None."""
-        if not self.n_rows:
-            return None
-        R = join(self.tree.total())
+        return None if self.done is None else self._as_compressed(self.done.total())
+
+    def _as_compressed(self, R):
+        was = self.done
         return Compressed(
-            R, self.n_rows, self.total_weight, self.n_features, self.slot, self.fit_intercept, self.dtype,
+            R, was.n_rows, was.total_weight, was.n_features, was.slot, self.fit_intercept, was.dtype,
             self.feature_names,
         )  # fmt: skip
 
     def save(self, path):
         """Writes a checkpoint."""
-        arrays, plain = self.result()._flatten()
-        heights = [height for height, _ in self.tree.levels]
-        arrays = {f"R{i}": R for i, (_, R) in enumerate(self.tree.levels)}
-        plain |= {"n_leaves": self.n_leaves, "digest": self.digest, "heights": heights}
+        done = self.done
+        plain = self._as_compressed(None)._flatten()[1]
+        arrays = {f"R{i}": R for i, (_, R) in enumerate(done.levels)}
+        plain |= {"n_leaves": done.n_leaves, "digest": done.digest, "heights": [height for height, _ in done.levels]}
         write_npz(path, "checkpoint", arrays, plain)
+        self.saved = done
 
     def restore(self, path):
         """Takes up a checkpoint of a reduction of the same form."""
 
         def build(arrays, plain):
-            levels = [(height, arrays.pop(f"R{i}")) for i, height in enumerate(plain.pop("heights"))]
-            done = plain.pop("n_leaves"), plain.pop("digest")
-            check_levels(levels, done[0], plain["n_rows"])
-            if arrays or type(done[1]) is not int:
+            n_leaves, digest, heights = (plain.pop(name) for name in ("n_leaves", "digest", "heights"))
+            levels = tuple((height, arrays.pop(f"R{i}")) for i, height in enumerate(heights))
+            check_levels(levels, n_leaves, plain["n_rows"])
+            if arrays or type(digest) is not str or len(digest) != 128:
                 raise ValueError("it has other parts than a reduction under way")
-            return levels, done, Compressed._unflatten(join(*[R for _, R in levels]), plain)
+            was = Compressed._unflatten(join(*[R for _, R in levels]), plain)
+            form = was.n_features, was.slot, was.dtype
+            return was, Reduced(*form, was.n_rows, n_leaves, was.total_weight, digest, levels)
 
-        levels, (self.n_leaves, self.digest), was = read_npz(path, "checkpoint", build)
+        was, done = read_npz(path, "checkpoint", build)
         if (was.fit_intercept, was.feature_names) != (self.fit_intercept, self.feature_names):
             raise ValueError(f"{os.fspath(path)} is of a reduction with other columns or intercept; delete it")
-        self.n_features, self.slot, self.dtype = was.n_features, was.slot, was.dtype
-        self.n_rows, self.total_weight = was.n_rows, was.total_weight
-        self.tree = Tree(levels)
+        self.saved = self.done = done
+
+
+def check_block(X, y, sample_weight, number, form):
+    """One block's arrays, which must go with the blocks before, and the form of all rows until here (see Leaf)."""
+    try:
+        X = as_matrix(X, "X", convert=False)  # which `factor_rows` does, block by block
+        y = as_targets(y, len(X))
+        weights = None
+        if sample_weight is not None:
+            weights, _ = as_weights(sample_weight, len(X), np.float64, positive=False)
+    except (TypeError, ValueError) as error:
+        if not number or type(error) not in (TypeError, ValueError):  # the first block's, or a signal handler's own
+            raise
+        raise type(error)(f"block {number}: {error}") from None
+    dtype = np.dtype(np.float32 if X.dtype.newbyteorder("=") == y.dtype == np.float32 else np.float64)
+    own = X.shape[1], y.shape[1:]
+    if form is not None and own != form[:2]:
+        raise ValueError(
+            f"block {number}: X and y must have the columns and targets of those before, {form[0]} and {form[1]}, "
+            f"got {own[0]} and {own[1]}"
+        )
+    return X, y, weights, (*own, dtype if form is None else np.promote_types(form[2], dtype))
 
 
 def compress(
@@ -629,41 +689,50 @@ def compress(
     >>> np.allclose(sgdm.compress(blocks).R, reduced.R)
     True
     """
-    fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
-    if is_dask(X):
-        if checkpoint is not None or progress:
-            raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
-        return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
-    blocks, rows, names = blocks_of(X, y, sample_weight, target)
-    reduction = Reduction(fit_intercept, names)
-    np.empty(_KEPT_BYTES // 8)  # and freed
-    if checkpoint is not None and os.path.exists(checkpoint):
-        reduction.restore(checkpoint)
-    bar = progress_bar(rows, "row") if as_flag(progress, "progress") else None
-    if bar is not None:
-        bar.update(reduction.n_rows)
-    every, saved = as_number(checkpoint_every, "checkpoint_every"), time.monotonic()
-    try:
-        for leaf, R in factors(reduction.leaves(blocks, reduction.n_leaves), n_threads):
-            reduction.add(leaf, R)
-            if bar is not None:
-                bar.update(leaf[0])
-            if checkpoint is not None and time.monotonic() - saved >= every:
-                reduction.save(checkpoint)
-                saved = time.monotonic()
-    except BaseException as stop:
-        with suppress(AttributeError):
-            stop.result = reduction.result()  # type: ignore[attr-defined]
-        if checkpoint is not None and reduction.n_rows:
+    reduction = bar = None
+
+    def look(leaf):
+        nonlocal saved
+        if bar is not None:
+            bar.update(leaf.n_rows)
+        if checkpoint is not None and time.monotonic() - saved >= every:
             reduction.save(checkpoint)
+            saved = time.monotonic()
+
+    try:
+        fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
+        if is_dask(X):
+            if checkpoint is not None or progress:
+                raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
+            return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
+        blocks, rows, names = blocks_of(X, y, sample_weight, target)
+        every = as_number(checkpoint_every, "checkpoint_every")
+        reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
+        np.empty(_KEPT_BYTES // 8)  # and freed
+        progress, saved = as_flag(progress, "progress"), time.monotonic()
+        if checkpoint is not None and os.path.exists(checkpoint):
+            reduction.restore(checkpoint)
+        if progress:
+            bar = progress_bar(rows, "row")
+            bar.update(reduction.n_rows)
+        reduction.run(blocks, n_threads, look)
+        result = check_total(reduction.result())
+        if checkpoint is not None and os.path.exists(checkpoint):
+            reduction.saved = None
+            os.unlink(checkpoint)
+        return result
+    except BaseException as stop:
+        with suppress(AttributeError):  # of exceptions that take no attributes
+            stop.result = None if reduction is None else reduction.result()  # type: ignore[attr-defined]
+        if checkpoint is not None and reduction is not None and reduction.done is not reduction.saved:
+            try:
+                reduction.save(checkpoint)
+            except Exception as failure:
+                stop.add_note(f"the checkpoint could not be saved: {failure}")
         raise
     finally:
         if bar is not None:
             bar.close()
-    result = check_total(reduction.result())
-    if checkpoint is not None and os.path.exists(checkpoint):
-        os.unlink(checkpoint)
-    return result
 
 
 def check_total(reduced):
@@ -690,8 +759,7 @@ def reduce_part(number, X, y, sample_weight, fit_intercept, target):
     try:
         blocks, _, names = blocks_of(X, y, sample_weight, target)
         reduction = Reduction(fit_intercept, names)
-        for leaf, R in factors(reduction.leaves(blocks, 0), 1):
-            reduction.add(leaf, R)
+        reduction.run(blocks)
     except (TypeError, ValueError) as error:
         raise type(error)(f"block {number}: {error}") from None
     return reduction.result()
@@ -723,7 +791,12 @@ def reduce_problem(problem, slot, n_threads):
     """`compress` of data that are validated already."""
     X = problem.lines.T if problem.by_columns else problem.lines
     y = problem.targets.T.reshape(problem.n, *slot)
-    return compress(X, y, sample_weight=problem.weights, fit_intercept=problem.fit_intercept, n_threads=n_threads)
+    try:
+        return compress(X, y, sample_weight=problem.weights, fit_intercept=problem.fit_intercept, n_threads=n_threads)
+    except BaseException as stop:
+        with suppress(AttributeError):
+            stop.result = None  # type: ignore[attr-defined]  # of a fit, which has not begun
+        raise
 
 
 def choose_problem(

@@ -9,13 +9,18 @@ from contextlib import suppress
 
 import numpy as np
 
-_FORMAT = 1
+_FORMATS = {"result": 1, "reduction": 1, "checkpoint": 2}  # of each kind of file
 # How np.save begins an array that is read here: without pickle, structure or another order than C or Fortran.
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '([<>|][a-zA-Z]\d{1,9})', 'fortran_order': (True|False), "
     rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18})+)\), \} *\n",
     re.DOTALL,
 )
+# What Python, numpy, zipfile and json raise for bytes that are not what they should be; these types, no subclass.
+_DAMAGE = (
+    AssertionError, AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError,
+    RecursionError, RuntimeError, SyntaxError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
+)  # fmt: skip
 _HEADER_BYTES = 1024  # at most
 _READERS = {"result": "sgdm.load", "reduction": "sgdm.Compressed.load", "checkpoint": "sgdm.compress(checkpoint=...)"}
 
@@ -40,7 +45,7 @@ def write_npz(path, kind, arrays, plain):
     """Writes named arrays and a JSON-able dict to `path`."""
     import json  # here and below, because most programs that import sgdm need neither
 
-    header = np.array(json.dumps({"kind": kind, "format": _FORMAT, **plain}, default=_encode))
+    header = np.array(json.dumps({"kind": kind, "format": _FORMATS[kind], **plain}, default=_encode))
     digest = np.array(_digest({"sgdm": header, **arrays}))
     write_whole(path, lambda file: np.savez(file, sgdm=header, digest=digest, **arrays))
 
@@ -48,24 +53,28 @@ def write_npz(path, kind, arrays, plain):
 def read_npz(path, kind, build):
     """`build(arrays, plain)` of what `write_npz` wrote; ValueError if the file is damaged or something else."""
     import json
+    import struct
+    import zipfile
+    import zlib
 
+    damage = (*_DAMAGE, zipfile.BadZipFile, zlib.error, json.JSONDecodeError, struct.error)
     with open(path, "rb") as stream:
         try:
             arrays = _read_arrays(stream)
             digest = arrays.pop("digest")
             plain = json.loads(str(arrays["sgdm"]), object_hook=_decode)
             found, form = plain.pop("kind"), plain.pop("format")
-            if form != _FORMAT:
-                raise ValueError(f"its format is {form!r:.20}, and this version reads {_FORMAT}")
             if digest.shape or digest != _digest(arrays):
                 raise ValueError("its parts are not those that were written together")
             if found != kind:
                 raise ValueError(f"it holds a {found}, which is for {_READERS.get(found)}")
+            if form != _FORMATS[kind]:
+                raise ValueError(f"its format is {form!r:.20}, and this version reads {_FORMATS[kind]}")
             del arrays["sgdm"]
             return build(arrays, plain)
-        except MemoryError:  # for what is in the file: no more than its size was asked for
-            raise
-        except Exception as error:  # whatever zipfile, numpy, json, zlib and `build` raise for bytes that are not ours
+        except Exception as error:
+            if type(error) not in damage:  # no memory, or what a signal handler raised
+                raise
             reason = str(error) or type(error).__name__
             if isinstance(error, KeyError):
                 reason = f"it has no {reason}"

@@ -12,7 +12,7 @@ import numpy as np
 from ._compress import Compressed, choose_problem, choose_rates
 from ._kernel import Settings
 from ._result import ConvergenceWarning, Status
-from ._run import Run, progress_bar
+from ._run import Run, as_dtype, progress_bar
 from ._validation import (
     as_average,
     as_count,
@@ -264,7 +264,7 @@ def fit(
         method=method,
         n_threads=n_threads,
         feature_names=names,
-        optimal_loss=None if reduced is None else np.asarray(reduced.optimal_loss, reduced.dtype)[()],
+        optimal_loss=None if reduced is None else as_dtype(np.asarray(reduced.optimal_loss), reduced.dtype)[()],
     )
     callback_every = as_count(callback_every, "callback_every")
     bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None

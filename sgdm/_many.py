@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ from ._validation import (
     names_of,
     ndim_of,
 )
+from ._workers import with_threads
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -233,6 +234,7 @@ class Fits:
         self.marks = np.full((count, 4), np.nan)
         self.done = np.zeros(count, np.intp)
         self.outcomes = np.full(count, -1, np.int8)
+        self.over = False  # set to stop all threads
         self.loss = self.paths = None
         try:
             if record is not None:
@@ -248,44 +250,28 @@ class Fits:
         cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
         epochs = max(1, min(self.epochs, SLICE_ELEMENTS // cost))  # of a slice
         size = max(1, min(SLICE_ELEMENTS // (cost * self.epochs), -(-count // (8 * n_threads))))  # fits of a slice
-        slices, lock, over = iter(range(0, count, size)), threading.Lock(), threading.Event()
+        threads = min(n_threads, -(-count // size))
+        slices = deque([*range(0, count, size), *[None] * threads])  # popleft is one step, whoever is interrupted
 
         def work():
-            while not over.is_set():
-                with lock:
-                    first = next(slices, count)
-                if first == count:
-                    return
-                self._advance(first, min(first + size, count), epochs, over)
+            while (first := slices.popleft()) is not None and not self.over:
+                self._advance(first, min(first + size, count), epochs)
 
-        def help_out(seat):
-            with seat:
-                work()
-
-        seats = [threading.Lock() for _ in range(min(n_threads, -(-count // size)) - 1)]
-        if seats:
-            from concurrent.futures import ThreadPoolExecutor  # here, as it takes as long to import as all the rest
-
-            with ThreadPoolExecutor(len(seats)) as pool:
-                try:
-                    running = [pool.submit(help_out, seat) for seat in seats]
-                    work()
-                    for helper in running:
-                        helper.result()
-                except BaseException:
-                    over.set()
-                    for seat in seats:  # a thread whose start Ctrl-C cut short is at work, but unknown to the pool
-                        with seat:
-                            pass
-                    raise
-        else:
+        def lead(start):
+            for _ in range(threads - 1):
+                start(work)
             work()
+
+        with_threads(lead, self._stop)
         if ((self.outcomes == _DIVERGED) & (self.done == 0)).any():
             self._refuse_nonfinite()
 
-    def _advance(self, first, last, epochs, over):
+    def _stop(self):
+        self.over = True
+
+    def _advance(self, first, last, epochs):
         """Does all epochs of fits `first` to `last`, unless it is over before."""
-        while not over.is_set() and (self.outcomes[first:last] < 0).any():
+        while not self.over and (self.outcomes[first:last] < 0).any():
             advance_many(
                 self.problem,
                 self.settings,

@@ -13,6 +13,7 @@ from ._kernel import Record, State, Team, advance, losses, parts
 from ._result import Checkpoint, DivergenceError, FitResult, History, Status, made
 from ._tuning import stable_lr
 from ._validation import as_start, refuse_nonfinite
+from ._workers import with_threads
 
 # Elements of X that a slice of epochs reads: 10 to 30 ms. A target's update counts UPDATE_COST more for its fixed
 # work, and PARAMETER_COST for every parameter.
@@ -192,12 +193,8 @@ class Run:
 
     def advance(self, callback=None, callback_every=1, bar=None):
         """Runs all epochs, a slice at a time, so that Python sees signals in between. Returns a Status."""
-        if not self.helpers:
-            return self._advance(callback, callback_every, bar, advance)
-        from concurrent.futures import ThreadPoolExecutor  # here, because it takes as long to import as all the rest
-
-        with ThreadPoolExecutor(self.helpers) as pool:
-            return self._advance(callback, callback_every, bar, partial(_together, pool, Team(self.helpers)))
+        do = partial(_together, self.helpers, Team(self.helpers)) if self.helpers else advance
+        return self._advance(callback, callback_every, bar, do)
 
     def _advance(self, callback, callback_every, bar, do):
         problem, state, last = self.problem, self.state, self.settings.start + self.epochs
@@ -444,18 +441,18 @@ def too_large(rows, columns, dtype, record):
     )
 
 
-def _together(pool, team, *what):
-    """Advances with the team, whose helpers are the threads of the pool."""
-    team.open()
-    helpers = []
-    try:
-        for member in range(pool._max_workers):  # in here, for Ctrl-C may come meanwhile
-            helpers.append(pool.submit(team.help, member + 1))
-        return advance(*what, team)
-    finally:
+def _together(helpers, team, *what):
+    """Advances with the team, which so many helpers join for as long as that takes."""
+
+    def lead(start):
+        for member in range(1, helpers + 1):
+            start(team.help, member)
+        outcome = advance(*what, team)
         team.close()
-        for helper in helpers:
-            helper.result()
+        return outcome
+
+    team.open()
+    return with_threads(lead, team.close)
 
 
 def progress_bar(total, unit):

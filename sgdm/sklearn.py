@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,13 @@ class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
                 raise ValueError("sample_weight must not be zero for every row")
         return X, y.astype(X.dtype, copy=False), sample_weight
 
+    def _twin(self):
+        """An estimator to fit in this one's place, which takes over its attributes at once: an exception leaves those
+        of the last fit, or all of the new one."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
     def _keep(self, result):
         if result.feature_names is None and hasattr(self, "feature_names_in_"):
             result = replace(result, feature_names=tuple(self.feature_names_in_.tolist()))
@@ -66,7 +74,6 @@ class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
         self.intercept_ = result.average_intercept if averaged else result.intercept
         self.n_iter_ = result.epochs
         self.result_ = result
-        return self
 
     @property
     def history_(self) -> History:
@@ -98,9 +105,9 @@ class SGDMRegressor(_Descent):
     ----------
     lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
         The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
-        `sgdm.fit`; it needs full batches and no `l1`. Where a fit goes on (`warm_start`), it keeps the last constants, lr lowered if it would be unstable;
-        `partial_fit` takes ``(1 - momentum) / (1 - dampening)`` by the largest curvature of its rows, or the last lr
-        if that is smaller.
+        `sgdm.fit`; it needs full batches and no `l1`. Where a fit goes on (`warm_start`), it keeps the last constants,
+        lr lowered if it would be unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` by
+        the largest curvature of its rows, or the last lr if that is smaller.
     momentum : float in [0, 1), array, function or "auto", default "auto"
         How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     dampening : float in [0, 1], optional
@@ -224,6 +231,9 @@ class SGDMRegressor(_Descent):
         ------
         DivergenceError
             If a loss or a parameter overflows.
+        KeyboardInterrupt
+            On Ctrl-C, with the epochs done until then as its ``result``. Whatever is raised, the estimator stays as it
+            was before.
 
         Warns
         -----
@@ -263,7 +273,8 @@ class SGDMRegressor(_Descent):
 
     def _descend(self, X, y, sample_weight, init, options, partial=False):
         """`sgdm.fit` with the estimator's parameters and these options."""
-        X, y, weights = self._check(X, y, sample_weight, reset=init is None)
+        twin = self._twin()
+        X, y, weights = twin._check(X, y, sample_weight, reset=init is None)
         if _is_auto(options.get("tol")):
             options["tol"] = None if "validation" in options or self.batch_size is not None else _TOL[X.dtype]
         random = "validation" in options or (self.batch_size is not None and self.shuffle)
@@ -273,7 +284,9 @@ class SGDMRegressor(_Descent):
         same = ("nesterov", "weight_decay", "l1", "fit_intercept", "batch_size", "shuffle", "average", "record")
         options |= {name: getattr(self, name) for name in same}
         options |= self._rates(X, y, weights, init, partial)
-        return self._keep(fit(X, y, sample_weight=weights, init=init, progress=bool(self.verbose), **options))
+        twin._keep(fit(X, y, sample_weight=weights, init=init, progress=bool(self.verbose), **options))
+        self.__dict__ = vars(twin)
+        return self
 
     def _rates(self, X, y, weights, init, partial):
         """lr, momentum and dampening as `sgdm.fit` takes them, which knows "auto" only where a whole fit begins."""
@@ -389,6 +402,8 @@ class SGDMRegressorCV(_Descent):
         ------
         DivergenceError
             If in every setting the loss on a fold overflowed at once.
+        KeyboardInterrupt
+            On Ctrl-C, with None as its ``result``. Whatever is raised, the estimator stays as it was before.
 
         Warns
         -----
@@ -396,6 +411,20 @@ class SGDMRegressorCV(_Descent):
             If the final descent ends above where it began; or if the lowest mean loss on the folds is far above that of
             the least-squares solutions, more than a hundredth of the way from the start.
         """
+        twin = self._twin()
+        try:
+            twin._choose(X, y, sample_weight, groups)
+        except DivergenceError:
+            raise
+        except BaseException as stop:
+            with suppress(AttributeError):  # of exceptions that take no attributes
+                stop.result = None  # type: ignore[attr-defined]  # a fold's is no part of the answer
+            raise
+        self.__dict__ = vars(twin)
+        return self
+
+    def _choose(self, X, y, sample_weight, groups):
+        """Sets the attributes of a fitted estimator."""
         X, y, weights = self._check(X, y, sample_weight)
         max_iter = as_count(self.max_iter, "max_iter")
         grid = [dict(zip(_GRID, values, strict=True)) for values in itertools.product(*map(self._values, _GRID))]
@@ -430,15 +459,17 @@ class SGDMRegressorCV(_Descent):
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
             result = whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
         start, solved = (np.average(losses, weights=importance) for losses in _bounds(trainings, tests))
-        if not options[best]["weight_decay"] and not options[best]["l1"] and (
-            lowest[best] - solved > FAR_ABOVE * max(start - solved, 0)
+        if (
+            not options[best]["weight_decay"]
+            and not options[best]["l1"]
+            and (lowest[best] - solved > FAR_ABOVE * max(start - solved, 0))
         ):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "
                 f"solutions have {solved:g}; centre the columns of X and bring them to one scale (StandardScaler), or "
                 "raise max_iter"
             )
-        return self._keep(result)
+        self._keep(result)
 
     def _values(self, name):
         """The values of a parameter to try."""

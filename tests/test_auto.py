@@ -126,6 +126,8 @@ def test_cross_validation_takes_constants_that_are_stable_on_every_training_set(
     y = X @ np.ones(5) + rng.standard_normal(60)
     model = SGDMRegressorCV(cv=10).fit(X, y)
     assert np.isfinite(model.val_loss_curves_).all()
-    ranges = [sgdm.compress(X[i != np.arange(60) // 6], y[i != np.arange(60) // 6], fit_intercept=True) for i in range(10)]
+    ranges = [
+        sgdm.compress(X[i != np.arange(60) // 6], y[i != np.arange(60) // 6], fit_intercept=True) for i in range(10)
+    ]
     limits = [part.max_lr(model.result_.momentum, 0.0) for part in ranges]
     assert model.result_.lr <= min(limits)

@@ -135,7 +135,7 @@ def test_rank_deficient(defect, fit_intercept):
     direct = sgdm.fit(X, y, method="direct", **options)
     assert_same_descent(sgdm.fit(X, y, method="compress", **options), direct, 1e-12)
     reduced = compress(X, y, fit_intercept=fit_intercept)
-    expected, *_ = np.linalg.lstsq(design(X, fit_intercept), y)
+    expected, *_ = np.linalg.lstsq(design(X, fit_intercept), y, rcond=None)
     np.testing.assert_allclose(reduced.solve(), expected, rtol=0, atol=1e-12)
     assert reduced.condition > 1e25 or (defect == "one row" and X.size == 1)
 
@@ -166,7 +166,7 @@ def test_column_scales(fit_intercept, seed):
     column = np.abs(direct.history.grad).max(axis=0)  # each parameter by its own scale, too
     np.testing.assert_allclose(result.history.grad / column, direct.history.grad / column, rtol=0, atol=1e-11)
     scaled = compress(X, y, fit_intercept=fit_intercept).solve()[:5] * np.abs(X).max(axis=0)
-    expected = np.linalg.lstsq(design(X / np.abs(X).max(axis=0), fit_intercept), y)[0][:5]
+    expected = np.linalg.lstsq(design(X / np.abs(X).max(axis=0), fit_intercept), y, rcond=None)[0][:5]
     np.testing.assert_allclose(scaled, expected, rtol=1e-12)
 
 
@@ -435,7 +435,7 @@ def test_threads_give_the_same_bits(small_leaves, n, order):
         assert compress(X, y, sample_weight=weights, n_threads=threads) == one
         fits = (sgdm.fit(X, y, sample_weight=weights, method="compress", n_threads=t) for t in (1, threads))
         assert next(fits) == next(fits)
-    leaves = list(_compress.Reduction(False, None).leaves([(X, y, None)], 0))
+    leaves = list(_compress.Reduction(False, None).leaves([(X, y, None)]))
     assert len(leaves) > (1 if n < 100 else 10)
 
 
@@ -485,7 +485,7 @@ def test_solve_and_spectrum(shape, targets, fit_intercept):
     weights = np.random.default_rng(5).uniform(0.5, 2, len(X))
     reduced = compress(X, y, sample_weight=weights, fit_intercept=fit_intercept)
     Z, root = design(X, fit_intercept), np.sqrt(weights)[:, None]
-    expected = np.linalg.lstsq(root * Z, (root[:, 0] * y.T).T)[0]  # of minimum norm where there are many
+    expected = np.linalg.lstsq(root * Z, (root[:, 0] * y.T).T, rcond=None)[0]  # of minimum norm where there are many
     solution = reduced.solve()
     assert solution.shape == expected.shape
     np.testing.assert_allclose(solution, expected, rtol=0, atol=1e-11 * np.abs(expected).max())

@@ -45,7 +45,7 @@ def test_table_is_there():
 def test_languages():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
     assert len(PYTHON) >= 2
-    assert SHELL[:2] == ["pip install . && sgdm", "pip install '.[test]' && pytest"]  # as .ci/run takes them
+    assert SHELL[:2] == ["pip install -e . && sgdm", "pip install -e '.[test]' && pytest"]  # as .ci/run takes them
 
 
 def test_python_blocks(capsys, tmp_path, monkeypatch):

@@ -196,7 +196,7 @@ def check_against_lstsq(X, y):
     # each epoch gains a factor of sqrt(momentum): enough of them to reach eps, with as many again
     epochs = int(2 * np.log(np.finfo(float).eps) / np.log(np.sqrt(constants["momentum"])))
     result = sgdm.fit(X, y, fit_intercept=True, epochs=epochs, record=None, **constants)
-    expected = np.linalg.lstsq(Z, y)[0]
+    expected = np.linalg.lstsq(Z, y, rcond=None)[0]
     params = np.concatenate([result.coef, np.reshape(result.intercept, (1, *y.shape[1:]))])
     # rounding of the gradient, eps, is amplified by the condition of the Hessian
     tolerance = 10 * np.finfo(float).eps * kappa * np.abs(expected).max()
