@@ -712,10 +712,14 @@ def compress(
         progress, saved = as_flag(progress, "progress"), time.monotonic()
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.restore(checkpoint)
-        if progress:
-            bar = progress_bar(rows, "row")
-            bar.update(reduction.n_rows)
-        reduction.run(blocks, n_threads, look)
+        try:
+            if progress:
+                bar = progress_bar(rows, "row")
+                bar.update(reduction.n_rows)
+            reduction.run(blocks, n_threads, look)
+        finally:
+            if bar is not None:
+                bar.close()
         result = check_total(reduction.result())
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.saved = None
@@ -730,9 +734,6 @@ def compress(
             except Exception as failure:
                 stop.add_note(f"the checkpoint could not be saved: {failure}")
         raise
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def check_total(reduced):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._compress import Compressed, as_momentum, compress, curvature_range
+from ._compress import Compressed, as_momentum, compress, curvature_range, reduce_problem
 from ._fit import fit, warn
 from ._result import ConvergenceWarning, DivergenceError, Status
 from ._run import FAR_ABOVE
@@ -296,16 +296,16 @@ class SGDMRegressor(_Descent):
         elif self.batch_size is None and (partial or init is not None):
             fit_intercept = as_flag(self.fit_intercept, "fit_intercept")
             decay = as_number(self.weight_decay, "weight_decay")
+            problem, slot = as_problem(X, y, weights, fit_intercept)
             if partial:
                 momentum = _MOMENTUM if _is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
                 undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
-                curvature = largest_curvature(as_problem(X, y, weights, fit_intercept)[0], decay) or 1.0
+                curvature = largest_curvature(problem, decay) or 1.0
                 lr = (1 - momentum) / max(undamped, 1 - momentum) / curvature
                 lr = lr if init is None else min(lr, init.lr)  # the velocity is of rougher rows, maybe
             else:
                 momentum, dampening = init.momentum, init.dampening
-                reduced = compress(X, y, sample_weight=weights, fit_intercept=fit_intercept)
-                limit = reduced.max_lr(momentum, dampening, self.nesterov, decay)
+                limit = reduce_problem(problem, slot, 1).max_lr(momentum, dampening, self.nesterov, decay)
                 lr = init.lr if init.lr < limit else _MARGIN * limit
         return {"lr": lr, "momentum": momentum, "dampening": dampening}
 
