@@ -244,7 +244,7 @@ def same(state, other):
     """Whether two states of bit generators that are alike are equal."""
     if isinstance(other, dict):
         return all(same(state[part], other[part]) for part in other)
-    return np.array_equal(state, other)
+    return np.array_equal(state, other) if isinstance(other, np.ndarray) else state == other
 
 
 def hold_out(X, y, sample_weight, fraction, generator, split, init):
