@@ -237,7 +237,7 @@ def alike(state, example):
         )
     if isinstance(example, np.ndarray):
         return isinstance(state, np.ndarray) and (state.dtype, state.shape) == (example.dtype, example.shape)
-    return type(state) is type(example)
+    return type(state) is type(example) and (not isinstance(example, int) or state >= 0)  # NumPy 1 casts -1, and warns
 
 
 def same(state, other):

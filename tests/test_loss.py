@@ -117,7 +117,7 @@ def test_of_a_descent_that_diverged_it_is_that_of_the_epoch_that_overflowed():
     assert result.loss > result.history.loss[-1]
 
 
-def test_of_a_fit_that_was_interrupted_it_is_that_of_the_epochs_done():
+def test_of_a_fit_that_was_interrupted_it_is_that_of_the_epochs_done(heeds_sigint):
     X, y = make_data(20_000, 20)
     timer = threading.Timer(0.1, _thread.interrupt_main)
     timer.start()
