@@ -664,10 +664,14 @@ def compress(
     try:
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.restore(checkpoint)
-        if progress:
-            bar = progress_bar(rows, "row")
-            bar.update(reduction.n_rows)
-        reduction.run(blocks, n_threads, look)
+        try:
+            if progress:
+                bar = progress_bar(rows, "row")
+                bar.update(reduction.n_rows)
+            reduction.run(blocks, n_threads, look)
+        finally:
+            if bar is not None:
+                bar.close()
         result = check_total(reduction.result())
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.saved = None
@@ -682,9 +686,6 @@ def compress(
             except Exception as failure:
                 stop.add_note(f"the checkpoint could not be saved: {failure}")
         raise
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def check_total(reduced):

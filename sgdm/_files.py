@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 
 import numpy as np
@@ -43,7 +44,16 @@ def write_npz(path, kind, arrays, plain):
     import json  # here and below, because most programs that import sgdm need neither
 
     header = np.array(json.dumps({"kind": kind, "format": _FORMATS[kind], **plain}, default=_encode))
-    write_whole(path, lambda file: np.savez(file, sgdm=header, **arrays))
+
+    def write(file):
+        try:
+            np.savez(file, sgdm=header, **arrays)
+        except ValueError as error:  # an archive that an interrupt left half written can't be closed, either
+            if error.__context__ is None or "open writing handle" not in str(error):
+                raise
+            raise error.__context__ from None
+
+    write_whole(path, write)
 
 
 def read_npz(path, kind, build):
@@ -61,6 +71,9 @@ def read_npz(path, kind, build):
                 raise ValueError("it holds something else")
             return build(arrays, plain)
         except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+            module = type(error).__module__.partition(".")[0]
+            if isinstance(error, TimeoutError) or module not in {*sys.stdlib_module_names, "numpy"}:
+                raise  # what a signal's handler raised says nothing of the file
             raise ValueError(
                 f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({error}); "
                 "make it anew, or restore a copy"

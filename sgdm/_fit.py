@@ -251,7 +251,11 @@ def fit(
     bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None
     status = Status.STOPPED
     try:
-        status = run.advance(callback, callback_every, bar)
+        try:
+            status = run.advance(callback, callback_every, bar)
+        finally:
+            if bar is not None:
+                bar.close()
         if status is Status.DIVERGED:
             raise run.divergence()
         if run.state.rose and status is Status.COMPLETED and (message := run.rise()):
@@ -263,6 +267,3 @@ def fit(
         with suppress(AttributeError):  # of exceptions that take no attributes
             stop.result = run.result(status, final=True)  # type: ignore[attr-defined]
         raise
-    finally:
-        if bar is not None:
-            bar.close()
