@@ -5,6 +5,7 @@ import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
 
 DEBUG = os.environ.get("SGDM_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("SGDM_SANITIZE", "")  # what the compiler's -fsanitize takes, as "address,undefined"
@@ -31,6 +32,15 @@ if SANITIZE:  # -g would take three times as long; -fwrapv, which Python comes w
     SANITIZER_FLAGS += ["-fno-omit-frame-pointer"]
 
 
+ADVICE = """\
+sgdm is compiled as it is installed, which takes a C compiler and the C headers of Python and of the C library:
+    Debian, Ubuntu    apt-get install build-essential python3-dev
+    Fedora            dnf install gcc python3-devel
+    macOS             xcode-select --install
+    Windows           the workload "Desktop development with C++" of Microsoft's Build Tools for Visual Studio
+What the compiler itself says, if there is one, is above."""
+
+
 class BuildExt(build_ext):
     """Runs Cython at build time, its C in the build directory: none of it reaches an sdist or a wheel."""
 
@@ -50,7 +60,10 @@ class BuildExt(build_ext):
             quiet=True,
         )
         sources, ext.sources = ext.sources, translated.sources
-        super().build_extension(ext)
+        try:
+            super().build_extension(ext)
+        except (CCompilerError, ExecError, PlatformError) as error:
+            raise type(error)(f"{error}\n\n{ADVICE}") from error
         ext.sources = sources
 
 

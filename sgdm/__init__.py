@@ -1,5 +1,16 @@
 """Linear least squares by gradient descent with momentum, with the whole history of the descent."""
 
+try:
+    from ._kernel import ISA as _  # noqa: F401 - whether there is a kernel
+except ModuleNotFoundError as missing:
+    if missing.name != f"{__name__}._kernel":
+        raise
+    raise ModuleNotFoundError(
+        f"{__path__[0]} holds the source of sgdm, not compiled for this Python: run `pip install -e .` in the folder "
+        "above, or start Python elsewhere to import the sgdm that is installed",
+        name=missing.name,
+    ) from None
+
 from . import schedules
 from ._compress import Compressed, compress
 from ._fit import fit

@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 execute(options)
             finally:
                 for warning in caught:
-                    complain("warning", warning.message)
+                    if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning)):  # developers'
+                        complain("warning", warning.message)
     except Refusal as refusal:
         complain("error", refusal)
         return refusal.code

@@ -19,7 +19,7 @@ from ._files import read_npz, write_npz
 from ._kernel import Problem, mix
 from ._run import progress_bar
 from ._sources import blocks_of, is_dask, reduce_dask
-from ._tuning import Modes, Tuned, stability_limit, tune
+from ._tuning import Modes, Tuned, auto_rates, stability_limit, tune
 from ._validation import (
     as_count,
     as_flag,
@@ -32,6 +32,7 @@ from ._validation import (
     as_weights,
     check_finite,
 )
+from ._whole import check_levels, check_reduction
 from ._workers import map_in_order
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _LEAF_BYTES = 3 << 23  # of a leaf at most
 # page by page: that nearly doubles the time of a reduction. It learns no more than 32 MiB.
 _KEPT_BYTES = 31 << 20
 _SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
+_RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
 
 
 class Compressed:
@@ -73,6 +75,12 @@ class Compressed:
     def __init__(self, R, n_rows, total_weight, n_features, slot, fit_intercept, dtype, feature_names=None):
         self.R, self.n_rows, self.total_weight, self.n_features = R, n_rows, total_weight, n_features
         self.slot, self.fit_intercept, self.dtype, self.feature_names = slot, fit_intercept, dtype, feature_names
+
+    def __setstate__(self, state):
+        """Takes up what was pickled, if its parts go together."""
+        state.pop("optimal_loss", None)  # which follows from the rest
+        vars(self).update(state)
+        check_reduction(self, weighty=False)
 
     def _kind(self):
         """What two reductions must have in common to be one problem's."""
@@ -106,6 +114,7 @@ class Compressed:
         for part in parts:
             if not isinstance(part, Compressed):
                 raise TypeError(f"parts must hold Compressed alone, got {part!r:.80}")
+            check_reduction(part, weighty=False)
         while len(parts) > 1:
             pairs = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)]
             parts = pairs + parts[len(pairs) * 2 :]
@@ -114,6 +123,8 @@ class Compressed:
     def __add__(self, other: Compressed) -> Compressed:
         if not isinstance(other, Compressed):
             return NotImplemented
+        for part in (self, other):
+            check_reduction(part, weighty=False)
         if self._kind() != other._kind():
             raise ValueError(
                 f"both parts must have the same features, targets, intercept and dtype, got {self!r} and {other!r}"
@@ -132,12 +143,22 @@ class Compressed:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to `path`, an .npz file without pickle, whole or not at all."""
+        check_reduction(self, weighty=False)
         write_npz(path, "reduction", *self._flatten())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Compressed:
-        """Read what `save` wrote; ValueError if the file is damaged or something else."""
-        return read_npz(path, "reduction", lambda arrays, plain: Compressed._unflatten(arrays["R"], plain))
+        """Read what `save` wrote; ValueError if the file is damaged or something else, or what it holds does not go
+        together."""
+
+        def build(arrays, plain):
+            part = Compressed._unflatten(arrays.pop("R"), plain)
+            check_reduction(part)
+            if arrays:
+                raise ValueError(f"it has {', '.join(arrays)} too")
+            return part
+
+        return read_npz(path, "reduction", build)
 
     def _flatten(self):
         names = None if self.feature_names is None else list(self.feature_names)
@@ -154,13 +175,9 @@ class Compressed:
 
     @staticmethod
     def _unflatten(R, plain):
-        names = plain.pop("feature_names")
-        part = Compressed(
-            R, feature_names=None if names is None else tuple(names), **{**plain, "slot": tuple(plain["slot"])}
-        )
-        part.dtype = np.dtype(plain["dtype"])
-        if R.shape != (part._size(), part._size()) or R.dtype != np.float64 or not np.isfinite(R).all():
-            raise ValueError("its parts don't fit together")
+        lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        part = Compressed(R, **{**plain, **lists, "dtype": np.dtype(plain["dtype"])})
+        check_reduction(part, weighty=False)
         return part
 
     # The problem it stands for
@@ -180,6 +197,7 @@ class Compressed:
 
     def _problem(self):
         """The kernel's view: R's rows, the intercept a column like the others but for penalties."""
+        check_reduction(self)
         p = self.n_params
         rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
         return Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True)
@@ -194,56 +212,82 @@ class Compressed:
 
         return fit(self, None, **options)
 
+    @np.errstate(all="ignore")
     def solve(self) -> np.ndarray:
         """The parameters (p,) or (p, k) that minimise the loss, of least norm where several do."""
-        solution = self._solution()
-        if not np.isfinite(solution).all():
-            raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
-        return solution.reshape(self.n_params, *self.slot)
-
-    def _solution(self):
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
-        scaled = A / lengths(A)
-        singular = np.linalg.svd(scaled, compute_uv=False)
-        if singular[-1] > singular[0] * p * np.finfo(float).eps:  # full rank, whatever the columns' scales
-            return np.linalg.solve(A, B)
-        return np.linalg.lstsq(A, B, rcond=None)[0]
+        scale, scaled, null = self._scaled_solution()
+        if null.shape[1]:  # any scaled + null @ z minimises the loss
+            rows = null / scale[:, None]
+            size = lengths(rows)
+            scaled = scaled - null @ (np.linalg.lstsq(rows / size, scaled / scale[:, None], rcond=0)[0] / size[:, None])
+            solution = scaled / scale[:, None]
+        else:
+            solution = np.linalg.solve(A, B)
+        if not np.isfinite(solution).all():
+            raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
+        return solution.reshape(p, *self.slot)
+
+    def _scaled_solution(self):
+        """Solves for the coefficients of the columns scaled to length 1, on which alone the rank can be decided.
+
+        Returns the lengths (p,), a solution (p, k) and an orthonormal basis (p, p - rank) of the null space.
+        """
+        p = self.n_params
+        A, B = self.R[:p, :p], self.R[:p, p:]
+        scale = lengths(A)
+        U, singular, Vt = np.linalg.svd(A / scale)
+        rank = np.count_nonzero(singular > singular[0] * _RANK_EPS * (p + 8) * np.finfo(float).eps)
+        return scale, Vt[:rank].T @ ((U[:, :rank].T @ B) / singular[:rank, None]), Vt[rank:].T
 
     @functools.cached_property
+    @np.errstate(all="ignore")
     def optimal_loss(self) -> Any:
         """The least mean squared error there is, per target."""
         p = self.n_params
-        A, residual = self.R[:, :p], self.R[p:, p:]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if not (np.diagonal(A) > _SURELY * lengths(A)).all():  # maybe not of full rank
-                residual = A @ self._solution() - self.R[:, p:]
-            loss = (residual**2).sum(0) / self.total_weight
+        A, residual = self.R[:p, :p], self.R[p:, p:]
+        if not (np.diagonal(A) > _SURELY * lengths(A)).all():  # maybe not of full rank
+            scale, scaled, null = self._scaled_solution()
+            if null.shape[1]:
+                residual = np.vstack([A / scale @ scaled - self.R[:p, p:], residual])
+        loss = (residual**2).sum(0) / self.total_weight
         return loss if self.slot else float(loss[0])
 
+    def _least_objective(self, weight_decay):
+        """The least of the mean squared error plus weight decay's penalty, (k,)."""
+        return self._modes(None, weight_decay).least
+
+    @np.errstate(all="ignore")
     def spectrum(self) -> np.ndarray:
         """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow."""
-        with np.errstate(over="ignore"):
-            return 2 * self._singular() ** 2 / self.total_weight
+        return self._spectrum(0.0)
 
-    def _singular(self):
-        p = self.n_params
-        return np.linalg.svd(self.R[:p, :p], compute_uv=False)
+    def _spectrum(self, weight_decay):
+        """The eigenvalues of the Hessian with weight decay on the features, the largest first."""
+        p, A = self.n_params, self.R[: self.n_params, : self.n_params]
+        if weight_decay:
+            penalty = np.sqrt(weight_decay / 2) * np.sqrt(self.total_weight)
+            A = np.vstack([A, penalty * np.eye(p)[: self.n_features]])
+        # By singular values of the rows, not eigenvalues of their squares: small curvatures keep their digits.
+        return 2 * (np.linalg.svd(A, compute_uv=False) / np.sqrt(self.total_weight)) ** 2
 
     @property
+    @np.errstate(all="ignore")
     def condition(self) -> float:
         """The Hessian's condition number, its largest eigenvalue by its smallest; inf where it is singular."""
-        values = self._singular()  # the squares of which may overflow, or vanish
-        with np.errstate(over="ignore"):
-            return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
+        p = self.n_params
+        values = np.linalg.svd(self.R[:p, :p], compute_uv=False)  # the squares of which may overflow, or vanish
+        return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
 
+    @np.errstate(all="ignore")
     def max_lr(
         self, momentum: float = 0.8, dampening: float | None = None, nesterov: bool = False, weight_decay: float = 0.0
     ) -> float:
         """The stability limit: the full-batch descent converges for every smaller lr, and for no larger one."""
         momentum = as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-        top = self._modes(None, as_number(weight_decay, "weight_decay")).curvature[0]
+        top = self._spectrum(as_number(weight_decay, "weight_decay"))[0]
         return float(stability_limit(top, momentum, 1 - dampening, as_flag(nesterov, "nesterov")))
 
     def _modes(self, coef0, weight_decay):
@@ -253,6 +297,7 @@ class Compressed:
         penalised = np.arange(p) < self.n_features
         return Modes(self.R[:, :p], self.R[:, p:], self.total_weight, penalised, weight_decay, start)
 
+    @np.errstate(all="ignore")
     def forecast(
         self,
         lr: float,
@@ -285,6 +330,7 @@ class Compressed:
         loss = modes.losses(lr, momentum, 1 - dampening, as_flag(nesterov, "nesterov"), epochs)
         return loss if self.slot else float(loss[0])
 
+    @np.errstate(all="ignore")
     def tune(
         self,
         epochs: int,
@@ -322,6 +368,7 @@ def lengths(A):
     return largest * np.maximum(np.linalg.norm(A / largest, axis=0), 1)
 
 
+@np.errstate(all="ignore")
 def join(*factors):
     """The triangular factor of all their rows, (q, q)."""
     R = np.linalg.qr(np.vstack(factors), mode="r")
@@ -419,6 +466,7 @@ def leaf_rows(q):
     return rows * max(1, min(_LEAF_BLOCKS, _LEAF_BYTES // (8 * q * rows)))
 
 
+@np.errstate(all="ignore")  # a factor that is not finite shows what overflowed
 def factor_rows(X, y, weights, fit_intercept):
     """The factor of one leaf's rows: of each block by itself, and then of these factors together.
 
@@ -435,8 +483,7 @@ def factor_rows(X, y, weights, fit_intercept):
         Z[:, d] = 1
     Z[:, d + fit_intercept :] = y
     if weights is not None:
-        with np.errstate(invalid="ignore"):  # inf * 0, which the factor shows
-            Z *= np.sqrt(weights[:, None], dtype=np.float64)
+        Z *= np.sqrt(weights[:, None], dtype=np.float64)
     parts = Z[count * rows :]  # too few for a block
     if count:
         blocks = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
@@ -535,11 +582,11 @@ class Reduction:
 
         def build(arrays, plain):
             n_leaves, digest, heights = (plain.pop(name) for name in ("n_leaves", "digest", "heights"))
-            levels = tuple((height, arrays[f"R{i}"]) for i, height in enumerate(heights))
+            levels = tuple((height, arrays.pop(f"R{i}")) for i, height in enumerate(heights))
+            check_levels(levels, n_leaves, plain["n_rows"])
+            if arrays or type(digest) is not str or len(digest) != 128:
+                raise ValueError("it has other parts than a reduction under way")
             was = Compressed._unflatten(join(*[R for _, R in levels]), plain)
-            # The heights are the places of the ones in n_leaves as a binary number.
-            if heights != [i for i in reversed(range(n_leaves.bit_length())) if n_leaves >> i & 1] or len(digest) != 128:
-                raise ValueError("its parts don't fit together")
             form = was.n_features, was.slot, was.dtype
             return was, Reduced(*form, was.n_rows, n_leaves, was.total_weight, digest, levels)
 
@@ -642,16 +689,7 @@ def compress(
     >>> np.allclose(sgdm.compress(blocks).R, reduced.R)
     True
     """
-    fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
-    if is_dask(X):
-        if checkpoint is not None or progress:
-            raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
-        return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
-    blocks, rows, names = blocks_of(X, y, sample_weight, target)
-    every = as_number(checkpoint_every, "checkpoint_every")
-    reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
-    np.empty(_KEPT_BYTES // 8)  # and freed
-    progress, bar, saved = as_flag(progress, "progress"), None, time.monotonic()
+    reduction = bar = None
 
     def look(leaf):
         nonlocal saved
@@ -662,6 +700,16 @@ def compress(
             saved = time.monotonic()
 
     try:
+        fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
+        if is_dask(X):
+            if checkpoint is not None or progress:
+                raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
+            return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
+        blocks, rows, names = blocks_of(X, y, sample_weight, target)
+        every = as_number(checkpoint_every, "checkpoint_every")
+        reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
+        np.empty(_KEPT_BYTES // 8)  # and freed
+        progress, saved = as_flag(progress, "progress"), time.monotonic()
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.restore(checkpoint)
         try:
@@ -679,8 +727,8 @@ def compress(
         return result
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
-            stop.result = reduction.result()  # type: ignore[attr-defined]
-        if checkpoint is not None and reduction.done is not reduction.saved:
+            stop.result = None if reduction is None else reduction.result()  # type: ignore[attr-defined]
+        if checkpoint is not None and reduction is not None and reduction.done is not reduction.saved:
             try:
                 reduction.save(checkpoint)
             except Exception as failure:
@@ -758,6 +806,8 @@ def choose_problem(
     """The problem to descend on and the held-out one, the slot, the reduction if there is one, and the method."""
     if not isinstance(method, str) or method not in ("auto", "direct", "compress"):
         raise ValueError(f"method must be 'auto', 'direct' or 'compress', got {method!r}")
+    if auto_lr and init is not None:
+        raise ValueError("lr='auto' and init don't go together: they would change the constants; give init's lr")
     if batch_size is not None and (auto_lr or method == "compress" or isinstance(X, Compressed)):
         other = "lr='auto'" if auto_lr else "method='compress'" if method == "compress" else "a Compressed"
         raise ValueError(f"batch_size and {other} don't go together: batches need the rows")
@@ -767,10 +817,11 @@ def choose_problem(
                 "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
                 "leave them out"
             )
-        if validation is not None and not (isinstance(validation, Compressed) and validation._kind() == X._kind()):
+        problem = X._problem()
+        held_out = validation._problem() if isinstance(validation, Compressed) else None
+        if validation is not None and (held_out is None or validation._kind() != X._kind()):
             raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
-        held_out = None if validation is None else validation._problem()
-        return X._problem(), held_out, X.slot, X, "compress"
+        return problem, held_out, X.slot, X, "compress"
     if isinstance(validation, Compressed):
         raise TypeError("validation can only be a Compressed where X is one")
     problem, slot = as_problem(X, y, sample_weight, fit_intercept)
@@ -791,11 +842,21 @@ def choose_problem(
     return problem, held_out, slot, reduced, method
 
 
-def tuned(reduced, epochs, momentum, dampening, nesterov, weight_decay, l1, coef0, init):
-    """lr, momentum and dampening for lr='auto'."""
-    for name, value in (("l1", l1 or None), ("init", init)):
-        if value is not None:
-            raise ValueError(f"lr='auto' and {name} don't go together: the forecast does not cover it")
-    momentum = None if isinstance(momentum, str) and momentum == "auto" else momentum
-    options = {"dampening": dampening, "nesterov": nesterov, "weight_decay": weight_decay, "coef0": coef0}
-    return reduced.tune(epochs, momentum=momentum, **options)[:3]
+def choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay):
+    """lr, momentum and dampening for lr="auto" on a reduced problem."""
+    values = curvature_range(reduced, weight_decay)
+    return auto_rates(*values, epochs, *as_momentum(momentum, dampening), as_flag(nesterov, "nesterov"))
+
+
+def as_momentum(momentum, dampening):
+    """momentum and dampening, each None where lr="auto" is to choose it."""
+    auto = momentum is None or (isinstance(momentum, str) and momentum == "auto")
+    momentum = None if auto else as_number(momentum, "momentum", 1, below=True)
+    return momentum, None if dampening is None else as_number(dampening, "dampening", 1)
+
+
+def curvature_range(reduced, weight_decay):
+    """The largest and the smallest eigenvalue of the Hessian of the objective."""
+    with np.errstate(all="ignore"):
+        values = reduced._spectrum(as_number(weight_decay, "weight_decay"))
+    return values[0], values[-1]

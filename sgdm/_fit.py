@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._compress import Compressed, choose_problem, tuned
+from ._compress import Compressed, choose_problem, choose_rates
 from ._kernel import Settings
 from ._result import ConvergenceWarning, Status
-from ._run import Run, progress_bar
+from ._run import Run, as_dtype, progress_bar
 from ._validation import (
     as_average,
     as_count,
@@ -27,6 +27,7 @@ from ._validation import (
     hold_out,
     names_of,
 )
+from ._whole import check_init
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +90,9 @@ def fit(
     y : array of shape (n,) or (n, k), or None
         The targets. k targets are k independent fits that share X. None where X is a `Compressed`.
     lr : float, array of shape (epochs,), function of the epoch or "auto", default 0.1
-        The learning rate. "auto" takes the best for these data, start and number of epochs: see `Compressed.tune`. An
-        array has one value for each epoch of this call; a function is called with each epoch's
-        number before the run. See `sgdm.schedules`.
+        The learning rate. "auto" takes the best for the extreme eigenvalues of the Hessian and this number of epochs,
+        from formulas (see Notes). An array has one value for each epoch of this call; a function is called with each
+        epoch's number before the run. See `sgdm.schedules`.
     momentum : float in [0, 1), array or function as for lr, or "auto" if lr is, default 0.8
         How much of the last step is kept.
     epochs : int, default 50
@@ -115,7 +116,8 @@ def fit(
         Where to start: the features' coefficients, then the intercept's if there is one. Zeros by default.
     init : FitResult, optional
         Go on where this result stopped: parameters, velocity, epoch count, averages, row order. The result, history
-        included, is that of one longer fit, to the bit, if the other arguments are the same and the method is.
+        included, is that of one longer fit, to the bit, if the other arguments are the same and the method is. A
+        result whose parts don't go together, as after `dataclasses.replace`, is refused.
     batch_size : int, optional
         Update after every so many rows; the last batch of an epoch may be shorter, and averages over its own rows.
         By default after all rows.
@@ -172,14 +174,27 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If the descent ends above where it began.
+        If the descent ends above where it began; or, where the data were reduced and so the least loss is known, more
+        than a hundredth of the way from the start above that.
+
+    Notes
+    -----
+    lr="auto" takes L and mu, the largest and the smallest eigenvalue of the objective's Hessian, mu raised to
+    ``L / (epochs / 9)**2`` at least, and kappa = L / mu. With momentum="auto" it stands for the best constants of a
+    heavy ball, ``lr = 4 / (sqrt(L) + sqrt(mu))**2``, ``momentum = ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2``,
+    dampening 0; with nesterov ``lr = 4 / (3 L + mu)``, ``momentum = (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) +
+    2)``. Where momentum is given, lr is ``(1 + sqrt(momentum))**2 / L``. Each lr is divided by 1 - dampening, and
+    lowered if the swing that the undamped first step starts would not be over at the end. Data that differ by rounding
+    get constants that differ by rounding.
+    `Compressed.tune` searches for constants that end lower.
 
     References
     ----------
     I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and momentum in deep
     learning", ICML 2013. The convention of the constants is that of ``torch.optim.SGD``. B. Polyak and A. Juditsky,
     "Acceleration of stochastic approximation by averaging", SIAM J. Control Optim. 30 (1992). N. Parikh and S. Boyd,
-    "Proximal algorithms" (2014), for l1.
+    "Proximal algorithms" (2014), for l1. B. Polyak, "Introduction to Optimization" (1987), and L. Lessard, B. Recht and
+    A. Packard, "Analysis and design of optimization algorithms", SIAM J. Optim. 26 (2016), for lr="auto".
 
     Examples
     --------
@@ -199,6 +214,8 @@ def fit(
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     permuted = batch_size is not None and shuffle
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
+    if init is not None:
+        check_init(init, epochs)
     names = X.feature_names if isinstance(X, Compressed) else names_of(X)
     if init is not None and init.feature_names is not None:
         X, names = by_name(X, init.feature_names), init.feature_names
@@ -213,7 +230,9 @@ def fit(
         X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, automatic, n_threads, names
     )
     if automatic:
-        lr, momentum, dampening = tuned(reduced, epochs, momentum, dampening, nesterov, weight_decay, l1, coef0, init)
+        if l1 and as_number(l1, "l1"):
+            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
+        lr, momentum, dampening = choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay)
     start = 0 if init is None else init.epochs
     settings = Settings(
         as_rates(lr, momentum, dampening, epochs, start),
@@ -245,7 +264,7 @@ def fit(
         method=method,
         n_threads=n_threads,
         feature_names=names,
-        optimal_loss=None if reduced is None else np.asarray(reduced.optimal_loss, reduced.dtype)[()],
+        optimal_loss=None if reduced is None else as_dtype(np.asarray(reduced.optimal_loss), reduced.dtype)[()],
     )
     callback_every = as_count(callback_every, "callback_every")
     bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None
@@ -258,12 +277,19 @@ def fit(
                 bar.close()
         if status is Status.DIVERGED:
             raise run.divergence()
-        if run.state.rose and status is Status.COMPLETED and (message := run.rise()):
-            # the line that called us, or Compressed.fit
-            inside = sys._getframe(1).f_globals.get("__name__") == "sgdm._compress"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3 if inside else 2)
-        return run.result(status, final=True)
+        result = run.result(status, final=True)
+        if message := run.concern(result, reduced):
+            warn(message)
+        return result
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
             stop.result = run.result(status, final=True)  # type: ignore[attr-defined]
         raise
+
+
+def warn(message):
+    """Warns at the line that called into the package."""
+    level, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("sgdm."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ConvergenceWarning, stacklevel=level)

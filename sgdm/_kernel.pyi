@@ -77,7 +77,6 @@ class State:
     waited: int
     diverged: int
     best_loss: float
-    rose: bool
     def __init__(
         self,
         parameters: _Floats,
@@ -130,6 +129,16 @@ def advance(
     validation: Problem | None = None,
     team: Team | None = None,
 ) -> str: ...
+def losses(problem: Problem, parameters: _Floats) -> list[float]: ...
+def losses_many(
+    problem: Problem,
+    lines: _Floats,
+    targets: _Floats,
+    weights: _Floats | None,
+    total_weights: NDArray[np.float64],
+    parameters: _Floats,
+    loss: NDArray[np.float64],
+) -> None: ...
 def parts(problem: Problem, settings: Settings) -> int: ...
 def advance_many(
     problem: Problem,

@@ -9,12 +9,16 @@ import os
 
 cimport cython
 from cython cimport final, floating
-from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 
 cdef extern from "_lanes.h" nogil:
@@ -161,6 +165,9 @@ cdef class Problem:
         self.p = self.d + fit_intercept
         self.features = self.d if features < 0 else features
         self.triangular = triangular
+        if self.n < 1 or self.d < 1 or self.k < 1 or self.features > self.d:
+            raise ValueError(f"a problem must have rows, columns and targets, and no more features than columns, got "
+                             f"{self.n}, {self.d}, {self.k} and {self.features}")
 
 
 @final
@@ -207,14 +214,12 @@ cdef class State:
     marks: (4, k) double: the objective at the start and at the last epoch done, the norm of the objective's
     gradient at the first, the loss at the last.
     epoch, updates: done so far. waited: epochs since the validation loss last improved.
-    diverged: the target that overflowed, or -1. rose: whether the objective ended above its start
-    by more than rounding.
+    diverged: the target that overflowed, or -1.
     """
 
     cdef readonly object parameters, average, best, marks
     cdef readonly Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
     cdef readonly double best_loss
-    cdef readonly bint rose
 
     def __init__(self, parameters, average, best, marks, Py_ssize_t epoch=0, Py_ssize_t updates=0,
                  Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY):
@@ -293,7 +298,7 @@ def advance(Problem problem, Settings settings, State state, Record record, Py_s
     the rows; the bits don't depend on it.
 
     Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state and the
-    generator are those before it.
+    generator are those before it. ValueError if an array has not the room for what will be read or written.
     """
     cdef Outcome outcome
     val_lines = val_targets = val_weights = None
@@ -976,6 +981,86 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
     return outcome
 
 
+cdef inline int _expect(str name, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t expected_rows,
+                        Py_ssize_t expected_columns) except -1:
+    """Refuses an array of another shape than the loop reads or writes."""
+    if rows != expected_rows or columns != expected_columns:
+        raise ValueError(f"{name} must have {expected_rows} rows of {expected_columns}, got {rows} of {columns}")
+    return 0
+
+
+cdef inline int _expect_rows(str name, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t every,
+                             Py_ssize_t rows) except -1:
+    """Refuses a history of so many rows that has no room for the epochs (or updates) from `first` to before `last`;
+    its row 0 is the first of them at or after `begin` that `every` divides."""
+    cdef Py_ssize_t start = _groups(first, every), stop = _groups(last, every), begun = _groups(begin, every)
+    if start < stop and (start < begun or stop - begun > rows):
+        raise ValueError(f"{name} must have room for rows {start - begun} to {stop - begun - 1}, got {rows} rows")
+    return 0
+
+
+cdef int _expect_data(str whose, Problem problem, const floating[:, ::1] lines, const floating[:, ::1] targets,
+                      const floating[::1] weights) except -1:
+    """Refuses data that are not of the problem's size."""
+    cdef Py_ssize_t n = problem.n, d = problem.d
+    if (lines.shape[0] != (d if problem.by_columns else n) or lines.shape[1] != (n if problem.by_columns else d)
+            or targets.shape[0] != problem.k or targets.shape[1] != n
+            or (weights is not None and weights.shape[0] != n)):
+        raise ValueError(f"{whose} must have {n} rows, {d} columns, {problem.k} targets and as many weights as rows, "
+                         f"got lines of shape {problem.lines.shape}, targets of {problem.targets.shape} and weights "
+                         f"of {getattr(problem.weights, 'shape', None)}")
+    return 0
+
+
+cdef int _expect_room(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs,
+                      Py_ssize_t per_epoch, Problem validation, const floating[:, :, ::1] parameters,
+                      const floating[:, ::1] best, const double[:, ::1] marks, const double[:, ::1] average,
+                      const double[:, ::1] rates, const floating[::1] loss, const floating[::1] val_loss,
+                      const floating[::1] paths) except -1:
+    """Refuses to run epochs of so many updates each unless all that they will read and write is there: the loop does
+    not look."""
+    cdef:
+        Py_ssize_t k = problem.k, p = problem.p, every = record.every, row = 3 * p * k
+        Py_ssize_t epoch = state.epoch, updates = state.updates, last, last_update
+    if epochs < 0 or epoch < 0 or updates < 0 or state.averaged < 0:
+        raise ValueError(f"counts of epochs, updates and averaged iterates must not be negative, got {epochs} epochs "
+                         f"after {epoch}, {updates} and {state.averaged}")
+    if epochs > PY_SSIZE_T_MAX - epoch or epochs > (PY_SSIZE_T_MAX - updates) // per_epoch:
+        raise ValueError(f"{epochs} epochs of {per_epoch} updates after {epoch} epochs and {updates} updates are too "
+                         "many to count")
+    if every < 1 or record.start < 0 or record.start_update < 0:
+        raise ValueError(f"a record must keep every so many epochs, at least 1, from 0 or later on, got {every} from "
+                         f"{record.start} and update {record.start_update} on")
+    last, last_update = epoch + epochs, updates + epochs * per_epoch
+    _expect("parameters", parameters.shape[0], parameters.shape[1] * parameters.shape[2], 2, p * k)
+    _expect("parameters", parameters.shape[1], parameters.shape[2], p, k)
+    _expect("marks", marks.shape[0], marks.shape[1], 4, k)
+    if average is not None:
+        _expect("average", average.shape[0], average.shape[1], p, k)
+    if rates is not None and (rates.shape[1] != 3 or epoch < settings.start or last - settings.start > rates.shape[0]):
+        raise ValueError(f"rates must have 3 columns, and rows {epoch - settings.start} to "
+                         f"{last - settings.start - 1}, got {rates.shape[0]} rows of {rates.shape[1]}")
+    if validation is not None:
+        if best is None:
+            raise ValueError("best must be given with validation, got None")
+        _expect("best", best.shape[0], best.shape[1], p, k)
+        _expect("validation", validation.d, validation.k, problem.d, k)
+        if val_loss is not None:
+            _expect_rows("val_loss", epoch, last, record.start, every, val_loss.shape[0] // k)
+    if record.per_update:
+        if loss is None:
+            raise ValueError("loss must be given with per_update, got None")
+        _expect_rows("loss", updates, last_update, record.start_update, every, loss.shape[0] // k)
+        if paths is not None:
+            _expect_rows("paths", updates, last_update, record.start_update, every, paths.shape[0] // row)
+        return 0
+    if loss is not None:
+        _expect_rows("loss", epoch, last, record.start, every, loss.shape[0] // k)
+    if paths is not None:
+        _expect_rows("paths", epoch, last, record.start, every, paths.shape[0] // row)
+    return 0
+
+
 cdef Outcome _advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs, generator,
                       Team team, const floating[:, ::1] lines, const floating[:, ::1] targets,
                       const floating[::1] weights, Problem validation, const floating[:, ::1] val_lines,
@@ -983,12 +1068,11 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
                       floating[:, :, ::1] parameters, floating[:, ::1] best, floating[::1] loss_history,
                       floating[::1] val_history, floating[::1] paths) except *:
     cdef:
-        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n, t
+        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n
         double[:, ::1] marks = state.marks
         double[:, ::1] average = state.average
         const double[:, ::1] rates = None
         double constants[3]
-        double epsilon = FLT_EPSILON if floating is float else DBL_EPSILON
         void* columns = NULL
         bint copied
         Shape shape = _shape(problem, batch, sizeof(floating)), val_shape
@@ -997,13 +1081,19 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         Descent run
         Outcome outcome
 
+    if not isinstance(settings.rates, tuple):
+        rates = settings.rates
+    _expect_data("the problem", problem, lines, targets, weights)
+    if validation is not None:
+        _expect_data("validation", validation, val_lines, val_targets, val_weights)
+    _expect_room(problem, settings, state, record, epochs, _groups(problem.n, batch), validation, parameters, best,
+                 marks, average, rates, loss_history, val_history, paths)
     memset(&run, 0, sizeof(Descent))
     run.p, run.features, run.batch, run.total_weight = problem.p, problem.features, batch, problem.total_weight
-    if isinstance(settings.rates, tuple):
+    if rates is None:
         constants[0], constants[1], constants[2] = settings.lr, settings.momentum, settings.undamped
         run.rates = constants
-    else:
-        rates = settings.rates
+    elif rates.shape[0]:
         run.rates, run.rate_step = &rates[0, 0], 3
     run.start, run.nesterov, run.single = settings.start, settings.nesterov, settings.single
     run.decay, run.l1, run.tol = settings.weight_decay, settings.l1, settings.tol
@@ -1061,10 +1151,119 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
     state.epoch, state.updates, state.averaged = run.epoch, run.updates, run.averaged
     state.best_epoch, state.waited, state.best_loss, state.diverged = (
         run.best_epoch, run.waited, run.best_loss, run.diverged)
-    state.rose = False
-    for t in range(problem.k):
-        state.rose = state.rose or marks[1, t] > marks[0, t] * (1 + 1000 * epsilon)
     return outcome
+
+
+def losses(Problem problem, parameters):
+    """The mean squared error of each target, a list of k floats, at the parameters (p, k)."""
+    if problem.lines.itemsize == 4:
+        return _losses[float](problem, problem.lines, problem.targets, problem.weights, parameters)
+    return _losses[double](problem, problem.lines, problem.targets, problem.weights, parameters)
+
+
+cdef list _losses(Problem problem, const floating[:, ::1] lines, const floating[:, ::1] targets,
+                  const floating[::1] weights, const floating[:, ::1] parameters):
+    cdef:
+        Py_ssize_t t
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        bint copied = problem.columns is not None
+        Room columns = problem.columns
+        const floating* exemplar = NULL
+        Descent run
+    _expect_data("the problem", problem, lines, targets, weights)
+    _expect("parameters", parameters.shape[0], parameters.shape[1], problem.p, problem.k)
+    memset(&run, 0, sizeof(Descent))
+    run.p = problem.p
+    if shape.whole and not copied:
+        columns = Room(_whole_size(shape, sizeof(floating)))
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the loss")
+        with nogil:
+            _point(&run.rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL,
+                   columns.start if shape.whole else NULL, copied)
+            _losses_at(&run, &parameters[0, 0])
+        return [run.sums[t] / problem.total_weight for t in range(problem.k)]
+    finally:
+        _free_room(&run)
+
+
+cdef void _losses_at(Descent* run, const floating* parameters) noexcept nogil:
+    """run.sums = the sum of w r^2 of each target at the parameters."""
+    cdef:
+        const Shape* shape = &run.rows.sources.shape
+        floating* a = <floating*> _cache_line(run.work)
+    _pack(run, <floating*> parameters, a, False)
+    _sums(&run.rows, 0, shape.n, NULL, a, a + shape.k * shape.padded, False, run.sums, run.sums + shape.k)
+
+
+cdef inline int _expect_fits(str name, Py_ssize_t rows, Py_ssize_t fits, bint shared) except -1:
+    """Refuses an array without a row for each of so many fits, or one for all of them."""
+    if rows < fits and not (shared and rows == 1):
+        raise ValueError(f"{name} must have a row for each of {fits} fits{', or one' if shared else ''}, got {rows}")
+    return 0
+
+
+cdef int _expect_stacks(Problem problem, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                        const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits) except -1:
+    """Refuses data of many fits that are not of the problem's size, or fewer than there are fits."""
+    cdef Py_ssize_t n = problem.n, d = problem.d
+    _expect_fits("lines", lines.shape[0], fits, True)
+    _expect("lines", lines.shape[1], lines.shape[2], d if problem.by_columns else n, n if problem.by_columns else d)
+    _expect_fits("targets", targets.shape[0], fits, True)
+    _expect("targets", 1, targets.shape[1], 1, n)
+    if weights is not None:
+        _expect_fits("weights", weights.shape[0], fits, True)
+        _expect("weights", 1, weights.shape[1], 1, n)
+    _expect_fits("total_weights", total_weights.shape[0], fits, True)
+    return 0
+
+
+def losses_many(Problem problem, lines, targets, weights, const double[::1] total_weights, parameters,
+                double[::1] loss):
+    """Writes the mean squared error of each of many fits, (fits,), at its parameters, (fits, 2, p); see
+    `advance_many`."""
+    if problem.lines.itemsize == 4:
+        _losses_many[float](problem, lines, targets, weights, total_weights, parameters, loss)
+    else:
+        _losses_many[double](problem, lines, targets, weights, total_weights, parameters, loss)
+
+
+cdef int _losses_many(Problem problem, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                      const floating[:, ::1] weights, const double[::1] total_weights,
+                      floating[:, :, ::1] parameters, double[::1] loss) except -1:
+    cdef:
+        Py_ssize_t i
+        Shape shape = _shape(problem, problem.n, sizeof(floating))
+        const floating* exemplar = NULL
+        Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
+        Descent run
+    _expect_stacks(problem, lines, targets, weights, total_weights, parameters.shape[0])
+    _expect("parameters", parameters.shape[1], parameters.shape[2], 2, problem.p)
+    _expect_fits("loss", loss.shape[0], parameters.shape[0], False)
+    memset(&run, 0, sizeof(Descent))
+    run.p = problem.p
+    try:
+        if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
+            raise MemoryError("no memory for the working arrays of the losses")
+        with nogil:
+            for i in range(parameters.shape[0]):
+                _point_at(&run, i, lines, targets, weights, columns)
+                _losses_at(&run, &parameters[i, 0, 0])
+                loss[i] = run.sums[0] / total_weights[i if total_weights.shape[0] > 1 else 0]
+    finally:
+        _free_room(&run)
+    return 0
+
+
+cdef void _point_at(Descent* run, Py_ssize_t i, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                    const floating[:, ::1] weights, Room columns) noexcept nogil:
+    """Takes up the data of fit i of many."""
+    cdef const floating* w = NULL
+    if weights is not None:
+        w = &weights[i if weights.shape[0] > 1 else 0, 0]
+    _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
+           &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
 
 
 def advance_many(Problem problem, Settings settings, lines, targets, weights, const double[::1] total_weights,
@@ -1077,7 +1276,7 @@ def advance_many(Problem problem, Settings settings, lines, targets, weights, co
     problem: one of them, for its shape. lines (fits, n, d) or (fits, d, n), targets and weights (fits, n), each with
     one in place of `fits` if all share it. rates (fits, 3), penalties (fits, 2): weight_decay and l1. parameters
     (fits, 2, p), marks (fits, 4), done: epochs. outcomes: an index into OUTCOMES, -1 while there are epochs to do.
-    loss (fits, rows), paths (3, fits, rows, p): see Record.
+    loss (fits, rows), paths (3, fits, rows, p): see Record. ValueError if one has not the room.
     """
     if problem.lines.itemsize == 4:
         _advance_many[float](problem, settings, lines, targets, weights, total_weights, rates, penalties, parameters,
@@ -1095,14 +1294,37 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
                        Py_ssize_t every, Py_ssize_t total, Py_ssize_t first, Py_ssize_t last,
                        Py_ssize_t epochs) except -1:
     cdef:
-        Py_ssize_t i
+        Py_ssize_t i, p = problem.p
         Shape shape = _shape(problem, problem.n, sizeof(floating))
         const floating* exemplar = NULL
-        const floating* w = NULL
         Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
         Descent run
         Outcome outcome
 
+    if first < 0 or first > last or epochs < 0 or total < 0 or every < 1 or problem.k != 1:
+        raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
+                         f"least 1 and one target, got {first} to {last}, {epochs} of {total}, {every} and {problem.k}")
+    _expect_stacks(problem, lines, targets, weights, total_weights, last)
+    _expect_fits("rates", rates.shape[0], last, False)
+    _expect("rates", 1, rates.shape[1], 1, 3)
+    _expect_fits("penalties", penalties.shape[0], last, False)
+    _expect("penalties", 1, penalties.shape[1], 1, 2)
+    _expect_fits("parameters", parameters.shape[0], last, False)
+    _expect("parameters", parameters.shape[1], parameters.shape[2], 2, p)
+    _expect_fits("marks", marks.shape[0], last, False)
+    _expect("marks", 1, marks.shape[1], 1, 4)
+    _expect_fits("done", done.shape[0], last, False)
+    _expect_fits("outcomes", outcomes.shape[0], last, False)
+    for i in range(first, last):
+        if done[i] < 0 or done[i] > total:
+            raise ValueError(f"done must be from 0 to {total} epochs, got {done[i]} of fit {i}")
+    if loss is not None:
+        _expect_fits("loss", loss.shape[0], last, False)
+        _expect_rows("loss", 0, total, 0, every, loss.shape[1])
+    if paths is not None:
+        _expect("paths", paths.shape[0], paths.shape[3], 3, p)
+        _expect_fits("paths", paths.shape[1], last, False)
+        _expect_rows("paths", 0, total, 0, every, paths.shape[2])
     memset(&run, 0, sizeof(Descent))
     run.p, run.features, run.batch = problem.p, problem.features, problem.n
     run.tol, run.nesterov, run.average_from, run.every = settings.tol, settings.nesterov, -1, every
@@ -1113,10 +1335,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
             for i in range(first, last):
                 if outcomes[i] >= 0:
                     continue
-                if weights is not None:
-                    w = &weights[i if weights.shape[0] > 1 else 0, 0]
-                _point(&run.rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0],
-                       &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
+                _point_at(&run, i, lines, targets, weights, columns)
                 run.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
                 run.rates, run.decay, run.l1 = &rates[i, 0], penalties[i, 0], penalties[i, 1]
                 run.parameters, run.marks = &parameters[i, 0, 0], &marks[i, 0]

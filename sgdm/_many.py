@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._kernel import OUTCOMES, Problem, Settings, advance_many
+from ._kernel import OUTCOMES, Problem, Settings, advance_many, losses_many
 from ._result import Checkpoint, ConvergenceWarning, FitResult, History
-from ._run import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, too_large
+from ._run import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, as_dtype, too_large
 from ._validation import (
     as_count,
     as_flag,
@@ -137,9 +137,10 @@ def fit_many(
     )
     try:
         fits.advance(as_count(n_threads, "n_threads"))
-        if message := fits.rise():
+        result = fits.result()
+        if message := fits.rise(result):
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
-        return fits.result()
+        return result
     except BaseException as stop:
         with suppress(AttributeError):  # of exceptions that take no attributes
             stop.result = fits.result()  # type: ignore[attr-defined]
@@ -298,9 +299,11 @@ class Fits:
             shared = len(array) == 1
             check_finite(array[0] if shared else array, name, axes[shared:])
 
-    def rise(self):
+    @np.errstate(all="ignore")
+    def rise(self, result):
         """What to warn of when objectives ended above their start; None if it is all rounding, at an exact fit."""
-        start, end = self.marks[:, 0], self.marks[:, 1]
+        start, coef = self.marks[:, 0], np.abs(result.coef.astype(float))
+        end = result.loss + (self.penalties[:, :1] / 2 * coef**2 + self.penalties[:, 1:] * coef).sum(axis=1)
         y = self.data[2]
         eps = np.finfo(y.dtype).eps
         floor = 1000 * eps * np.abs(y).max(axis=1).astype(float)
@@ -326,11 +329,13 @@ class Fits:
                 self.paths[:, unwritten] = np.nan
         grad, step, path = (None, None, None) if self.paths is None else self.paths
         count = len(status)
+        loss = np.empty(count)
+        losses_many(problem, *self.data[1:], self.parameters, loss)
         return FitResult(
             coef=coef[:, : problem.d].copy(),
             intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(count, coef.dtype),
             velocity=velocity.copy(),
-            loss=self.marks[:, 3].astype(coef.dtype),
+            loss=as_dtype(loss, coef.dtype),
             epochs=self.done,
             status=status,
             history=History(

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._files import read_npz, write_npz
 from ._validation import as_matrix, as_real, by_name
+from ._whole import check_parts, check_result
 
 if TYPE_CHECKING:
     import os
@@ -40,7 +41,7 @@ _MESSAGES = {
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit ended with a loss above the one it started from."""
+    """A fit ended with an objective above the one it started from, or far above the least there is."""
 
 
 class DivergenceError(ArithmeticError):
@@ -172,7 +173,7 @@ class FitResult(_Arrays):
     velocity : (p,) or (p, k) array
         The momentum buffer of the last update; the intercept's last, if there is one.
     loss : float or (k,) array
-        The mean squared error that the last epoch recorded; NaN where none was done.
+        The mean squared error of `coef` and `intercept` over the rows: what one more epoch would record first.
     epochs : int
         Epochs done, those of `init` included.
     status : Status
@@ -214,6 +215,12 @@ class FitResult(_Arrays):
     feature_names: tuple[str, ...] | None
     checkpoint: Checkpoint
 
+    def __setstate__(self, state):
+        """Takes up what was pickled, if its parts are what they should be."""
+        vars(self).update(state)
+        check_parts(self)
+
+    @np.errstate(all="ignore")
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 
@@ -319,7 +326,13 @@ class FitResult(_Arrays):
         """Write everything to `path`, an .npz file without pickle; `sgdm.load` reads it.
 
         The file appears whole or not at all: it is written beside `path` and then renamed.
+
+        Raises
+        ------
+        ValueError
+            If the result's parts don't go together, after `dataclasses.replace` say: it could not be loaded.
         """
+        check_result(self)
         write_npz(path, "result", *_flatten(self))
 
 
@@ -329,7 +342,7 @@ def load(path: str | os.PathLike[str]) -> FitResult:
     Raises
     ------
     ValueError
-        If the file is damaged, or not one of ours.
+        If the file is damaged, or not one of ours, or what it holds does not go together.
     OSError
         If it can't be read.
     """
@@ -359,16 +372,20 @@ def _flatten(result):
 
 def _unflatten(arrays, plain):
     """The inverse of `_flatten`."""
+    parts = {"": plain, "history": plain["history"], "checkpoint": plain["checkpoint"]}
     for name, value in arrays.items():
-        *parent, leaf = name.split(".")
-        (plain[parent[0]] if parent else plain)[leaf] = value if value.ndim else value[()]
-    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
-    for kind, values in ((FitResult, plain), (History, plain["history"])):
-        if values.keys() != {field.name for field in fields(kind)}:
+        parent, _, leaf = name.rpartition(".")
+        parts[parent][leaf] = value if value.ndim else value[()]
+    for part, kind in (("", FitResult), ("history", History), ("checkpoint", Checkpoint)):
+        names = Checkpoint._fields if kind is Checkpoint else [field.name for field in fields(kind)]
+        if not isinstance(parts[part], dict) or parts[part].keys() != set(names):
             raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
+    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
     if isinstance(plain["status"], str):
         plain["status"] = Status(plain["status"])
-    if plain["feature_names"] is not None:
+    if isinstance(plain["feature_names"], list):
         plain["feature_names"] = tuple(plain["feature_names"])
     plain["history"] = History(**plain["history"])
-    return FitResult(**plain)
+    result = FitResult(**plain)
+    check_result(result)
+    return result

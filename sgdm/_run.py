@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._kernel import Record, State, Team, advance, parts
+from ._kernel import Record, State, Team, advance, losses, parts
 from ._result import Checkpoint, DivergenceError, FitResult, History, Status, made
 from ._tuning import stable_lr
 from ._validation import as_start, refuse_nonfinite
@@ -19,6 +19,8 @@ from ._workers import with_threads
 # work, and PARAMETER_COST for every parameter.
 SLICE_ELEMENTS = 50_000_000
 UPDATE_COST, PARAMETER_COST = 500, 8
+
+FAR_ABOVE = 0.01  # of the way from the start to the least objective: who ends that far above it is warned
 
 _UNMARKED = np.full((4, 1), np.nan)
 _STATUS = {str(status): status for status in Status}  # quicker than Status(name)
@@ -48,12 +50,12 @@ class Progress:
 
     @property
     def loss(self) -> Any:
-        loss = self._run.state.marks[3].astype(self._run.dtype)
+        loss = as_dtype(self._run.state.marks[3], self._run.dtype)
         return loss if self._run.slot else float(loss[0])
 
     @property
     def coef(self) -> np.ndarray:
-        return self._run.state.parameters[0].reshape(-1, *self._run.slot).astype(self._run.dtype)
+        return as_dtype(self._run.state.parameters[0].reshape(-1, *self._run.slot), self._run.dtype)
 
     @property
     def result(self) -> FitResult:
@@ -122,11 +124,6 @@ class Run:
         got = self.init.coef.shape, was.parameters.dtype.name, was.fit_intercept
         if got != expected:
             raise ValueError(f"init must have the parameters, dtype and intercept of this fit, {expected}, got {got}")
-        arrays = [(was.parameters, (2, p, k), dtype), (was.marks, (4, k), np.float64)]
-        arrays += [(was.average, (p, k), np.float64)] if was.average is not None else []
-        arrays += [(was.best, (p, k), dtype)] if was.best is not None else []
-        if was.epoch != self.init.epochs or any((a.shape, a.dtype) != (shape, kind) for a, shape, kind in arrays):
-            raise ValueError("init's checkpoint does not go with its coefficients and epochs; fit again")
         if (was.record, was.record_every) != (self.record, self.record_every):
             raise ValueError(
                 f"record and record_every must be those of init, {was.record!r} and {was.record_every}, "
@@ -136,6 +133,9 @@ class Run:
             raise ValueError(f"validation must be given as for init, which had {'none' if validates else 'some'}")
         if averages and was.average is None and self.settings.average_from < was.epoch:
             raise ValueError(f"average must start at epoch {was.epoch} or later: init kept no average until there")
+        updates = self.epochs * -(-self.problem.n // self.batch)
+        if updates > sys.maxsize - was.updates:
+            raise ValueError(f"epochs must be fewer: {updates} updates after the {was.updates} of init are too many")
         state = State(
             was.parameters,
             None if not averages else np.zeros((p, k)) if was.average is None else was.average,
@@ -228,15 +228,18 @@ class Run:
         generator = self.generator
         validated = state.best_epoch >= 0
         kept = state if final else state.copy()
+        best = validated and self.settings.patience > 0
+        loss = losses(self.problem, state.best if best else state.parameters[0])
         own = state.parameters if slot else state.parameters[..., 0]
-        own = own.copy() if own.dtype is dtype else own.astype(dtype)
+        own = as_dtype(own, dtype)
         coef, velocity = own[0], own[1]
-        if validated and self.settings.patience:
-            coef = state.best.reshape(coef.shape).astype(dtype)
-        loss = state.marks[3].astype(dtype) if slot else dtype.type(state.marks[3, 0])
+        if best:
+            coef = as_dtype(state.best.reshape(coef.shape), dtype)
+        loss = as_dtype(np.array(loss), dtype)
         average = average_intercept = None
         if state.average is not None:
-            average = (state.average if state.averaged else state.parameters[0]).reshape(coef.shape).astype(dtype)
+            average = state.average if state.averaged else state.parameters[0]
+            average = as_dtype(average.reshape(coef.shape), dtype)
             average_intercept = average[d] if self.intercept else 0.0
             average = average[:d]
         lr, momentum, undamped = self.rates(state.epoch - 1)
@@ -246,7 +249,7 @@ class Run:
                 "coef": coef[:d],
                 "intercept": coef[d] if self.intercept else 0.0,
                 "velocity": velocity,
-                "loss": loss,
+                "loss": loss if slot else loss[0],
                 "epochs": state.epoch,
                 "status": status,
                 "history": self._history(final),
@@ -296,8 +299,7 @@ class Run:
 
         def whole(name, history, rows):
             if not taken_over:
-                with np.errstate(over="ignore"):  # of val_loss, which may overflow
-                    history = history[:rows].astype(self.dtype)
+                history = as_dtype(history[:rows], self.dtype)
             return history if earlier is None else np.concatenate([getattr(earlier, name), history])
 
         if self.record is None:
@@ -357,19 +359,48 @@ class Run:
         error.max_lr = max_lr
         return error
 
-    def rise(self):
-        """What to warn of when the objective ended above its start; None if it is all rounding, at an exact fit."""
-        start, end = self.state.marks[0], self.state.marks[1]
-        y = self.problem.targets
-        rose = (end > start) & (end > (1000 * np.finfo(y.dtype).eps * np.abs(y).max(axis=1).astype(float)) ** 2)
-        if not rose.any():
+    def concern(self, result, reduced):
+        """What to warn of: the objective ended above its start, or far above the least there is; else None."""
+        settings, start, loss = self.settings, self.state.marks[0], result.loss
+        plain = not (settings.weight_decay or settings.l1)
+        if plain and reduced is None and self.problem.k == 1 and loss <= start[0]:  # the usual case, quickly
             return None
-        t = int(np.argmax(rose))
-        target = f" of target {t}" if self.problem.k > 1 else ""
+        end = np.atleast_1d(loss).astype(float)
+        with np.errstate(all="ignore"):
+            if not plain:
+                coef = np.abs(result.coef.reshape(-1, self.problem.k).astype(float))
+                end = end + (settings.weight_decay / 2 * coef**2 + settings.l1 * coef).sum(axis=0)
+            y, eps = self.problem.targets, 1000 * np.finfo(self.problem.targets.dtype).eps
+            above = end > (eps * np.abs(y).max(axis=1).astype(float)) ** 2  # more than rounding, at an exact fit
+            rose = above & (end > start * (1 + eps))
+            if rose.any() and result.status is Status.COMPLETED:
+                return self._rise(int(np.argmax(rose)), start, end)
+            if reduced is None or settings.l1 or settings.patience or result.status is Status.STOPPED:
+                return None
+            least = np.atleast_1d(reduced.optimal_loss)
+            if settings.weight_decay and (above & (end - least > FAR_ABOVE * (start - least))).any():
+                least = reduced._least_objective(settings.weight_decay)
+            far = above & (end - least > FAR_ABOVE * np.maximum(start - least, 0))
+        if not far.any():
+            return None
+        t = int(np.argmax(far))
+        return (
+            f"the objective{self._target(t)} went from {start[t]:g} to {end[t]:g} in {self.state.epoch} epochs, far "
+            f"above the least there is, {least[t]:g}; centre the columns of X and bring them to one scale "
+            "(scikit-learn's StandardScaler does both), or do more epochs"
+        )
+
+    def _target(self, t):
+        """Target t for a message, if there are several."""
+        return f" of target {t}" if self.problem.k > 1 else ""
+
+    def _rise(self, t, start, end):
+        """What to warn of when the objective of target t ended above its start."""
         rates = self.rates(self.state.epoch - 1)
         lr, max_lr = float(rates[0]), stable_lr(self.problem, self.settings, rates)
         message = (
-            f"the objective{target} rose from {start[t]:g} to {end[t]:g} in {self.state.epoch} epochs with lr={lr:g}; "
+            f"the objective{self._target(t)} rose from {start[t]:g} to {end[t]:g} in {self.state.epoch} epochs "
+            f"with lr={lr:g}; "
         )
         if self.batch < self.problem.n:
             return f"{message}use a smaller lr, or one that falls, to even out the noise of the batches"
@@ -390,6 +421,14 @@ class Run:
         form = ", nesterov" if self.settings.nesterov else ""
         batches = f", batches of {self.batch}" if self.batch < self.problem.n else ""
         return f"{digits} for momentum={momentum:g}, dampening={1 - undamped:g}{form}{batches}"
+
+
+def as_dtype(array, dtype):
+    """A copy of the dtype; what it can't hold becomes infinite, or 0."""
+    if array.dtype is dtype:
+        return array.copy()
+    with np.errstate(all="ignore"):
+        return array.astype(dtype)
 
 
 def too_large(rows, columns, dtype, record):

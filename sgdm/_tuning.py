@@ -96,6 +96,56 @@ def stable_lr(problem, settings, rates):
     return _MARGIN * float(stability_limit(curvature, momentum, undamped, settings.nesterov))
 
 
+def auto_rates(largest, smallest, epochs, momentum, dampening, nesterov):
+    """lr, momentum and dampening for lr="auto", from the extreme eigenvalues of the Hessian, L and mu.
+
+    The momentum is the best for a quadratic with condition number kappa = L / mu, unless it is given, and the lr is
+    the largest that damps the steepest direction as fast as that momentum can:
+
+    - heavy ball: ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2 and (1 + sqrt(momentum))**2 / L, which with this momentum
+      is 4 / (sqrt(L) + sqrt(mu))**2 (B. Polyak, Introduction to Optimization, 1987, section 3.2.1);
+    - Nesterov: (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) + 2) and 4 / (3 L + mu), mu being the one that makes the
+      momentum the best (L. Lessard, B. Recht and A. Packard, SIAM J. Optim. 26, 2016, table 1).
+
+    mu is raised to L / K**2 with K = epochs / 9 at least: smaller eigenvalues need more epochs than there are. All of
+    this is continuous in the data, so data that differ by rounding get constants that differ by rounding; a search
+    for the lowest forecast loss would jump from valley to valley.
+    """
+    if not largest < math.inf:
+        raise ValueError("lr can't be tuned, as the losses overflow whatever it is; scale the columns of X and y down")
+    largest = max(float(largest), 1e-300) if largest > 0 else 1.0  # lest its inverse overflow; any lr suits zeros
+    kappa = largest / max(float(smallest), largest / max(epochs / 9, 1) ** 2)
+    if momentum is None:
+        root = math.sqrt(3 * kappa + 1) / 2 if nesterov else math.sqrt(kappa)
+        momentum = ((root - 1) / (root + 1)) ** (1 if nesterov else 2)
+        dampening = 0.0 if dampening is None else dampening
+    kept = 1 - (momentum if dampening is None else dampening)
+    if nesterov:
+        root = 2 * (1 + momentum) / (1 - momentum)
+        lr = 4 / (3 + 3 / (root**2 - 1))
+    else:
+        lr = (1 + math.sqrt(momentum)) ** 2
+    lr = lr / kept if kept > 0 else math.inf
+    return min(lr, _settled_lr(lr, epochs, momentum, kept)) / largest, momentum, 1 - kept
+
+
+def _settled_lr(lr, epochs, momentum, kept):
+    """The lr, in units of 1 / L, up to which the swing that the undamped first step starts is over at the end.
+
+    Along the steepest direction a swing begins with at most max(lr, sqrt(lr / kept)) times the distance from the
+    optimum, or with lr * epochs times it near the largest lr, where the roots of the recurrence are equal; it shrinks
+    by sqrt(momentum) an epoch, and a fifth of the distance may be left. A smaller lr does no harm either if all steps
+    together, of a gradient that stays what it was, don't pass the optimum.
+    """
+    left = momentum ** (epochs / 2)
+    share = 0.2 / left if left > 1e-150 else math.inf
+    kicks = (1 - momentum**epochs) / (1 - momentum)
+    steps = kicks + kept * (epochs - kicks) / (1 - momentum)
+    if kept < 1 - momentum:  # too little of the later gradients to turn the first step around
+        return 1 / steps
+    return max(min(share, kept * share**2, 0.9 * lr), share / epochs, 1 / steps)
+
+
 class Tuned(NamedTuple):
     """The constants that `tune` chose, and the objective that the descent should reach with them, over all targets."""
 
@@ -147,19 +197,19 @@ class Modes:
         with np.errstate(over="ignore"):
             self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum / scale) ** 2).sum(0)
 
+    @np.errstate(all="ignore")  # what overflows becomes inf
     def losses(self, lr, momentum, undamped, nesterov, epochs, penalised=False):
         """f after `epochs` epochs for arrays of constants of one shape: that shape + (k,), or with weight decay's
         penalty the objective. inf where it overflows."""
         lr, m, keep = (np.asarray(value, float)[..., None] for value in np.broadcast_arrays(lr, momentum, undamped))
         s, image = self.curvature, self.image
-        with np.errstate(over="ignore", invalid="ignore"):
-            if epochs == 0:
-                return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
-            bite = lr * keep * s
-            M = (1 - bite * (1 + m), -(m**2), bite, m) if nesterov else (1 - bite, -m, bite, m)
-            growth = 1 - lr * s * (keep + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
-            growth, _ = apply_power(M, epochs - 1, growth)
-            loss = self._loss(growth[..., None] * image, penalised)
+        if epochs == 0:
+            return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
+        rate = lr * keep * s
+        M = (1 - rate * (1 + m), -(m**2), rate, m) if nesterov else (1 - rate, -m, rate, m)
+        growth = 1 - lr * s * (keep + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
+        growth, _ = apply_power(M, epochs - 1, growth)
+        loss = self._loss(growth[..., None] * image, penalised)
         return np.where(np.isfinite(loss), loss, np.inf)
 
     def _loss(self, image, penalised):

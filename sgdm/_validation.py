@@ -47,7 +47,7 @@ def as_real(value, name, convert=True):
         return array
     dtype = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
     try:
-        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
+        with np.errstate(all="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
             return array.astype(dtype, copy=False)
     except OverflowError:
         raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
@@ -115,7 +115,8 @@ def as_weights(value, n, dtype, positive=True, name="sample_weight"):
     if weights.min() < 0:
         i = int(weights.argmin())
         raise ValueError(f"{name} must not be negative, got {weights[i]} at row {i}")
-    total = float(weights.sum(dtype=np.float64))
+    with np.errstate(all="ignore"):
+        total = float(weights.sum(dtype=np.float64))
     if not total < math.inf or (positive and not total > 0):
         raise ValueError(f"{name} must have a positive, finite sum, got {total}")
     return weights, total
@@ -141,7 +142,7 @@ def in_place(array, dtype):
 
 def cast(array, dtype):
     """A new C-order array of the dtype; what is too large for it becomes infinite, for `check_finite` to find."""
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return np.array(array, dtype, order="C")
 
 
@@ -204,14 +205,46 @@ def as_generator(seed, init, permuted, fraction):
     return generator, {"state": generator.bit_generator.state, "fraction": fraction}
 
 
-def restore_generator(state):
-    """A numpy Generator in the given state of its bit generator."""
+_POSITIONS = {"pos": "key", "buffer_pos": "buffer"}  # of which arrays: numpy takes any, and then reads there
+
+
+def restore_generator(state, name="init's row generator"):
+    """A numpy Generator in the given state of its bit generator; ValueError if it can't be in that state."""
     kind = getattr(np.random, state["bit_generator"], None)
     if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
-        raise ValueError(f"init's row generator is of an unknown kind, {state['bit_generator']!r}")
-    bit_generator = kind()
-    bit_generator.state = state
+        raise ValueError(f"{name} is of an unknown kind, {state['bit_generator']!r}")
+    try:
+        bit_generator = kind(0)
+        right = alike(state, bit_generator.state)
+        if right:
+            bit_generator.state = state
+            right = same(state, bit_generator.state)
+    except (TypeError, ValueError, OverflowError, NotImplementedError):  # numbers that are too large, or negative
+        right = False
+    if not right:
+        raise ValueError(f"{name} must be a state of numpy's {kind.__name__}, got {state!r:.80}")
     return np.random.Generator(bit_generator)
+
+
+def alike(state, example):
+    """Whether the state of a bit generator has the parts of the example, with numbers it can work with."""
+    if isinstance(example, dict):
+        return (
+            isinstance(state, dict)
+            and state.keys() == example.keys()
+            and all(alike(state[part], example[part]) for part in example)
+            and all(0 <= state[at] <= len(state[array]) for at, array in _POSITIONS.items() if at in example)
+        )
+    if isinstance(example, np.ndarray):
+        return isinstance(state, np.ndarray) and (state.dtype, state.shape) == (example.dtype, example.shape)
+    return type(state) is type(example)
+
+
+def same(state, other):
+    """Whether two states of bit generators that are alike are equal."""
+    if isinstance(other, dict):
+        return all(same(state[part], other[part]) for part in other)
+    return np.array_equal(state, other)
 
 
 def hold_out(X, y, sample_weight, fraction, generator, split, init):

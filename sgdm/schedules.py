@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["cosine", "exponential", "inverse_scaling", "one_cycle", "warm_up"]
 
 
+@np.errstate(all="ignore")
 def one_cycle(
     epochs: int,
     max_lr: float,
@@ -81,6 +82,7 @@ def one_cycle(
     return lr, moments
 
 
+@np.errstate(all="ignore")
 def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
     """From `lr` at the first epoch to `final` at the last, along a half cosine.
 
@@ -95,6 +97,7 @@ def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
     return _half_cosine(as_number(lr, "lr"), as_number(final, "final"), as_count(epochs, "epochs") - 1)
 
 
+@np.errstate(all="ignore")
 def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
     """``lr * gamma ** t``, as torch.optim.lr_scheduler.ExponentialLR.
 
@@ -104,13 +107,13 @@ def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
     array([1.   , 0.5  , 0.25 , 0.125])
     """
     epochs, lr, gamma = as_count(epochs, "epochs"), as_number(lr, "lr"), as_number(gamma, "gamma")
-    with np.errstate(over="ignore", invalid="ignore"):
-        rates = lr * gamma ** np.arange(float(epochs))
+    rates = lr * gamma ** np.arange(float(epochs))
     if not np.isfinite(rates).all():
         raise ValueError(f"lr * gamma ** t must be finite, got gamma={gamma:g} for {epochs} epochs")
     return rates
 
 
+@np.errstate(all="ignore")
 def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.float64]:
     """``lr / (t + 1) ** power``, as scikit-learn's learning_rate="invscaling", by epochs instead of samples.
 
@@ -120,10 +123,10 @@ def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.f
     array([1.   , 0.707, 0.577, 0.5  ])
     """
     epochs, lr, power = as_count(epochs, "epochs"), as_number(lr, "lr"), as_number(power, "power")
-    with np.errstate(over="ignore"):  # what is divided by infinity is zero
-        return lr / np.arange(1.0, epochs + 1) ** power
+    return lr / np.arange(1.0, epochs + 1) ** power  # what is divided by infinity is zero
 
 
+@np.errstate(all="ignore")
 def warm_up(schedule, epochs: int) -> NDArray[np.float64]:
     """A copy of `schedule` whose first `epochs` values are scaled by 1 / (epochs + 1), 2 / (epochs + 1), ...
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._compress import Compressed, compress, tuned
-from ._fit import fit
-from ._kernel import Settings
+from ._compress import Compressed, as_momentum, compress, curvature_range
+from ._fit import fit, warn
 from ._result import ConvergenceWarning, DivergenceError, Status
-from ._tuning import largest_curvature, stable_lr
+from ._run import FAR_ABOVE
+from ._tuning import auto_rates, largest_curvature
 from ._validation import as_count, as_flag, as_number, as_problem, as_weights, ndim_of
 
 try:
@@ -42,7 +42,8 @@ __all__ = ["SGDMRegressor", "SGDMRegressorCV"]
 
 _DTYPES = [np.float64, np.float32]
 _MOMENTUM = 0.8  # what "auto" stands for where lr is not chosen together with it
-_TOL = 1e-5  # what "auto" stands for
+# What tol="auto" stands for: with condition numbers of up to 10 000, the optimum to 1e-8 (in float32, to its digits)
+_TOL = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
 _MARGIN = 0.95  # of the stability limit
 _GRID = ("lr", "momentum", "weight_decay", "l1")
 
@@ -84,6 +85,7 @@ class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
         """Its losses."""
         return self.result_.history.loss
 
+    @np.errstate(all="ignore")
     def predict(self, X: ArrayLike) -> np.ndarray:
         """``X @ coef_.T + intercept_``, of shape (n,) or (n, k)."""
         check_is_fitted(self)
@@ -102,15 +104,15 @@ class SGDMRegressor(_Descent):
     Parameters
     ----------
     lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
-        The learning rate. "auto" takes the best for the data and `max_iter`; it needs full batches and no `l1`. Where
-        a fit goes on (`warm_start`), it keeps the last constants, lr lowered if it would be unstable;
-        `partial_fit` takes ``(1 - momentum) / (1 - dampening)`` by the largest curvature of its rows, or the last lr
-        if that is smaller.
+        The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
+        `sgdm.fit`; it needs full batches and no `l1`. Where a fit goes on (`warm_start`), it keeps the last constants,
+        lr lowered if it would be unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` by
+        the largest curvature of its rows, or the last lr if that is smaller.
     momentum : float in [0, 1), array, function or "auto", default "auto"
         How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     dampening : float in [0, 1], optional
-        By how much the new gradient is scaled down; None stands for `momentum`, or with ``momentum="auto"`` for the
-        better of that and 0.
+        The new gradient is multiplied by 1 - dampening. None stands for `momentum`, and with ``lr="auto"`` and
+        ``momentum="auto"`` for 0.
     nesterov : bool, default False
         Whether to step from where the momentum leads.
     weight_decay, l1 : float, default 0.0
@@ -121,7 +123,8 @@ class SGDMRegressor(_Descent):
     tol : float, None or "auto", default "auto"
         Stop once every target's gradient norm is at most tol times its first, and warn if `max_iter` epochs don't
         bring it there; with `early_stopping`, the relative fall of the validation loss that counts as improvement.
-        None does all epochs. "auto" is 1e-5; with `early_stopping` any fall, and with `batch_size` None.
+        None does all epochs. "auto" is 1e-12, or 1e-5 for float32, which gives the optimum to 8 digits wherever
+        `max_iter` epochs reach it; with `early_stopping` any fall, and with `batch_size` None.
     fit_intercept : bool, default True
         Whether to fit an intercept.
     batch_size : int, optional
@@ -237,19 +240,18 @@ class SGDMRegressor(_Descent):
         sklearn.exceptions.ConvergenceWarning
             If `tol` was not reached.
         sgdm.ConvergenceWarning
-            If the descent ends above where it began.
+            If the descent ends above where it began, or far above the least loss where that is known.
         """
         stops_early = as_flag(self.early_stopping, "early_stopping")
-        tol = self.tol
-        if _is_auto(tol):
-            tol = None if stops_early or self.batch_size is not None else _TOL
-        options: dict[str, Any] = {"epochs": as_count(self.max_iter, "max_iter"), "tol": tol}
+        options: dict[str, Any] = {"epochs": as_count(self.max_iter, "max_iter"), "tol": self.tol}
         if stops_early:
             options["validation"] = as_number(self.validation_fraction, "validation_fraction", 1, below=True)
             options["patience"] = as_count(self.n_iter_no_change, "n_iter_no_change")
         init = getattr(self, "result_", None) if as_flag(self.warm_start, "warm_start") else None
         self._descend(X, y, sample_weight, init, options)
-        if tol is not None and not stops_early and self.result_.status is Status.COMPLETED:
+        tol = options["tol"]
+        told = _is_auto(self.tol) and self.result_.optimal_loss is not None  # `sgdm.fit` compares with that
+        if tol is not None and not stops_early and not told and self.result_.status is Status.COMPLETED:
             warnings.warn(
                 f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
                 "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
@@ -273,6 +275,8 @@ class SGDMRegressor(_Descent):
         """`sgdm.fit` with the estimator's parameters and these options."""
         twin = self._twin()
         X, y, weights = twin._check(X, y, sample_weight, reset=init is None)
+        if _is_auto(options.get("tol")):
+            options["tol"] = None if "validation" in options or self.batch_size is not None else _TOL[X.dtype]
         random = "validation" in options or (self.batch_size is not None and self.shuffle)
         if random and (init is None or init.checkpoint.generator is None):
             whole = isinstance(self.random_state, (int, np.integer))
@@ -290,18 +294,19 @@ class SGDMRegressor(_Descent):
         if not _is_auto(lr):
             momentum = _MOMENTUM if _is_auto(momentum) else momentum
         elif self.batch_size is None and (partial or init is not None):
-            problem, _ = as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept"))
+            fit_intercept = as_flag(self.fit_intercept, "fit_intercept")
             decay = as_number(self.weight_decay, "weight_decay")
             if partial:
                 momentum = _MOMENTUM if _is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
                 undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
-                lr = (1 - momentum) / max(undamped, 1 - momentum) / (largest_curvature(problem, decay) or 1.0)
+                curvature = largest_curvature(as_problem(X, y, weights, fit_intercept)[0], decay) or 1.0
+                lr = (1 - momentum) / max(undamped, 1 - momentum) / curvature
                 lr = lr if init is None else min(lr, init.lr)  # the velocity is of rougher rows, maybe
             else:
                 momentum, dampening = init.momentum, init.dampening
-                rates = init.lr, momentum, 1 - dampening
-                limit = stable_lr(problem, Settings(rates, as_flag(self.nesterov, "nesterov"), decay), rates)
-                lr = init.lr if limit is None else min(init.lr, limit)
+                reduced = compress(X, y, sample_weight=weights, fit_intercept=fit_intercept)
+                limit = reduced.max_lr(momentum, dampening, self.nesterov, decay)
+                lr = init.lr if init.lr < limit else _MARGIN * limit
         return {"lr": lr, "momentum": momentum, "dampening": dampening}
 
 
@@ -316,8 +321,8 @@ class SGDMRegressorCV(_Descent):
     Parameters
     ----------
     lr : float, function of the epoch, "auto", or sequence of these, default "auto"
-        The learning rates to try. "auto" is the best for all rows and `max_iter`, lowered where a training set needs
-        that to be stable: the same constants for every fold and for the final fit.
+        The learning rates to try. "auto" is the best for `max_iter` and the curvature of all rows, or of the training
+        set whose curvature is largest: the same constants for every fold and for the final fit.
     momentum : float in [0, 1), function of the epoch, "auto", or sequence of these, default "auto"
         The momenta to try. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     weight_decay, l1 : float, or sequence of float, default 0.0
@@ -396,14 +401,15 @@ class SGDMRegressorCV(_Descent):
         Raises
         ------
         DivergenceError
-            If a descent overflowed at once in every setting.
+            If in every setting the loss on a fold overflowed at once.
         KeyboardInterrupt
             On Ctrl-C, with None as its ``result``. Whatever is raised, the estimator stays as it was before.
 
         Warns
         -----
         sgdm.ConvergenceWarning
-            If the final descent ends above where it began.
+            If the final descent ends above where it began; or if the lowest mean loss on the folds is far above that of
+            the least-squares solutions, more than a hundredth of the way from the start.
         """
         twin = self._twin()
         try:
@@ -436,8 +442,8 @@ class SGDMRegressorCV(_Descent):
         ends = [int(mean.argmin()) for mean in means]
         lowest = np.array([mean[end] for mean, end in zip(means, ends, strict=True)])
         best = int(lowest.argmin())
-        if failure is not None and lowest[best] == np.inf:
-            raise failure
+        if lowest[best] == np.inf:
+            raise failure or DivergenceError("the loss on a fold overflows at every epoch; scale the columns of X down")
         at_best = [folds[:, end] for folds, end in zip(curves, ends, strict=True)]
         self.n_splits_ = len(splits)
         self.cv_results_ = {
@@ -449,7 +455,21 @@ class SGDMRegressorCV(_Descent):
         }
         self.best_params_, self.best_n_iter_ = grid[best], ends[best] + 1
         self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
-        self._keep(whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best]))
+        with warnings.catch_warnings():  # a descent that is stopped early may well be far above the least loss
+            warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
+            result = whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
+        start, solved = (np.average(losses, weights=importance) for losses in _bounds(trainings, tests))
+        if (
+            not options[best]["weight_decay"]
+            and not options[best]["l1"]
+            and (lowest[best] - solved > FAR_ABOVE * max(start - solved, 0))
+        ):
+            warn(
+                f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "
+                f"solutions have {solved:g}; centre the columns of X and bring them to one scale (StandardScaler), or "
+                "raise max_iter"
+            )
+        self._keep(result)
 
     def _values(self, name):
         """The values of a parameter to try."""
@@ -488,9 +508,15 @@ class SGDMRegressorCV(_Descent):
         if not _is_auto(params["lr"]):
             return options | {"momentum": _MOMENTUM if _is_auto(params["momentum"]) else params["momentum"]}
         del options["lr"]
-        lr, momentum, dampening = tuned(whole, max_iter, coef0=None, init=None, **options)
-        limit = min(part.max_lr(momentum, dampening, self.nesterov, params["weight_decay"]) for part in trainings)
-        return options | {"lr": min(lr, _MARGIN * limit), "momentum": momentum, "dampening": dampening}
+        if as_number(params["l1"], "l1"):
+            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
+        ranges = [curvature_range(part, params["weight_decay"]) for part in (whole, *trainings)]
+        largest, smallest = max(top for top, _ in ranges), ranges[0][1]  # stable on every training set
+        lr, momentum, dampening = auto_rates(
+            *(largest, smallest, max_iter, *as_momentum(params["momentum"], self.dampening)),
+            as_flag(self.nesterov, "nesterov"),
+        )
+        return options | {"lr": lr, "momentum": momentum, "dampening": dampening}
 
 
 def _is_auto(value):
@@ -507,6 +533,19 @@ def _share_out(splits, n):
         if len(train) != n - len(test) or seen[test].any() or seen.sum() != len(train):
             return False
     return True
+
+
+@np.errstate(all="ignore")
+def _bounds(trainings, tests):
+    """The losses on every fold, the mean over the targets: of coefficients that are all 0, and of the least-squares
+    solution on its training set."""
+    bounds = [], []
+    for training, test in zip(trainings, tests, strict=True):
+        p = test.n_params
+        solution = training.solve().reshape(p, -1)
+        for losses, residual in zip(bounds, (test.R[:, p:], test.R[:, :p] @ solution - test.R[:, p:]), strict=True):
+            losses.append((residual**2).sum() / test.total_weight / test.n_targets)
+    return bounds
 
 
 def _validate(training, test, options, curve):

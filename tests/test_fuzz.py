@@ -1,7 +1,7 @@
 """Anything may come: every public function gives the oracle's result, or refuses in our words, and leaves its input.
 
-The plain run draws the same few examples every time. SGDM_FUZZ=20000 draws so many, other ones each time, or those of
-`--hypothesis-seed`.
+The plain run draws the same few examples every time, the slow tests the same many. SGDM_FUZZ=20000 draws so many, other
+ones each time, or those of `--hypothesis-seed`.
 """
 
 # ruff: noqa: PT017 - what an error looks like is what is tested
@@ -29,7 +29,7 @@ PACKAGE = Path(sgdm.__file__).parent
 
 
 def fuzz(examples):
-    """The settings of one test: so many examples in a plain run."""
+    """The settings of one test: so many examples, if SGDM_FUZZ doesn't say otherwise."""
     return settings(
         max_examples=EXAMPLES or examples,
         derandomize=not EXAMPLES,
@@ -462,8 +462,8 @@ def constants_of(chosen, values):
     return constants
 
 
-def test_fit(reference, tmp_path):
-    @fuzz(250)
+def test_fit(draws, reference, tmp_path):
+    @fuzz(draws(500))
     @given(fits())
     def check(drawn):
         X, y, chosen, valid, values = drawn
@@ -586,10 +586,10 @@ def parts_of(X, y, chosen):
     return [{name: part(name, value, i) for name, value in arguments.items()} for i in range(max(counts, default=1))]
 
 
-def test_fit_many():
+def test_fit_many(draws):
     """The oracle is fit, fit by fit: where all of these have results they have the same bits; else there are none."""
 
-    @fuzz(150)
+    @fuzz(draws(300))
     @given(many_fits())
     def check(drawn):
         X, y, chosen, ok = drawn
@@ -640,8 +640,8 @@ def reductions(draw):
     return X, y, chosen, ok
 
 
-def test_compress(reference, tmp_path):
-    @fuzz(150)
+def test_compress(draws, reference, tmp_path):
+    @fuzz(draws(300))
     @given(reductions(), options(REDUCED_OPTIONS, record=["all", "loss", None]), st.data())
     def check(drawn, more, data):
         X, y, chosen, valid = drawn
@@ -737,7 +737,7 @@ def check_forecast(reference, loss, X, y, w, constants, fit_intercept, start, ep
         assert off <= 64 * (sum(X.shape) + 16) * (epochs + 1) * np.finfo(float).eps * scale + 1e-290
 
 
-def test_merge():
+def test_merge(draws):
     X = np.random.default_rng(0).standard_normal((9, 3))
     base = sgdm.compress(X, X[:, 0])
     others = [
@@ -748,7 +748,7 @@ def test_merge():
         sgdm.compress(X, X[:, 0], fit_intercept=True),
     ]
 
-    @fuzz(40)
+    @fuzz(draws(80))
     @given(st.lists(st.sampled_from([base, base, *others, "x", None, 0, X]), max_size=5), st.sampled_from([list, iter]))
     def check(parts, kind):
         valid = bool(parts) and any(parts[0] is one for one in others) and all(part is parts[0] for part in parts)
@@ -765,7 +765,7 @@ def test_merge():
 # Schedules
 
 
-def test_schedules():
+def test_schedules(draws):
     numbers = st.sampled_from([*NUMBERS, 0.1, 0, 1, 2.5, 1e-300, 1e300, 5e-324, 0.5, np.float32(0.25), Fraction(1, 3)])
     counts = st.sampled_from([*COUNTS, None, 1, 2, 3, 10, 1000, np.int8(7)])
     others = [None, 0.5, (0.9,), "ab", [0.9, 0.8], {}, (1, 2, 3)]
@@ -781,7 +781,7 @@ def test_schedules():
     assert forms.keys() == set(schedules.__all__)
     needed = {"epochs", "max_lr", "lr", "gamma", "schedule"}
 
-    @fuzz(300)
+    @fuzz(draws(600))
     @given(st.sampled_from(sorted(forms)).flatmap(lambda name: st.tuples(st.just(name), st.fixed_dictionaries(
         {key: values for key, values in forms[name].items() if key in needed},
         optional={key: values for key, values in forms[name].items() if key not in needed},
@@ -803,14 +803,14 @@ def test_schedules():
 # Results
 
 
-def test_predict():
+def test_predict(draws):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((20, 3))
     options = {"epochs": 2, "record": None}
     one, several = sgdm.fit(X, X[:, 0], fit_intercept=True, **options), sgdm.fit(X, X, **options)
     single, many = sgdm.fit(X.astype("f4"), X.astype("f4"), **options), sgdm.fit_many(X, X.T.copy(), **options)
 
-    @fuzz(100)
+    @fuzz(draws(200))
     @given(st.sampled_from([one, several, single, many]), st.one_of(arrays((5, 3)), arrays((3, 5, 3))))
     def check(result, given):
         A = real(given)
@@ -834,7 +834,7 @@ def test_predict():
     check()
 
 
-def test_damaged_files(tmp_path):
+def test_damaged_files(draws, tmp_path):
     X = np.random.default_rng(0).standard_normal((9, 2))
     saved = []
     for value, load in ((sgdm.fit(X, X, batch_size=4, seed=0), sgdm.load), (sgdm.compress(X, X), sgdm.Compressed.load)):
@@ -842,7 +842,7 @@ def test_damaged_files(tmp_path):
         saved.append((value, load, (tmp_path / "whole").read_bytes()))
     damage = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=3)
 
-    @fuzz(150)
+    @fuzz(draws(300))
     @given(st.sampled_from(saved), damage, st.integers(0, 2**16), st.integers(0, 5))
     def check(drawn, changes, length, cut):
         value, load, content = drawn
@@ -861,10 +861,10 @@ def test_damaged_files(tmp_path):
     check()
 
 
-def test_going_on():
+def test_going_on(draws):
     """A fit cut in two, the second half with another's `init` now and then: the whole fit to the bit, or refused."""
 
-    @fuzz(100)
+    @fuzz(draws(200))
     @given(fits(), st.integers(1, 4), st.integers(0, 9))
     def check(drawn, first, odd):
         X, y, chosen, _, values = drawn
@@ -904,7 +904,7 @@ def fit_anew(X, y, seed=None, **options):
 # The estimators
 
 
-def test_estimators():
+def test_estimators(draws):
     pytest.importorskip("sklearn")
     import sklearn
     from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
@@ -937,7 +937,7 @@ def test_estimators():
     shape = st.tuples(st.integers(6, 20), st.integers(1, 5), st.sampled_from([(), (2,)]))
     data = shape.flatmap(lambda s: st.tuples(arrays(s[:2], few), arrays((s[0], *s[2]), few)))
 
-    @fuzz(120)
+    @fuzz(draws(240))
     @given(parameters(), data, st.booleans())
     def check(drawn, given, validated):
         (chosen, _), (X, y) = drawn, given

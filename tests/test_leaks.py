@@ -86,6 +86,7 @@ print(max(blocks[20:30]), max(blocks[-10:]), max(memory[20:30]), max(memory[-10:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_stays_level(run_python):
     """From the twentieth part of a hundred on. Blocks are those of Python's own allocator; a kind that leaves one

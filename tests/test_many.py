@@ -790,7 +790,7 @@ for status in set(many.status):
 
 @pytest.mark.thread_unsafe(reason="it must be quick")
 @pytest.mark.skipif(os.name == "nt", reason="no pthread_kill there")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
     ("sizes", "still", "options"),
     [

@@ -397,7 +397,7 @@ def test_legible(style, points, descent, wide):
                 assert contrast(text.get_color(), ax.get_facecolor()) >= 4.5
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [STYLES[0], *(pytest.param(style, marks=pytest.mark.slow) for style in STYLES[1:])])
 @pytest.mark.parametrize("case", ["one epoch", "no intercept", "float32", "exact", "many points", "diverged", "long"])
 def test_odd_cases_can_be_drawn(style, case, points, diverged):
     x, y = points

@@ -55,6 +55,7 @@ def test_scikit_learns_checks(estimator, check):
 
 # The regressor
 
+DIABETES = load_diabetes(return_X_y=True)
 FIXED = {"lr": 0.05, "momentum": 0.9}
 OPTIONS = {
     "plain": {},
@@ -106,7 +107,7 @@ def test_is_fit(name, targets, dtype, weighted):
     [
         make_data(),
         make_data(3),
-        load_diabetes(return_X_y=True),
+        (StandardScaler().fit_transform(DIABETES[0]), DIABETES[1]),
         make_regression(500, 20, noise=5, random_state=0),
         make_regression(40, 80, noise=5, random_state=0),
     ],
@@ -114,18 +115,28 @@ def test_is_fit(name, targets, dtype, weighted):
 )
 def test_defaults_converge(data):
     X, y = data
-    model, exact = SGDMRegressor().fit(X, y), LinearRegression().fit(X, y)
-    assert model.result_.status == "converged"
-    assert model.score(X, y) == pytest.approx(exact.score(X, y), abs=1e-5)
+    model, exact = SGDMRegressor().fit(X, y), LinearRegression().fit(X, y)  # a warning would be an error
+    assert model.score(X, y) == pytest.approx(exact.score(X, y), abs=1e-9)
+
+
+def test_defaults_come_near_where_the_condition_number_is_large():
+    """Of diabetes as it is, 50 000: the flattest direction needs more than 1000 epochs."""
+    model, exact = SGDMRegressor().fit(*DIABETES), LinearRegression().fit(*DIABETES)
+    assert model.score(*DIABETES) == pytest.approx(exact.score(*DIABETES), abs=1e-4)
 
 
 def test_tolerance():
     X, y = make_data()
-    with pytest.warns(
-        ConvergenceWarning, match=r"did not fall to tol=1e-05 times .* in max_iter=3 epochs; raise max_iter"
-    ):
+    message = r"did not fall to tol=1e-05 times .* in max_iter=3 epochs; raise max_iter"
+    far = pytest.warns(sgdm.ConvergenceWarning, match=r"in 3 epochs, far above the least there is, \S+; centre")
+    with far, pytest.warns(ConvergenceWarning, match=message):
+        SGDMRegressor(max_iter=3, tol=1e-5).fit(X, y)
+    with far:
         SGDMRegressor(max_iter=3).fit(X, y)
-    assert SGDMRegressor(max_iter=3, tol=None).fit(X, y).n_iter_ == 3
+    with pytest.warns(ConvergenceWarning, match=r"did not fall to tol=1e-12 times"):
+        SGDMRegressor(max_iter=30, **FIXED).fit(X, y)
+    with far:
+        assert SGDMRegressor(max_iter=3, tol=None).fit(X, y).n_iter_ == 3
     assert SGDMRegressor(tol=0.1, **FIXED).fit(X, y).n_iter_ < SGDMRegressor(tol=1e-3, **FIXED).fit(X, y).n_iter_
 
 
@@ -176,7 +187,15 @@ def test_automatic_warm_start(max_iter):
     assert model.score(X, y) == pytest.approx(LinearRegression().fit(X, y).score(X, y), abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "dampening": 0.0}, {"nesterov": True}, {"dampening": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"momentum": 0.5, "dampening": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"nesterov": True}, marks=pytest.mark.slow),
+        {"dampening": 1.0},
+    ],
+)
 def test_automatic_partial_fit(options):
     """A stream of blocks of differing sizes and scales, after a fit tuned to the first or from the start."""
     rng = np.random.default_rng(0)
@@ -233,6 +252,7 @@ ESTIMATORS = [
 both = pytest.mark.parametrize("estimator", ESTIMATORS, ids=["regressor", "cv"])
 
 
+@short
 @both
 def test_tools(estimator):
     X, y = make_data()
@@ -358,6 +378,7 @@ def test_weights_and_targets(cv):
     assert model.intercept_.shape == (3,)
 
 
+@short
 @pytest.mark.parametrize(("cv", "times"), [(2, 1), (12, 1), (ShuffleSplit(3, test_size=0.5), 4)])
 def test_rows_are_read_once(cv, times, monkeypatch):
     """However many folds share them out; else once per split, and once for the final fit."""
@@ -369,6 +390,7 @@ def test_rows_are_read_once(cv, times, monkeypatch):
     assert sum(rows) == times * N
 
 
+@short
 def test_grid():
     X, y = make_data()
     lrs, momenta, decays = [0.001, 0.05], (0.0, 0.9), np.array([0.0, 10.0])

@@ -321,7 +321,7 @@ def interrupted(blocks, after, error):
     "error", [Trouble("no more"), KeyboardInterrupt(), signal.SIGINT, FloatingPointError("mine")], ids=repr
 )
 @pytest.mark.parametrize("after", range(5))
-def test_an_interruption_keeps_what_was_reduced(error, after):
+def test_an_interruption_keeps_what_was_reduced(heeds_sigint, error, after):
     blocks = blocks_of(X, Y)
     if after == 4 and error is signal.SIGINT:
         blocks.append(blocks[-1])

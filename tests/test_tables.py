@@ -220,6 +220,7 @@ def test_html_of_other_histories(options):
     assert (">update<" in svg) == ("batch_size" in options)
 
 
+@pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")
 def test_html_shows_the_optimum_once_it_is_near():
     def dotted(epochs):
         result = sgdm.fit(X, Y, fit_intercept=True, method="compress", epochs=epochs, lr=0.3)

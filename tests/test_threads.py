@@ -17,6 +17,7 @@ from sgdm import _kernel, _run
 
 THREADS = (2, 3, 8)
 HISTORIES = ("loss", "grad", "step", "coef")
+pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")  # of few epochs
 
 # Little data, but several parts of it: narrow X, read by columns whatever its order; narrow X of more than 4 MB in
 # float64, no longer copied as a whole; and wide X, with rows left over for a last, short part.
@@ -485,7 +486,7 @@ assert result == dataclasses.replace(whole, status=result.status)
 @pytest.mark.thread_unsafe(reason="it must be quick")
 @pytest.mark.skipif(os.name == "nt", reason="no pthread_kill there")
 @pytest.mark.parametrize("shape", [(2000, 300), (33_003, 2)], ids=str)
-@pytest.mark.parametrize("threads", [2, 8])
+@pytest.mark.parametrize("threads", [2, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "options", [{"record": "loss", "record_every": 100}, {"record": None, "batch_size": 20_000, "seed": 1}]
 )

@@ -155,10 +155,10 @@ def assert_same_trajectory(reference, X, y, options, dtype, factor):
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # twelve epochs may end above the start
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("order", ["C", "F", "strided", "negative", "read-only", "memmap"])
-def test_oracle(reference, tmp_path_factory, order, dtype):
+def test_oracle(reference, draws, tmp_path_factory, order, dtype):
     path = tmp_path_factory.mktemp("oracle") / "X"
 
-    @settings(max_examples=120, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=draws(120), derandomize=True, database=None, deadline=None)
     @given(OPTIONS)
     def check(drawn):
         X, y, options = make_problem(dtype, **drawn)
@@ -196,7 +196,7 @@ def check_against_lstsq(X, y):
     # each epoch gains a factor of sqrt(momentum): enough of them to reach eps, with as many again
     epochs = int(2 * np.log(np.finfo(float).eps) / np.log(np.sqrt(constants["momentum"])))
     result = sgdm.fit(X, y, fit_intercept=True, epochs=epochs, record=None, **constants)
-    expected = np.linalg.lstsq(Z, y)[0]
+    expected = np.linalg.lstsq(Z, y, rcond=None)[0]
     params = np.concatenate([result.coef, np.reshape(result.intercept, (1, *y.shape[1:]))])
     # rounding of the gradient, eps, is amplified by the condition of the Hessian
     tolerance = 10 * np.finfo(float).eps * kappa * np.abs(expected).max()

@@ -1,0 +1,223 @@
+"""The kernel refuses to run where it would read or write outside an array, in a release build too."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from sgdm._kernel import Problem, Record, Settings, State, advance, advance_many, parts
+
+N, D, K = 20, 3, 2
+CONSTANT = (0.1, 0.5, 0.5)
+
+
+def problem(n=N, d=D, k=K, seed=0, dtype=float, **options):
+    rng = np.random.default_rng(seed)
+    lines, targets = rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    options = {"by_columns": False, "weights": None, "total_weight": float(n), "fit_intercept": True, **options}
+    return Problem(lines, targets=targets, **options)
+
+
+def state(p=D + 1, k=K, dtype=float, **changed):
+    arrays = {
+        "parameters": np.zeros((2, p, k), dtype),
+        "average": np.zeros((p, k)),
+        "best": np.zeros((p, k), dtype),
+        "marks": np.full((4, k), np.nan),
+    }
+    return State(**{**arrays, **changed})
+
+
+def record(rows=4, p=D + 1, k=K, dtype=float, **changed):
+    arrays = {"loss": np.zeros(rows * k, dtype), "val_loss": np.zeros(rows * k, dtype)}
+    return Record(**{**arrays, "paths": np.zeros(3 * rows * p * k, dtype), **changed})
+
+
+def whole(**changed):
+    """What `advance` takes for four epochs, with a validation."""
+    return {
+        "problem": problem(),
+        "settings": Settings(CONSTANT),
+        "state": state(),
+        "record": record(),
+        "epochs": 4,
+        "validation": problem(7, seed=1),
+        **changed,
+    }
+
+
+def test_a_run_that_has_room_runs():
+    assert advance(**whole()) == "completed"
+    exact = whole(settings=Settings(np.full((4, 3), 0.5), batch_size=6), record=record(16, per_update=True))
+    assert advance(**exact) == "completed"
+    assert advance(**whole(epochs=0, settings=Settings(np.zeros((0, 3))), record=record(0))) == "completed"
+
+
+ROOM = {
+    "a history too short": (whole(epochs=5), r"val_loss must have room for rows 0 to 4, got 4 rows"),
+    "a loss too short": (whole(record=record(loss=np.zeros(7))), r"loss must have room for rows 0 to 3, got 3 rows"),
+    "paths too short": (whole(record=record(paths=np.zeros(95))), r"paths must have room for rows 0 to 3, got 3 rows"),
+    "no rows at all": (whole(record=record(loss=np.zeros(0))), r"loss must have room for rows 0 to 3, got 0 rows"),
+    "every second epoch": (
+        whole(epochs=8, record=record(3, every=2)),
+        r"val_loss must have room for rows 0 to 3, got 3 rows",
+    ),
+    "a history that begins later": (whole(record=record(start=1)), r"val_loss must have room for rows -1 to 2, got 4"),
+    "a history that began long ago": (
+        whole(state=state(epoch=100, updates=100)),
+        r"val_loss must have room for rows 100 to 103, got 4 rows",
+    ),
+    "every update": (
+        whole(settings=Settings(CONSTANT, batch_size=6), record=record(15, per_update=True)),
+        r"loss must have room for rows 0 to 15, got 15 rows",
+    ),
+    "updates that begin later": (
+        whole(settings=Settings(CONSTANT, batch_size=6), record=record(16, per_update=True, start_update=2)),
+        r"loss must have room for rows -2 to 13, got 16 rows",
+    ),
+    "paths of updates": (
+        whole(record=record(paths=np.zeros(95), per_update=True)),
+        r"paths must have room for rows 0 to 3, got 3 rows",
+    ),
+    "updates without a loss": (whole(record=record(loss=None, per_update=True)), "loss must be given with per_update"),
+    "a negative epoch": (whole(state=state(epoch=-100001)), "must not be negative, got 4 epochs after -100001, 0 and"),
+    "negative updates": (whole(state=state(updates=-1)), "must not be negative, got 4 epochs after 0, -1 and"),
+    "a negative count of averaged iterates": (whole(state=state(averaged=-1)), "must not be negative"),
+    "negative epochs": (whole(epochs=-1), "must not be negative, got -1 epochs"),
+    "an epoch near the largest integer": (whole(state=state(epoch=sys.maxsize - 3)), "too many to count"),
+    "updates near the largest integer": (
+        whole(settings=Settings(CONSTANT, batch_size=6), state=state(updates=sys.maxsize - 15)),
+        "4 epochs of 4 updates after 0 epochs and [0-9]+ updates are too many to count",
+    ),
+    "as many epochs as there can be": (whole(epochs=sys.maxsize), r"val_loss must have room for rows 0 to [0-9]+, got"),
+    "every 0 epochs": (whole(record=record(every=0)), "at least 1, from 0 or later on, got 0"),
+    "a record from before the start": (whole(record=record(start=-1)), "from 0 or later on, got 1 from -1"),
+    "parameters of fewer": (whole(state=state(parameters=np.zeros((2, D, K)))), "parameters must have"),
+    "parameters without velocity": (whole(state=state(parameters=np.zeros((1, 4, K)))), "parameters must have 2"),
+    "parameters of other targets": (whole(state=state(parameters=np.zeros((2, K, 4)))), "parameters must have 4"),
+    "marks": (whole(state=state(marks=np.zeros((3, K)))), "marks must have 4 rows of 2, got 3 of 2"),
+    "an average of fewer": (whole(state=state(average=np.zeros((D, K)))), "average must have 4 rows of 2, got 3 of 2"),
+    "a best of fewer": (whole(state=state(best=np.zeros((4, 1)))), "best must have 4 rows of 2, got 4 of 1"),
+    "no best": (whole(state=state(best=None)), "best must be given with validation"),
+    "rates for fewer epochs": (whole(settings=Settings(np.zeros((3, 3)))), r"and rows 0 to 3, got 3 rows of 3"),
+    "rates of later epochs": (whole(settings=Settings(np.zeros((9, 3)), start=1)), r"rows -1 to 2, got 9 rows of 3"),
+    "rates of two": (whole(settings=Settings(np.zeros((4, 2)))), r"rates must have 3 columns.* got 4 rows of 2"),
+    "a validation of fewer columns": (whole(validation=problem(d=2)), "validation must have 3 rows of 2, got 2 of 2"),
+    "a validation of more targets": (whole(validation=problem(k=3)), "validation must have"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), ROOM.values(), ids=ROOM)
+def test_a_run_without_room_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        advance(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, float])
+def test_both_element_types_are_checked(dtype):
+    arguments = whole(problem=problem(dtype=dtype), state=state(dtype=dtype), record=record(dtype=dtype))
+    arguments |= {"validation": problem(7, dtype=dtype)}
+    assert advance(**arguments) == "completed"
+    with pytest.raises(ValueError, match="val_loss must have room for rows 4 to 7, got 4 rows"):
+        advance(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"lines": np.zeros((N, 0))}, "a problem must have rows, columns and targets"),
+        ({"lines": np.zeros((0, D))}, "a problem must have rows"),
+        ({"targets": np.zeros((0, N))}, "a problem must have rows"),
+        ({"features": D + 1}, "no more features than columns"),
+        ({"targets": np.zeros((K, N - 1))}, "the problem must have 20 rows.* targets of \\(2, 19\\)"),
+        ({"weights": np.ones(N - 1)}, "the problem must have 20 rows.* weights of \\(19,\\)"),
+    ],
+)
+def test_data_of_different_sizes_are_refused(arrays, message):
+    given = {"lines": np.zeros((N, D)), "targets": np.zeros((K, N)), "weights": None, "features": D, **arrays}
+
+    def run():
+        odd = Problem(given.pop("lines"), False, total_weight=float(N), fit_intercept=True, **given)
+        parts(odd, Settings(CONSTANT))
+        advance(**whole(problem=odd))
+
+    with pytest.raises(ValueError, match=message):
+        run()
+
+
+def many(**changed):
+    """What `advance_many` takes for three fits of four epochs."""
+    rng, count, rows, p = np.random.default_rng(0), 3, 4, D + 1
+    one = problem(k=1)
+    arguments = {
+        "problem": one,
+        "settings": Settings(CONSTANT),
+        "lines": rng.standard_normal((count, N, D)),
+        "targets": rng.standard_normal((count, N)),
+        "weights": np.ones((count, N)),
+        "total_weights": np.full(count, float(N)),
+        "rates": np.full((count, 3), 0.1),
+        "penalties": np.zeros((count, 2)),
+        "parameters": np.zeros((count, 2, p)),
+        "marks": np.zeros((count, 4)),
+        "done": np.zeros(count, np.intp),
+        "outcomes": np.full(count, -1, np.int8),
+        "loss": np.zeros((count, rows)),
+        "paths": np.zeros((3, count, rows, p)),
+        "every": 1,
+        "total": 4,
+        "first": 0,
+        "last": 3,
+        "epochs": 2,
+    }
+    assert arguments.keys() >= changed.keys()
+    return {**arguments, **changed}
+
+
+def test_many_fits_that_have_room_run():
+    arguments = many()
+    advance_many(**arguments)
+    assert arguments["done"].tolist() == [2, 2, 2]
+    advance_many(**arguments)
+    assert arguments["outcomes"].tolist() == [0, 0, 0]
+    shared = {name: many()[name][:1] for name in ("lines", "targets", "weights", "total_weights")}
+    advance_many(**many(**shared, every=2, loss=np.zeros((3, 2)), paths=None))
+
+
+MANY = {
+    "lines": (np.zeros((2, N, D)), "lines must have a row for each of 3 fits, or one, got 2"),
+    "lines of fewer rows": (np.zeros((3, N - 1, D)), "lines must have 20 rows of 3, got 19 of 3"),
+    "targets": (np.zeros((0, N)), "targets must have a row for each of 3 fits, or one, got 0"),
+    "targets of fewer rows": (np.zeros((3, N - 1)), "targets must have 1 rows of 20, got 1 of 19"),
+    "weights": (np.zeros((2, N)), "weights must have a row for each"),
+    "weights of fewer rows": (np.zeros((3, 1)), "weights must have 1 rows of 20"),
+    "total_weights": (np.zeros(2), "total_weights must have a row for each"),
+    "rates": (np.zeros((1, 3)), "rates must have a row for each of 3 fits, got 1"),
+    "rates of two": (np.zeros((3, 2)), "rates must have 1 rows of 3, got 1 of 2"),
+    "penalties": (np.zeros((1, 2)), "penalties must have a row for each of 3 fits"),
+    "parameters": (np.zeros((2, 2, D + 1)), "parameters must have a row for each of 3 fits, got 2"),
+    "parameters of fewer": (np.zeros((3, 2, D)), "parameters must have 2 rows of 4, got 2 of 3"),
+    "marks": (np.zeros((3, 3)), "marks must have 1 rows of 4, got 1 of 3"),
+    "done": (np.array([0, 0, -1]), "done must be from 0 to 4 epochs, got -1 of fit 2"),
+    "done more than all": (np.array([0, 5, 0]), "done must be from 0 to 4 epochs, got 5 of fit 1"),
+    "done of fewer": (np.zeros(2, np.intp), "done must have a row for each of 3 fits, got 2"),
+    "outcomes": (np.zeros(2, np.int8), "outcomes must have a row for each of 3 fits, got 2"),
+    "loss": (np.zeros((3, 3)), "loss must have room for rows 0 to 3, got 3 rows"),
+    "loss of fewer fits": (np.zeros((2, 4)), "loss must have a row for each of 3 fits, got 2"),
+    "paths": (np.zeros((3, 3, 3, 4)), "paths must have room for rows 0 to 3, got 3 rows"),
+    "paths of fewer fits": (np.zeros((3, 2, 4, 4)), "paths must have a row for each of 3 fits, got 2"),
+    "paths of two": (np.zeros((2, 3, 4, 4)), "paths must have 3 rows of 4, got 2 of 4"),
+    "every": (0, "with every at least 1"),
+    "total": (-1, "for no negative number of epochs"),
+    "first": (-1, "fits must run from 0"),
+    "last": (4, "must have a row for each of 4 fits"),
+    "epochs": (-1, "for no negative number of epochs"),
+    "problem": (problem(), "and one target, got .* and 2"),
+}
+
+
+@pytest.mark.parametrize("what", MANY)
+def test_many_fits_without_room_are_refused(what):
+    value, message = MANY[what]
+    with pytest.raises(ValueError, match=message):
+        advance_many(**many(**{what.split(" ")[0]: value}))
