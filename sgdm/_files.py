@@ -47,7 +47,16 @@ def write_npz(path, kind, arrays, plain):
 
     header = np.array(json.dumps({"kind": kind, "format": _FORMATS[kind], **plain}, default=_encode))
     digest = np.array(_digest({"sgdm": header, **arrays}))
-    write_whole(path, lambda file: np.savez(file, sgdm=header, digest=digest, **arrays))
+
+    def write(file):
+        try:
+            np.savez(file, sgdm=header, digest=digest, **arrays)
+        except ValueError as error:  # an archive that an interrupt left half written can't be closed, either
+            if error.__context__ is None or "open writing handle" not in str(error):
+                raise
+            raise error.__context__ from None
+
+    write_whole(path, write)
 
 
 def read_npz(path, kind, build):
