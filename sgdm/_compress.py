@@ -218,11 +218,11 @@ class Compressed:
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
         scale, scaled, null = self._scaled_solution()
-        if null.shape[1]:  # any scaled + null @ z minimises the loss
-            rows = null / scale[:, None]
-            size = lengths(rows)
-            scaled = scaled - null @ (np.linalg.lstsq(rows / size, scaled / scale[:, None], rcond=0)[0] / size[:, None])
-            solution = scaled / scale[:, None]
+        if null.shape[1]:  # any scaled + null @ z minimises the loss; the shortest is asked for in the columns' units
+            weights = (scale.min() / scale)[:, None]
+            size = lengths(null * weights)
+            shorter = np.linalg.lstsq(null * weights / size, scaled * weights, rcond=0)[0] / size[:, None]
+            solution = (scaled - null @ shorter) / scale[:, None]
         else:
             solution = np.linalg.solve(A, B)
         if not np.isfinite(solution).all():

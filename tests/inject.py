@@ -128,7 +128,7 @@ def faults(case, check, came, threads):
 
 
 def places(name, every=1, bytecode=False, kind="BaseException"):
-    """(how many places the case comes by, Counter of (what was wrong, where)) for an exception at every N-th of them."""
+    """(how many places the case comes by, Counter of (what was wrong, where)) for an exception at each N-th of them."""
     case, wrong = CASES[name], Counter()
     with tempfile.TemporaryDirectory() as folder, case_settings():
         total = raise_at(case(folder)[0], -1, bytecode)[0]
@@ -183,7 +183,7 @@ def case_settings():
     advance = _run.advance
     with (
         mock.patch.object(_run, "advance", remembering),
-        mock.patch.object(sys, "unraisablehook", lambda _: None),
+        mock.patch.object(sys, "unraisablehook", mock.Mock()),
         mock.patch.object(_run, "SLICE_ELEMENTS", 7 * ROWS * 6),
         mock.patch.object(_many, "SLICE_ELEMENTS", 7 * ROWS * 6),
         warnings.catch_warnings(),

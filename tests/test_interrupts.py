@@ -124,7 +124,7 @@ def test_a_checkpoint_of_other_targets_is_refused(tmp_path):
     path = tmp_path / "half.npz"
     with pytest.raises(ZeroDivisionError):
         sgdm.compress(blocks(1, 60_000), fit_intercept=True, checkpoint=path)
-    with pytest.raises(ValueError, match="^checkpoint holds 60000 rows of other data"):
+    with pytest.raises(ValueError, match=r"^checkpoint holds 60000 rows of other data"):
         sgdm.compress(blocks(2), fit_intercept=True, checkpoint=path)
     assert sgdm.compress(blocks(1), fit_intercept=True, checkpoint=path) == sgdm.compress(blocks(1), fit_intercept=True)
 
@@ -147,6 +147,6 @@ def test_a_checkpoint_knows_every_number_of_its_rows(what, row, tmp_path):
     other = {name: array.copy() for name, array in data.items()}
     last = other[what][row, -1:] if what == "X" else other[what][row : row + 1]
     last[...] = np.nextafter(last, np.inf)
-    with pytest.raises(ValueError, match="^checkpoint holds 80 rows of other data"):
+    with pytest.raises(ValueError, match=r"^checkpoint holds 80 rows of other data"):
         sgdm.compress(blocks(other), checkpoint=path)
     assert sgdm.compress(blocks(data), checkpoint=path) == sgdm.compress(blocks(data))
