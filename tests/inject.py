@@ -127,12 +127,13 @@ def faults(case, check, came, threads):
     return check(came)
 
 
-def places(name, every=1, bytecode=False, kind="BaseException"):
-    """(how many places the case comes by, Counter of (what was wrong, where)) for an exception at each N-th of them."""
+def places(name, every=1, bytecode=False, kind="BaseException", most=sys.maxsize):
+    """(how many places the case comes by, Counter of (what was wrong, where)) for an exception at every N-th of them,
+    or further apart if that is more than `most`."""
     case, wrong = CASES[name], Counter()
     with tempfile.TemporaryDirectory() as folder, case_settings():
         total = raise_at(case(folder)[0], -1, bytecode)[0]
-        for at in range(1, total + 1, every):
+        for at in range(1, total + 1, max(every, -(-total // most))):
             faulthandler.dump_traceback_later(HANGS, exit=True)
             call, check = case(folder)
             threads = _thread._count()
