@@ -219,10 +219,13 @@ class Compressed:
         A, B = self.R[:p, :p], self.R[:p, p:]
         scale, scaled, null = self._scaled_solution()
         if null.shape[1]:  # any scaled + null @ z minimises the loss
-            rows = null / scale[:, None]
-            size = lengths(rows)
-            scaled = scaled - null @ (np.linalg.lstsq(rows / size, scaled / scale[:, None], rcond=0)[0] / size[:, None])
-            solution = scaled / scale[:, None]
+            rows, solution = null / scale[:, None], scaled / scale[:, None]
+            if np.isfinite(rows).all() and np.isfinite(solution).all():
+                size = lengths(rows)
+                scaled = scaled - null @ (np.linalg.lstsq(rows / size, solution, rcond=0)[0] / size[:, None])
+                solution = scaled / scale[:, None]
+            else:
+                solution = np.inf * rows[:, :1]
         else:
             solution = np.linalg.solve(A, B)
         if not np.isfinite(solution).all():
