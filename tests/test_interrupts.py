@@ -173,7 +173,7 @@ def test_threads_are_waited_for_even_if_the_wait_is_interrupted():
         began.wait(10)
         raise Stop("the first")
 
-    with pytest.raises(Stop, match="^the first$"):
+    with pytest.raises(Stop, match=r"^the first$"):
         _workers.with_threads(lead, stop)
     assert next(interrupts) == 4
     assert not at_work
@@ -238,7 +238,7 @@ def test_compress_without_the_threads_it_asks_for_hands_over_what_it_has(monkeyp
         return start(*task)
 
     monkeypatch.setattr(_thread, "start_new_thread", fail)
-    with pytest.raises(error, match="^no more threads$") as caught:
+    with pytest.raises(error, match=r"^no more threads$") as caught:
         sgdm.compress(iter(inject.BLOCKS), n_threads=3)
     assert caught.value.result is None  # the second thread is started for the second leaf
     assert threads_end()
