@@ -218,29 +218,30 @@ class Compressed:
         """The parameters (p,) or (p, k) that minimise the loss, of least norm where several do."""
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
-        scale, scaled, null = self._scaled_solution()
-        if null.shape[1]:  # any scaled + null @ z minimises the loss; the shortest is asked for in the columns' units
-            weights = (scale.min() / scale)[:, None]
-            size = lengths(null * weights)
-            shorter = np.linalg.lstsq(null * weights / size, scaled * weights, rcond=0)[0] / size[:, None]
-            solution = (scaled - null @ shorter) / scale[:, None]
-        else:
+        scale, V, coordinates = self._row_space()
+        if V.shape[1] == p:
             solution = np.linalg.solve(A, B)
+        else:  # the shortest a with V' (scale * a) = coordinates; rows in falling order keep the digits of each
+            order = np.argsort(scale)[::-1]
+            Q, T = np.linalg.qr(V[order] * (scale[order] / scale.max())[:, None])
+            solution = np.empty((p, B.shape[1]))
+            solution[order] = Q @ np.linalg.solve(T.T, coordinates) / scale.max()
         if not np.isfinite(solution).all():
             raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
         return solution.reshape(p, *self.slot)
 
-    def _scaled_solution(self):
-        """Solves for the coefficients of the columns scaled to length 1, on which alone the rank can be decided.
+    def _row_space(self):
+        """What the columns scaled to length 1 determine of their coefficients: on these alone the rank can be decided.
 
-        Returns the lengths (p,), a solution (p, k) and an orthonormal basis (p, p - rank) of the null space.
+        Returns the lengths (p,), an orthonormal basis V (p, rank) of the row space, and the coordinates (rank, k) in
+        it of the coefficients that minimise the loss.
         """
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
         scale = lengths(A)
         U, singular, Vt = np.linalg.svd(A / scale)
         rank = np.count_nonzero(singular > singular[0] * _RANK_EPS * (p + 8) * np.finfo(float).eps)
-        return scale, Vt[:rank].T @ ((U[:, :rank].T @ B) / singular[:rank, None]), Vt[rank:].T
+        return scale, Vt[:rank].T, (U[:, :rank].T @ B) / singular[:rank, None]
 
     @functools.cached_property
     @np.errstate(all="ignore")
@@ -249,9 +250,9 @@ class Compressed:
         p = self.n_params
         A, residual = self.R[:p, :p], self.R[p:, p:]
         if not (np.diagonal(A) > _SURELY * lengths(A)).all():  # maybe not of full rank
-            scale, scaled, null = self._scaled_solution()
-            if null.shape[1]:
-                residual = np.vstack([A / scale @ scaled - self.R[:p, p:], residual])
+            scale, V, coordinates = self._row_space()
+            if V.shape[1] < p:
+                residual = np.vstack([A / scale @ (V @ coordinates) - self.R[:p, p:], residual])
         loss = (residual**2).sum(0) / self.total_weight
         return loss if self.slot else float(loss[0])
 

@@ -336,7 +336,7 @@ def check_trajectory(reference, result, dtype, X, y, w, constants, coef0, record
     if not peak < float(np.finfo(dtype).max) / 1e6:
         event("near overflow")
         return
-    twin = twins[result.history.loss is not None and len(result.history) != len(twins[0].row_epochs[::record_every])]
+    twin = twins[result.checkpoint.record == "updates"]
     updates = len(bound.history.loss)
     d, unit = X.shape[1], float(np.finfo(dtype).eps) * (n + X.shape[1] + 16) * updates
     least = float(np.finfo(dtype).tiny) * (n + 16) * updates
