@@ -30,7 +30,7 @@ import sgdm
 from sgdm import _compress, _many, _run
 
 ROOT = os.path.dirname(sgdm.__file__)
-EPOCHS, FITS, ROWS, AT_ONCE = 30, 20, 600, 40  # AT_ONCE: rows of a block
+EPOCHS, FITS, ROWS, AT_ONCE = 30, 20, 600, 75  # AT_ONCE: rows of a block
 HANGS = 60  # after so many seconds
 
 rng = np.random.default_rng(0)
@@ -454,15 +454,15 @@ CASES = {
     "compress, rarely saved": reduction(1, checkpoint_every=1e9),
     "compress, 2 threads": reduction(2, checkpoint_every=0),
     "compress, 3 threads, rarely saved": reduction(3, checkpoint_every=1e9),
-    "compress, resumed": reduction(1, resumed=7, checkpoint_every=0),
-    "compress, resumed, 2 threads": reduction(2, resumed=7, checkpoint_every=1e9),
+    "compress, resumed": reduction(1, resumed=5, checkpoint_every=0),
+    "compress, resumed, 2 threads": reduction(2, resumed=5, checkpoint_every=1e9),
     "compress, an array, 2 threads": leaves(),
-    "tune": pure(lambda: reduced(15).tune(20, momentum=0.8)),
-    "forecast": pure(lambda: reduced(15).forecast(0.1, epochs=20)),
+    "tune": pure(lambda: reduced(len(BLOCKS)).tune(20, momentum=0.8)),
+    "forecast": pure(lambda: reduced(len(BLOCKS)).forecast(0.1, epochs=20)),
     "save a result": saving(lambda: fitted(6), fitted, sgdm.load),
-    "save a reduction": saving(lambda: reduced(15), lambda: reduced(3), sgdm.Compressed.load),
+    "save a reduction": saving(lambda: reduced(len(BLOCKS)), lambda: reduced(3), sgdm.Compressed.load),
     "load a result": loading(fitted, sgdm.load),
-    "load a reduction": loading(lambda: reduced(15), sgdm.Compressed.load),
+    "load a reduction": loading(lambda: reduced(len(BLOCKS)), sgdm.Compressed.load),
 }
 with contextlib.suppress(ImportError):
     from sgdm.sklearn import SGDMRegressor, SGDMRegressorCV
