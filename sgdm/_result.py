@@ -189,8 +189,8 @@ class FitResult(_Arrays):
     method : {"direct", "compress"}
         Whether the descent ran on the rows, or on their reduction.
     optimal_loss : float or (k,) array, or None
-        The least mean squared error there is, where the data were reduced for the fit (``method="compress"``,
-        ``lr="auto"``), which tells; `Compressed.optimal_loss` otherwise.
+        The least possible mean squared error, known only if the fit reduced the data (``method="compress"``,
+        ``lr="auto"``); otherwise use `Compressed.optimal_loss`.
     feature_names : tuple of str, or None
         The columns' names, where X was a table whose columns have names.
     checkpoint : Checkpoint

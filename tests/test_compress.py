@@ -256,7 +256,7 @@ TOGETHER = {
                 "batch_size and method='compress' don't go together: batches need the rows"),
     "tuned batches": ((X60, Y60), {"batch_size": 5, "lr": "auto"}, ValueError,
                       "batch_size and lr='auto' don't go together: batches need the rows"),
-    "seed": ((REDUCED, None), {"seed": 1}, ValueError, "seed needs something random"),
+    "seed": ((REDUCED, None), {"seed": 1}, ValueError, "seed has no effect here"),
     "y": ((REDUCED, Y60), {}, ValueError, HOLDS),
     "weights": ((REDUCED, None), {"sample_weight": np.ones(60)}, ValueError, HOLDS),
     "intercept": ((REDUCED, None), {"fit_intercept": True}, ValueError, HOLDS),
