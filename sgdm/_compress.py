@@ -48,6 +48,7 @@ _LEAF_BYTES = 3 << 23  # of a leaf at most
 # Freeing a block this large makes glibc keep later temporaries instead of returning them to the system, which nearly
 # doubled the time. The threshold can't exceed 32 MiB.
 _KEPT_BYTES = 31 << 20
+_DIGEST = np.arange(1, 9, dtype=np.uint64)  # that of nothing; zeros would stay zeros
 _SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
 
@@ -436,7 +437,7 @@ class Leaf(NamedTuple):
 
     def digest(self):
         """A digest of all its numbers and their layout, 8 words."""
-        words = np.zeros(8, np.uint64)
+        words = _DIGEST.copy()
         for array in (self.X, self.y, self.weights):
             if array is None:
                 continue
@@ -451,7 +452,7 @@ def chained(digest, leaf):
     """The digest of some leaves, in hexadecimal, and of one more; none is taken where there is no checkpoint."""
     if leaf is None:
         return digest
-    words = np.frombuffer(bytes.fromhex(digest) or bytes(64), np.uint64).copy()
+    words = np.frombuffer(bytes.fromhex(digest), np.uint64).copy() if digest else _DIGEST.copy()
     mix(words, leaf.view(np.uint8))
     return words.tobytes().hex()
 
@@ -654,8 +655,9 @@ def compress(
         Whether to show a bar of rows (needs tqdm).
     checkpoint : path, optional
         Where to save what is reduced so far, whole or not at all. If the file is there already, it is taken up: the
-        rows in it are passed over, and the result has the bits of an uninterrupted reduction of the same blocks. It
-        is deleted at the end.
+        rows in it are passed over, and the result has the bits of an uninterrupted reduction of the same blocks. These
+        rows are read all the same: ValueError if any of their numbers differs from those it was made of. It is
+        deleted at the end.
     checkpoint_every : float, default 30.0
         Seconds between two saves.
 

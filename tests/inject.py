@@ -14,6 +14,7 @@ import contextlib
 import copy
 import faulthandler
 import functools
+import gc
 import os
 import signal
 import sys
@@ -191,6 +192,7 @@ def case_settings():
     ):
         warnings.simplefilter("ignore")
         yield
+        gc.collect()  # archives that were left half open, whose __del__ would complain later
 
 
 # What is called, and what must hold then: functions of a folder that return the two
