@@ -211,7 +211,7 @@ class Compressed:
         """
         from ._fit import fit
 
-        return fit(self, None, **options)
+        return fit(self, **options)
 
     @np.errstate(all="ignore")
     def solve(self) -> np.ndarray:

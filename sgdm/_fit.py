@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def fit(
     X: ArrayLike | Compressed,
-    y: ArrayLike | None,
+    y: ArrayLike | None = None,
     *,
     lr: float | ArrayLike | Callable[[int], float] | Literal["auto"] = 0.1,
     momentum: float | ArrayLike | Callable[[int], float] | Literal["auto"] = 0.8,

@@ -277,6 +277,13 @@ TOGETHER = {
 }  # fmt: skip
 
 
+def test_a_reduction_needs_no_y():
+    assert sgdm.fit(REDUCED, epochs=9) == sgdm.fit(REDUCED, None, epochs=9) == REDUCED.fit(epochs=9)
+    with pytest.raises(TypeError, match="^y must be given: only a Compressed goes without$"):
+        sgdm.fit(X60)
+
+
+
 @pytest.mark.parametrize(("data", "options", "error", "message"), TOGETHER.values(), ids=TOGETHER)
 def test_options_that_do_not_go_together(data, options, error, message):
     with pytest.raises(error, match="^" + re.escape(message)):
