@@ -279,7 +279,7 @@ TOGETHER = {
 
 def test_a_reduction_needs_no_y():
     assert sgdm.fit(REDUCED, epochs=9) == sgdm.fit(REDUCED, None, epochs=9) == REDUCED.fit(epochs=9)
-    with pytest.raises(TypeError, match="^y must be given: only a Compressed goes without$"):
+    with pytest.raises(TypeError, match=r"^y must be given: only a Compressed goes without$"):
         sgdm.fit(X60)
 
 
