@@ -304,9 +304,9 @@ class FitResult(_Arrays):
         lr            0.1
         momentum      0.8
         dampening     0.8
-        loss          0.0100926
+        loss          0.0100773
         optimal loss  0.00999700
-        gap           9.56058e-05
+        gap           8.03471e-05
         <BLANKLINE>
                      coefficient  gradient at epoch 49
         x0               3.00219            0.00337032
