@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 19  # of rows in float64 that are factored at once: LAPACK finds them in the second-level cache
 _LEAF_BLOCKS = 32  # blocks whose factors are joined at once; leaves are what threads share, and a tree joins
 _LEAF_BYTES = 3 << 23  # of a leaf at most
-# Once a block of this size has been freed, glibc no longer returns smaller ones to the system, to be asked for again
-# page by page: that nearly doubles the time of a reduction. It learns no more than 32 MiB.
+# Freeing a block this large makes glibc keep later temporaries instead of returning them to the system, which nearly
+# doubled the time. The threshold can't exceed 32 MiB.
 _KEPT_BYTES = 31 << 20
 _DIGEST = np.arange(1, 9, dtype=np.uint64)  # that of nothing; zeros would stay zeros
 _SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
@@ -211,7 +211,7 @@ class Compressed:
         """
         from ._fit import fit
 
-        return fit(self, None, **options)
+        return fit(self, **options)
 
     @np.errstate(all="ignore")
     def solve(self) -> np.ndarray:

@@ -214,10 +214,10 @@ class Model:
 
 
 def curves(ax, x, ys, names, log=False, calm=True):
-    """Draws the columns of ys, (rows, curves), and names them at their ends.
+    """Draw each column of ys, (rows, curves), and label it at its right end.
 
-    Without a name, and where too many have one, they are thin; "" is the name of a curve that needs none. Those that
-    are not calm leave the view, if others don't. A log scale is for what changes by a tenth at least.
+    Curves without a name are thin, and so are all where too many have one; "" is the name of a curve that needs none.
+    Diverged curves don't set the y-limits unless all diverged. Log scale only if values differ by more than 10 %.
     """
     ys = np.where(np.abs(ys) < 1e200, ys, np.nan)  # with more, margins and ticks overflow
     palette, first = colours(ax), len(ax.lines)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def fit(
     X: ArrayLike | Compressed,
-    y: ArrayLike | None,
+    y: ArrayLike | None = None,
     *,
     lr: float | ArrayLike | Callable[[int], float] | Literal["auto"] = 0.1,
     momentum: float | ArrayLike | Callable[[int], float] | Literal["auto"] = 0.8,
@@ -98,10 +98,10 @@ def fit(
     epochs : int, default 50
         How many passes over the rows to do; with `init`, how many more.
     dampening : float in [0, 1], optional
-        By how much the new gradient is scaled down. None, the default, stands for `momentum`: the step is a moving
-        average of the gradients. 0, torch's default, is the classical heavy ball.
+        The new gradient is multiplied by 1 - dampening. None, the default, stands for `momentum`: the step is a moving
+        average of past gradients. 0, torch's default, is the classical heavy ball.
     nesterov : bool, default False
-        Whether to step from where the momentum leads.
+        Whether to use Nesterov momentum (the second update formula).
     weight_decay : float, default 0.0
         Adds ``weight_decay / 2 * |a|**2`` to the objective that is descended; recorded loss and gradient are without.
     l1 : float, default 0.0
@@ -115,9 +115,9 @@ def fit(
     coef0 : array of shape (p,) or (p, k), optional
         Where to start: the features' coefficients, then the intercept's if there is one. Zeros by default.
     init : FitResult, optional
-        Go on where this result stopped: parameters, velocity, epoch count, averages, row order. The result, history
-        included, is that of one longer fit, to the bit, if the other arguments are the same and the method is. A
-        result whose parts don't go together, as after `dataclasses.replace`, is refused.
+        Resume from this result: parameters, velocity, epoch count, averages, row order. With the other arguments and
+        the method unchanged, result and history are bit-identical to one longer fit. A result whose parts don't go
+        together, as after `dataclasses.replace`, is refused.
     batch_size : int, optional
         Update after every so many rows; the last batch of an epoch may be shorter, and averages over its own rows.
         By default after all rows.

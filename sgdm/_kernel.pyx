@@ -74,15 +74,20 @@ cdef struct BitGenerator "sgdm_bit_generator":  # numpy/random/bitgen.h: what th
 
 cdef enum:
     LANE_BYTES = 64               # _lanes.h reads lines in groups of so many bytes
-    NARROW_BYTES = 128            # C-order rows up to this long are read by columns, from a copy, if all of X takes no
-    WHOLE_BYTES = 4194304         # more than that: as rows 1 to 8 doubles take 2 ns, as columns 0.2 to 0.8; and if
-    TOGETHER_BYTES = 512          # targets go together up to this. Up to NARROWEST columns are in any case, by blocks
+    # C-order X is transposed once per fit and read by columns if its rows take at most NARROW_BYTES (TOGETHER_BYTES
+    # from SGDM_TARGETS targets on) and X at most WHOLE_BYTES: 1 to 8 doubles take 2 ns a row by rows, 0.2 to 0.8 by
+    # columns. X of up to NARROWEST columns is always read so, block by block if it is too large to copy.
+    NARROW_BYTES = 128
+    WHOLE_BYTES = 4194304
+    TOGETHER_BYTES = 512
     NARROWEST = 3
     ROWS = 256                    # a block of C-order X; with several targets, as many rows as fit in
     ROW_BLOCK_BYTES = 16384       # L1, where all targets but the first find it
-    COLUMN_BLOCK_BYTES = 524288   # a block of F-order X stays in L2 for its second reading; if that would have less
-    COLUMN_ROWS = 128             # than so many rows, one target's has BLOCK_MAX: short pieces of columns take up to
-    BLOCK_MAX = 512               # twice the time, and two readings from L3 less
+    # A block of F-order X must stay in L2 until its second read. If that leaves fewer than COLUMN_ROWS rows (one
+    # target), it has BLOCK_MAX: short column pieces cost more than reading X twice from L3.
+    COLUMN_BLOCK_BYTES = 524288
+    COLUMN_ROWS = 128
+    BLOCK_MAX = 512
     PART_ELEMENTS = 32768         # of X that a part of a pass over the rows has at least
 
 
@@ -206,7 +211,8 @@ cdef class Settings:
 
 @final
 cdef class State:
-    """Where a descent stands; `advance` changes it in place. All there is to go on from, with the row generator.
+    """Where a descent stands; `advance` changes it in place. With the row generator's state, all that is needed to
+    resume.
 
     parameters: (2, p, k), a_t and v_{t-1} at update t.
     average: (p, k) double, the mean of `averaged` iterates.
@@ -649,10 +655,11 @@ cdef inline double _weight(const Source* source, Py_ssize_t start, Py_ssize_t st
 
 
 cdef void _shuffle(BitGenerator* generator, Py_ssize_t n, Py_ssize_t* order) noexcept nogil:
-    """order = numpy.random.Generator(generator).permutation(n), which takes 8 ns a row for its guesses of branches.
+    """order = numpy.random.Generator(generator).permutation(n), without its unpredictable branches (3 instead of 8 ns a
+    row).
 
-    Fisher and Yates: i = n - 1, ..., 1 changes places with j <= i, the first of the numbers drawn that is not above i
-    once its bits above i's highest are cut off. Those that are above are drawn into a place that the next one takes.
+    Fisher and Yates: swap i = n - 1, ..., 1 with a random j <= i, found by rejection. Up to 64 partners are drawn
+    before the swaps; the next draw overwrites a rejected one.
     """
     cdef:
         Py_ssize_t i = n - 1, j, q, lowest, count, kept
@@ -730,7 +737,7 @@ cdef double _penalty(Py_ssize_t d, const floating* a, double decay, double l1) n
     return total
 
 
-cdef struct Descent:        # a run, for the loop without the GIL; of what is NULL there is none
+cdef struct Descent:        # one run as the nogil loop sees it; a NULL pointer means that the feature is off
     Rows rows, held_out             # held_out.sources: NULL without validation
     double total_weight, held_out_weight
     Py_ssize_t p, features, batch
@@ -915,7 +922,7 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
             updates += 1
             start = stop
 
-        # with v and g, which float may not hold
+        # In float32 velocity and gradient too: computed in double, they may overflow when rounded.
         finite = _finite(a, (3 if floating is float or run.single else 1) * size, largest)
         for t in range(k):
             epoch_loss[t] /= run.total_weight

@@ -6,8 +6,8 @@
  *     dots           out[q]  = lines[q] @ v      residual by rows, gradient by columns
  *     combination    out    += c @ lines         gradient by rows, residual by columns
  *
- * Lines are read in whole groups of LANES elements. What a group holds past the end of its line (the start of the
- * next) is multiplied by zeros, or lands where nobody looks; the caller sees to it that the memory is there.
+ * Lines are read in whole groups of LANES elements, so reads may run past a line's end. The extra elements are
+ * multiplied by zeros or land in padding; the caller guarantees that the memory is readable.
  *
  * The same bits on every level: a sum runs over LANES accumulators, 64 bytes of them whatever the width of the
  * machine's registers, added by halves at the end; everything else is elementwise. That holds with
@@ -66,7 +66,7 @@ struct sgdm_block {
     ptrdiff_t room;          /* from one target's residuals to the next's, in r and wr */
     int triangular;          /* whether X is zero below its diagonal: left of row i's column i there is nothing to do */
     int padded_rows;         /* whether y and w, too, are there up to whole groups */
-    int straddles;           /* whether a row may end in a cache line that none of its groups begins in */
+    int straddles;           /* whether a row may end in a cache line that no group starts in: it needs a prefetch */
 };
 #define SGDM_TARGETS 4 /* of which the residuals are computed together, where there are registers for that */
 #define SGDM_BLOCK_ARGUMENTS(real)                                                                                \

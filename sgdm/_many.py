@@ -53,8 +53,8 @@ def fit_many(
 ) -> FitResult:
     """Many fits in one call: a sweep over constants, bootstrap samples, a regression per group.
 
-    Each of the B fits has the bits that `fit` of its data and constants with ``method="direct"`` has. Whatever they
-    don't differ in is given once.
+    Each fit is bit-identical to ``fit(..., method="direct")`` on its data and constants. What all fits share is given
+    once.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def count_fits(arrays, constants):
     counts |= {name: len(value) for name, value in constants.items() if ndim_of(value, name) == 1}
     if len(set(counts.values())) > 1:
         got = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        raise ValueError(f"there must be as many fits by every argument that has one value for each, got {got}")
+        raise ValueError(f"arguments with one value per fit must agree on the number of fits, got {got}")
     if 0 in counts.values():
         name = next(iter(counts))
         raise ValueError(f"{name} must be a number, or one value for each of the fits, got shape (0,)")

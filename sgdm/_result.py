@@ -189,8 +189,8 @@ class FitResult(_Arrays):
     method : {"direct", "compress"}
         Whether the descent ran on the rows, or on their reduction.
     optimal_loss : float or (k,) array, or None
-        The least mean squared error there is, where the data were reduced for the fit (``method="compress"``,
-        ``lr="auto"``), which tells; `Compressed.optimal_loss` otherwise.
+        The least possible mean squared error, known only if the fit reduced the data (``method="compress"``,
+        ``lr="auto"``); otherwise use `Compressed.optimal_loss`.
     feature_names : tuple of str, or None
         The columns' names, where X was a table whose columns have names.
     checkpoint : Checkpoint
@@ -304,9 +304,9 @@ class FitResult(_Arrays):
         lr            0.1
         momentum      0.8
         dampening     0.8
-        loss          0.0100926
+        loss          0.0100773
         optimal loss  0.00999700
-        gap           9.56058e-05
+        gap           8.03471e-05
         <BLANKLINE>
                      coefficient  gradient at epoch 49
         x0               3.00219            0.00337032

@@ -15,8 +15,8 @@ from ._tuning import stable_lr
 from ._validation import as_start, refuse_nonfinite
 from ._workers import with_threads
 
-# Elements of X that a slice of epochs reads: 10 to 30 ms. A target's update counts UPDATE_COST more for its fixed
-# work, and PARAMETER_COST for every parameter.
+# A slice, the epochs between two returns to Python, reads so many elements of X, which takes 10 to 30 ms. A target's
+# update counts as UPDATE_COST elements more for its fixed work, and PARAMETER_COST for every parameter.
 SLICE_ELEMENTS = 50_000_000
 UPDATE_COST, PARAMETER_COST = 500, 8
 

@@ -1,6 +1,6 @@
 /* A team of threads that shares the parts of one task after another: whoever calls sgdm_share leads, and threads that
- * are in sgdm_help meanwhile take parts too. No thread is waited for unless it has taken a part, so a helper that
- * starts late, or not at all, costs nothing but its help. Waiting threads spin for some microseconds, and yield then.
+ * are in sgdm_help meanwhile take parts too. The leader waits only for parts already claimed, so a helper that starts
+ * late or never cannot delay it. Waiting threads spin for some microseconds, then yield.
  */
 #ifndef SGDM_THREADS_H
 #define SGDM_THREADS_H

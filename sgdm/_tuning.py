@@ -175,8 +175,8 @@ class Modes:
     -----
     With e the distance from the penalised optimum along an eigenvector of curvature s, epochs t >= 1 do
     ``(e, v) <- M (e, v)`` with the 2 x 2 matrix M of the update's constants and s, so e after any number of epochs
-    takes a power of M: see G. Goh, "Why momentum really works", Distill 2017. What is kept is not e but its image, the
-    singular value times e: the optimum itself, which needs a division by small singular values, never comes in.
+    takes a power of M: see G. Goh, "Why momentum really works", Distill 2017. sigma * e is stored instead of e, since
+    computing the optimum would divide by small singular values.
     """
 
     def __init__(self, A, B, total_weight, penalised, weight_decay, start):

@@ -78,7 +78,7 @@ def names_of(X):
 
 
 def by_name(X, names, name="X"):
-    """The columns of that name, in that order, of an X that has names, if there are names to go by; else X itself."""
+    """X's columns in the order of `names` if X has column names too; else X unchanged."""
     own = None if names is None else names_of(X)
     if own is None or own == names:
         return X
@@ -410,7 +410,7 @@ def check_together(init, coef0, batch_size, seed, permuted, tol, validation, fra
     if init is not None and coef0 is not None:
         raise ValueError("init and coef0 both say where to start; give one of them")
     if seed is not None and not permuted and fraction is None:
-        raise ValueError("seed needs something random: batch_size with shuffle=True, or a fraction as validation")
+        raise ValueError("seed has no effect here: it needs batch_size with shuffle=True, or a fraction as validation")
     if seed is not None and init is not None and init.checkpoint.generator is not None:
         raise ValueError("init and seed both set the row generator; leave seed out to go on as init did")
     if patience is not None and validation is None:

@@ -245,9 +245,8 @@ def contours(
 ) -> Axes:
     """Draw the descent over the contours of the loss, for two parameters.
 
-    If there are more, each point of the plane has the least loss that the others allow there. So the minimum is in its
-    place, but the descent, whose other parameters lag behind, need not go downhill. The levels above the minimum grow
-    by a factor of three.
+    With more than two parameters, each point shows the loss minimised over the others. The minimum is exact, but the
+    path need not run downhill. The levels above the minimum grow by a factor of three.
 
     Parameters
     ----------

@@ -105,8 +105,8 @@ class SGDMRegressor(_Descent):
     ----------
     lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
         The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
-        `sgdm.fit`; it needs full batches and no `l1`. Where a fit goes on (`warm_start`), it keeps the last constants,
-        lr lowered if it would be unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` by
+        `sgdm.fit`; it needs full batches and no `l1`. With `warm_start`, later fits keep the previous constants, lr
+        lowered if unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` by
         the largest curvature of its rows, or the last lr if that is smaller.
     momentum : float in [0, 1), array, function or "auto", default "auto"
         How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
@@ -114,7 +114,7 @@ class SGDMRegressor(_Descent):
         The new gradient is multiplied by 1 - dampening. None stands for `momentum`, and with ``lr="auto"`` and
         ``momentum="auto"`` for 0.
     nesterov : bool, default False
-        Whether to step from where the momentum leads.
+        Whether to use Nesterov momentum (the second update formula of `sgdm.fit`).
     weight_decay, l1 : float, default 0.0
         Add ``weight_decay / 2 * |a|**2 + l1 * |a|_1`` to what is descended, without the intercept: scikit-learn's
         ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.

@@ -256,7 +256,7 @@ TOGETHER = {
                 "batch_size and method='compress' don't go together: batches need the rows"),
     "tuned batches": ((X60, Y60), {"batch_size": 5, "lr": "auto"}, ValueError,
                       "batch_size and lr='auto' don't go together: batches need the rows"),
-    "seed": ((REDUCED, None), {"seed": 1}, ValueError, "seed needs something random"),
+    "seed": ((REDUCED, None), {"seed": 1}, ValueError, "seed has no effect here"),
     "y": ((REDUCED, Y60), {}, ValueError, HOLDS),
     "weights": ((REDUCED, None), {"sample_weight": np.ones(60)}, ValueError, HOLDS),
     "intercept": ((REDUCED, None), {"fit_intercept": True}, ValueError, HOLDS),
@@ -275,6 +275,13 @@ TOGETHER = {
     "momentum alone": ((X60, Y60), {"momentum": "auto"}, TypeError, "momentum must be a number, got 'auto'"),
     "another word": ((X60, Y60), {"lr": "best"}, TypeError, "lr must be a number, got 'best'"),
 }  # fmt: skip
+
+
+def test_a_reduction_needs_no_y():
+    assert sgdm.fit(REDUCED, epochs=9) == sgdm.fit(REDUCED, None, epochs=9) == REDUCED.fit(epochs=9)
+    with pytest.raises(TypeError, match=r"^y must be given: only a Compressed goes without$"):
+        sgdm.fit(X60)
+
 
 
 @pytest.mark.parametrize(("data", "options", "error", "message"), TOGETHER.values(), ids=TOGETHER)

@@ -717,7 +717,7 @@ X30, Y30 = make_data()
 SHUFFLED = sgdm.fit(X30, Y30, batch_size=10, seed=0, epochs=2)
 FULL = sgdm.fit(X30, Y30, epochs=2)
 VALIDATED = sgdm.fit(X30, Y30, epochs=2, validation=(X30, Y30))
-RANDOM = "seed needs something random: batch_size with shuffle=True, or a fraction as validation"
+RANDOM = "seed has no effect here: it needs batch_size with shuffle=True, or a fraction as validation"
 TOGETHER = {
     "init and coef0": ({"init": FULL, "coef0": np.zeros(D)}, "init and coef0 both say where to start"),
     "init and seed": (

@@ -579,7 +579,7 @@ X_SHAPE = "X must have shape (fits, rows, columns), or (rows, columns) for all, 
 Y_SHAPE = "y must have shape (5, 30) for X of shape (5, 30, 3), got "
 Y_SHAPES = "y must have shape (fits, 30) or (30,) for X of shape (30, 3), got "
 WEIGHTS, WEIGHTS_3 = "sample_weight must ", "sample_weight of fit 3 must "
-COUNTS = "there must be as many fits by every argument that has one value for each, got "
+COUNTS = "arguments with one value per fit must agree on the number of fits, got "
 VALUES = [
     # shapes
     ({"X": X[0, 0]}, X_SHAPE + "(3,)"),
