@@ -283,7 +283,6 @@ def test_a_reduction_needs_no_y():
         sgdm.fit(X60)
 
 
-
 @pytest.mark.parametrize(("data", "options", "error", "message"), TOGETHER.values(), ids=TOGETHER)
 def test_options_that_do_not_go_together(data, options, error, message):
     with pytest.raises(error, match="^" + re.escape(message)):
