@@ -71,7 +71,7 @@ def read_npz(path, kind, build):
         try:
             arrays = _read_arrays(stream)
             digest = arrays.pop("digest")
-            plain = json.loads(str(arrays["sgdm"]), object_hook=_decode)
+            plain = json.loads(arrays["sgdm"][()], object_hook=_decode)
             found, form = plain.pop("kind"), plain.pop("format")
             if digest.shape or digest != _digest(arrays):
                 raise ValueError("its parts are not those that were written together")

@@ -1,7 +1,7 @@
 """Raises an exception at any place of the package's code that the main thread comes by, as a signal handler can, and
 looks at what is left: the partial result, the checkpoint, the estimator, the file, the threads.
 
-    python tests/inject.py [--bytecode] [--every N] [--kind OSError] [name ...]     # at every line, or instruction
+    python tests/inject.py [--bytecode] [--deep] [--every N] [--kind OSError] [name ...]     # at every line
     python tests/inject.py --signals 2000 [name ...]                                # or by a timer, at random instants
 
 It runs against the installed package, and ends at a hang, with the traces of all threads.
@@ -53,9 +53,9 @@ def kind_of(name):
 # Raising it
 
 
-def raise_at(call, at, bytecode=False, error=Injected):
-    """Calls `call()`, raising at the place with this number; returns how many places it came by, which one it was and
-    what came of it."""
+def raise_at(call, at, bytecode=False, error=Injected, deep=False):
+    """Calls `call()`, raising at the place with this number, those in what the package calls included if it is deep;
+    returns how many places it came by, which one it was and what came of it."""
     count, where, came, before = 0, None, None, sys.gettrace()
 
     def local(frame, event, _):
@@ -69,7 +69,7 @@ def raise_at(call, at, bytecode=False, error=Injected):
         return local
 
     def trace(frame, *_):
-        if not frame.f_code.co_filename.startswith(ROOT):
+        if not frame.f_code.co_filename.startswith(ROOT) and not (deep and called_inside(frame)):
             return None
         frame.f_trace_opcodes = bytecode
         return local
@@ -82,6 +82,15 @@ def raise_at(call, at, bytecode=False, error=Injected):
     finally:
         sys.settrace(before)
     return count, where, came
+
+
+def called_inside(frame):
+    """Whether the package called it; not from a __del__, where Python takes what is raised for itself."""
+    while frame is not None and not frame.f_code.co_filename.startswith(ROOT):
+        if frame.f_code.co_name == "__del__":
+            return False
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextlib.contextmanager
@@ -128,17 +137,17 @@ def faults(case, check, came, threads):
     return check(came)
 
 
-def places(name, every=1, bytecode=False, kind="BaseException", most=sys.maxsize):
+def places(name, every=1, bytecode=False, kind="BaseException", most=sys.maxsize, deep=False):
     """(how many places the case comes by, Counter of (what was wrong, where)) for an exception at every N-th of them,
     or further apart if that is more than `most`."""
     case, wrong = CASES[name], Counter()
     with tempfile.TemporaryDirectory() as folder, case_settings():
-        total = raise_at(case(folder)[0], -1, bytecode)[0]
+        total = raise_at(case(folder)[0], -1, bytecode, deep=deep)[0]
         for at in range(1, total + 1, max(every, -(-total // most))):
             faulthandler.dump_traceback_later(HANGS, exit=True)
             call, check = case(folder)
             threads = _thread._count()
-            _, where, came = raise_at(call, at, bytecode, kind_of(kind))
+            _, where, came = raise_at(call, at, bytecode, kind_of(kind), deep)
             if where is not None and (fault := faults(case, check, came, threads)):
                 wrong[fault, where] += 1
             faulthandler.cancel_dump_traceback_later()
@@ -497,6 +506,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(CASES), metavar="name", help=", ".join(CASES))
     parser.add_argument("--bytecode", action="store_true", help="at every instruction instead of every line")
+    parser.add_argument("--deep", action="store_true", help="in what the package calls, too")
     parser.add_argument("--every", type=int, default=1, help="at every N-th place alone")
     parser.add_argument("--kind", default="BaseException", help="the class of what is raised")
     parser.add_argument("--signals", type=int, help="so many signals a case instead, at random instants")
@@ -507,7 +517,7 @@ def main():
         if given.signals:
             count, wrong = instants(name, given.signals, given.seed)
         else:
-            count, wrong = places(name, given.every, given.bytecode, given.kind)
+            count, wrong = places(name, given.every, given.bytecode, given.kind, deep=given.deep)
         what = "signals" if given.signals else "instructions" if given.bytecode else "lines"
         seconds = time.monotonic() - start
         print(f"{name}: {count} {what}, wrong at {wrong.total()} ({seconds:.0f} s)", flush=True)
