@@ -12,9 +12,10 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from . import schedules
-from ._compress import Compressed, compress
 from ._fit import fit
 from ._many import fit_many
+from ._reduction.compress import compress
+from ._reduction.compressed import Compressed
 from ._result import Checkpoint, ConvergenceWarning, DivergenceError, FitResult, History, Status, load
 from ._run import Progress
 from ._tuning import Tuned

@@ -6,7 +6,8 @@ from importlib import import_module
 
 import numpy as np
 
-from ._compress import Compressed, compress
+from ._reduction.compress import compress
+from ._reduction.compressed import Compressed
 from ._result import Status
 from ._validation import as_matrix, as_targets
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._compress import Compressed, choose_problem, choose_rates
 from ._kernel import Settings
+from ._method import choose_problem, choose_rates
+from ._reduction.compressed import Compressed
 from ._result import ConvergenceWarning, Status
 from ._run import Run, as_dtype, progress_bar
 from ._validation import (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._sources import arrow_dataset
+from ._reduction.sources import arrow_dataset
 from ._validation import as_real
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._compress import Compressed, as_momentum, compress, curvature_range, reduce_problem
 from ._fit import fit, warn
+from ._method import as_momentum, curvature_range, reduce_problem
+from ._reduction.compress import compress
+from ._reduction.compressed import Compressed
 from ._result import ConvergenceWarning, DivergenceError, Status
 from ._run import FAR_ABOVE
 from ._tuning import auto_rates, largest_curvature

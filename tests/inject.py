@@ -27,7 +27,9 @@ from unittest import mock
 import numpy as np
 
 import sgdm
-from sgdm import _compress, _many, _run
+from sgdm import _many, _run
+from sgdm._reduction import factor
+from sgdm._reduction.leaves import Reduction
 
 ROOT = os.path.dirname(sgdm.__file__)
 EPOCHS, FITS, ROWS, AT_ONCE = 30, 20, 600, 75  # AT_ONCE: rows of a block
@@ -307,7 +309,7 @@ def reduction(n_threads, resumed=0, **options):
             if not set(os.listdir(folder)) <= {"checkpoint.npz"}:
                 return f"it leaves {os.listdir(folder)}"
             if os.path.exists(path):
-                held = _compress.Reduction(False, None, True)
+                held = Reduction(False, None, True)
                 held.restore(path)
                 if part is not None and held.n_rows != part.n_rows:
                     return f"the checkpoint holds {held.n_rows} rows, the result {part.n_rows}"
@@ -331,7 +333,7 @@ def leaves():
     """compress of one array, in several leaves, without a checkpoint."""
 
     def case(_):
-        patch = mock.patch.multiple(_compress, _BLOCK_BYTES=1 << 10, _LEAF_BLOCKS=2)
+        patch = mock.patch.multiple(factor, _BLOCK_BYTES=1 << 10, _LEAF_BLOCKS=2)
 
         def call():
             with patch:

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sgdm
-from sgdm import Compressed, _compress, compress
+from sgdm import Compressed, compress
+from sgdm._reduction import factor
+from sgdm._reduction.leaves import Reduction
 
 FORMS = {
     "ema": {"momentum": 0.8},
@@ -391,8 +393,8 @@ def test_damaged_and_foreign_files(tmp_path):
 @pytest.fixture
 def small_leaves(monkeypatch):
     """Several leaves, of several blocks each, in a few hundred rows."""
-    monkeypatch.setattr(_compress, "_BLOCK_BYTES", 8 * 100)
-    monkeypatch.setattr(_compress, "_LEAF_BLOCKS", 2)
+    monkeypatch.setattr(factor, "_BLOCK_BYTES", 8 * 100)
+    monkeypatch.setattr(factor, "_LEAF_BLOCKS", 2)
 
 
 def assert_same_factor(ours, expected):
@@ -441,7 +443,7 @@ def test_threads_give_the_same_bits(small_leaves, n, order):
         assert compress(X, y, sample_weight=weights, n_threads=threads) == one
         fits = (sgdm.fit(X, y, sample_weight=weights, method="compress", n_threads=t) for t in (1, threads))
         assert next(fits) == next(fits)
-    leaves = list(_compress.Reduction(False, None).leaves([(X, y, None)]))
+    leaves = list(Reduction(False, None).leaves([(X, y, None)]))
     assert len(leaves) > (1 if n < 100 else 10)
 
 

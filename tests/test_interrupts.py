@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm import _compress, _kernel, _workers
+from sgdm import _kernel, _workers
+from sgdm._reduction import leaves
 
 pytestmark = pytest.mark.thread_unsafe(reason="traces, and signals to the main thread")
 
@@ -211,14 +212,14 @@ def test_results_are_taken_in_order_and_few_are_under_way(n_threads):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_an_error_in_a_thread_that_factors_reaches_the_caller(monkeypatch, n_threads):
-    factor, calls = _compress.factor_rows, itertools.count()
+    factor, calls = leaves.factor_rows, itertools.count()
 
     def fail(*rows):
         if next(calls) == 5:
             raise MemoryError("mine")
         return factor(*rows)
 
-    monkeypatch.setattr(_compress, "factor_rows", fail)
+    monkeypatch.setattr(leaves, "factor_rows", fail)
     with pytest.raises(MemoryError, match=r"^mine$") as caught:
         sgdm.compress(iter(inject.BLOCKS), n_threads=n_threads)
     monkeypatch.undo()
@@ -251,7 +252,7 @@ def test_a_fit_that_is_interrupted_while_it_reduces_carries_no_reduction(monkeyp
     def fail(*rows):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_compress, "factor_rows", fail)
+    monkeypatch.setattr(leaves, "factor_rows", fail)
     with pytest.raises(KeyboardInterrupt) as caught:
         sgdm.fit(X, y, method="compress")
     assert caught.value.result is None
@@ -292,7 +293,7 @@ def test_what_cannot_be_saved_at_an_interrupt_is_a_note_on_it(tmp_path, monkeypa
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(_compress, "write_npz", fail)
+    monkeypatch.setattr(leaves, "write_npz", fail)
     with pytest.raises(Stop) as caught:
         sgdm.compress(stopping(3), checkpoint=tmp_path / "half.npz")
     assert caught.value.__notes__ == ["the checkpoint could not be saved: disk full"]
@@ -396,7 +397,7 @@ def test_a_checkpoint_of_an_earlier_format_is_refused(tmp_path, monkeypatch):
 def test_a_checkpoint_whose_levels_and_leaves_disagree_is_refused(tmp_path):
     path = tmp_path / "half.npz"
     stop(path, inject.BLOCKS, 7)
-    reduction = _compress.Reduction(False, None, True)
+    reduction = leaves.Reduction(False, None, True)
     reduction.restore(path)
     for done in (
         reduction.done._replace(n_leaves=6),

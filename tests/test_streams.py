@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm import Compressed, _compress, compress
+from sgdm import Compressed, compress
+from sgdm._reduction import factor
+from sgdm._reduction.leaves import Reduction
 
 N, D = 300, 3
 CUTS = (0, 70, 71, 200, N)
@@ -33,8 +35,8 @@ def assert_same(ours, expected, names=None):
 @pytest.fixture
 def small_leaves(monkeypatch):
     """Several leaves, of several blocks each, in a few hundred rows."""
-    monkeypatch.setattr(_compress, "_BLOCK_BYTES", 8 * 100)
-    monkeypatch.setattr(_compress, "_LEAF_BLOCKS", 2)
+    monkeypatch.setattr(factor, "_BLOCK_BYTES", 8 * 100)
+    monkeypatch.setattr(factor, "_LEAF_BLOCKS", 2)
 
 
 # Memory maps and iterables
@@ -385,7 +387,7 @@ def test_kill_and_resume(run_python, tmp_path, threads):
             assert int(process.stdout) == sum(len(y) for _, y, _ in all_blocks())
         else:
             assert process.returncode == -signal.SIGKILL, process.stderr
-            reduction = _compress.Reduction(False, None)
+            reduction = Reduction(False, None)
             reduction.restore(path)
             assert held < reduction.n_leaves <= kill_at
             assert reduction.n_leaves >= kill_at - 1 - threads
@@ -415,17 +417,17 @@ def test_an_exception_leaves_a_checkpoint(tmp_path, threads, small_leaves):
 
 def test_resumed_arrays_and_tables(tmp_path, small_leaves, monkeypatch):
     """Any source can be taken up again: here a reduction stopped within one array."""
-    expected, add, path = compress(X, Y, sample_weight=W), _compress.Reduction.add, tmp_path / "half.npz"
+    expected, add, path = compress(X, Y, sample_weight=W), Reduction.add, tmp_path / "half.npz"
 
     def add_some(reduction, leaf, R):
         if reduction.n_leaves == 4:
             raise Trouble
         add(reduction, leaf, R)
 
-    monkeypatch.setattr(_compress.Reduction, "add", add_some)
+    monkeypatch.setattr(Reduction, "add", add_some)
     with pytest.raises(Trouble) as caught:
         compress(X, Y, sample_weight=W, checkpoint=path)
-    monkeypatch.setattr(_compress.Reduction, "add", add)
+    monkeypatch.setattr(Reduction, "add", add)
     assert 0 < caught.value.result.n_rows < N
     assert compress(X, Y, sample_weight=W, checkpoint=path) == expected
 

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from ._validation import as_matrix, as_real, check_finite, names_of
+from .._validation import as_matrix, as_real, check_finite, names_of
 
 _ROWS_AT_ONCE = 1 << 17  # of a table in memory, made a float64 array; as many as pyarrow reads of a file
 

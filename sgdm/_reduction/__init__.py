@@ -1,0 +1,1 @@
+"""The reduction: rows from anywhere become a triangular factor, and what follows from that."""

@@ -1,0 +1,333 @@
+"""A least-squares problem as its triangular factor, and what follows from it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._files import read_npz, write_npz
+from .._kernel import Problem
+from .._tuning import Modes, Tuned, stability_limit, tune
+from .._validation import as_count, as_flag, as_number, as_start
+from .._whole import check_reduction
+from .factor import join, lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike
+
+    from .._result import FitResult
+
+_SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
+_RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
+
+
+class Compressed:
+    """A least-squares problem reduced to a triangular factor; made by `compress`, `merge` or `load`.
+
+    Attributes
+    ----------
+    R : (q, q) array
+        Upper triangular, its diagonal not negative; q = d + k, + 1 with an intercept. The columns are those of X, the
+        intercept's, those of y.
+    n_rows : int
+        How many rows went in.
+    total_weight : float
+        The sum of their weights.
+    n_features : int
+        The columns of X, d.
+    fit_intercept : bool
+    dtype : numpy.dtype
+        That of the data; R is float64.
+    feature_names : tuple of str, or None
+    """
+
+    def __init__(self, R, n_rows, total_weight, n_features, slot, fit_intercept, dtype, feature_names=None):
+        self.R, self.n_rows, self.total_weight, self.n_features = R, n_rows, total_weight, n_features
+        self.slot, self.fit_intercept, self.dtype, self.feature_names = slot, fit_intercept, dtype, feature_names
+
+    def __setstate__(self, state):
+        """Takes up what was pickled, if its parts go together."""
+        state.pop("optimal_loss", None)  # which follows from the rest
+        vars(self).update(state)
+        check_reduction(self, weighty=False)
+
+    def _kind(self):
+        """What two reductions must have in common to be one problem's."""
+        return self.n_features, self.slot, self.fit_intercept, self.dtype.name, self.feature_names
+
+    def _fields(self):
+        return self.n_rows, self.total_weight, self._kind()
+
+    def __eq__(self, other):
+        if not isinstance(other, Compressed):
+            return NotImplemented
+        return self._fields() == other._fields() and np.array_equal(self.R, other.R)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        targets = f", {self.slot[0]} targets" if self.slot else ""
+        intercept = ", intercept" if self.fit_intercept else ""
+        return f"Compressed({self.n_rows} rows, {self.n_features} features{targets}{intercept}, {self.dtype.name})"
+
+    # Merging
+
+    @staticmethod
+    def merge(parts: Iterable[Compressed]) -> Compressed:
+        """The reduction of all the parts' rows together, by a balanced tree in the order given."""
+        if not hasattr(parts, "__iter__"):
+            raise TypeError(f"parts must be an iterable of Compressed, got {parts!r:.80}")
+        parts = list(parts)
+        if not parts:
+            raise ValueError("parts must hold at least one Compressed, got none")
+        for part in parts:
+            if not isinstance(part, Compressed):
+                raise TypeError(f"parts must hold Compressed alone, got {part!r:.80}")
+            check_reduction(part, weighty=False)
+        while len(parts) > 1:
+            pairs = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)]
+            parts = pairs + parts[len(pairs) * 2 :]
+        return parts[0]
+
+    def __add__(self, other: Compressed) -> Compressed:
+        if not isinstance(other, Compressed):
+            return NotImplemented
+        for part in (self, other):
+            check_reduction(part, weighty=False)
+        if self._kind() != other._kind():
+            raise ValueError(
+                f"both parts must have the same features, targets, intercept and dtype, got {self!r} and {other!r}"
+            )
+        return Compressed(
+            join(self.R, other.R),
+            self.n_rows + other.n_rows,
+            self.total_weight + other.total_weight,
+            *(self.n_features, self.slot, self.fit_intercept, self.dtype, self.feature_names),
+        )
+
+    def __radd__(self, other):  # for sum(parts), which starts from 0
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to `path`, an .npz file without pickle, whole or not at all."""
+        check_reduction(self, weighty=False)
+        write_npz(path, "reduction", *self._flatten())
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Compressed:
+        """Read what `save` wrote; ValueError if the file is damaged or something else, or what it holds does not go
+        together."""
+
+        def build(arrays, plain):
+            part = Compressed._unflatten(arrays.pop("R"), plain)
+            check_reduction(part)
+            if arrays:
+                raise ValueError(f"it has {', '.join(arrays)} too")
+            return part
+
+        return read_npz(path, "reduction", build)
+
+    def _flatten(self):
+        names = None if self.feature_names is None else list(self.feature_names)
+        plain = {
+            "n_rows": self.n_rows,
+            "total_weight": self.total_weight,
+            "n_features": self.n_features,
+            "slot": list(self.slot),
+            "fit_intercept": self.fit_intercept,
+            "dtype": self.dtype.name,
+            "feature_names": names,
+        }
+        return {"R": self.R}, plain
+
+    @staticmethod
+    def _unflatten(R, plain):
+        lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        part = Compressed(R, **{**plain, **lists, "dtype": np.dtype(plain["dtype"])})
+        check_reduction(part, weighty=False)
+        return part
+
+    # The problem it stands for
+
+    @property
+    def n_params(self) -> int:
+        """The features and the intercept, p."""
+        return self.n_features + self.fit_intercept
+
+    @property
+    def n_targets(self) -> int:
+        """The columns of y, k."""
+        return self.slot[0] if self.slot else 1
+
+    def _problem(self):
+        """The kernel's view: R's rows, the intercept a column like the others but for penalties."""
+        check_reduction(self)
+        p = self.n_params
+        rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
+        return Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True)
+
+    def fit(self, **options: Any) -> FitResult:
+        """`sgdm.fit` on the reduced problem: all its options but those that need rows or describe them.
+
+        Every epoch costs ``p**2`` operations, however many rows went in; loss, gradient, step and coefficients are
+        those of the fit to the rows, to rounding. ``validation`` takes another `Compressed`.
+        """
+        from .._fit import fit
+
+        return fit(self, **options)
+
+    @np.errstate(all="ignore")
+    def solve(self) -> np.ndarray:
+        """The parameters (p,) or (p, k) that minimise the loss, of least norm where several do."""
+        p = self.n_params
+        A, B = self.R[:p, :p], self.R[:p, p:]
+        scale, V, coordinates = self._row_space()
+        if V.shape[1] == p:
+            solution = np.linalg.solve(A, B)
+        else:  # the shortest a with V' (scale * a) = coordinates; rows in falling order keep the digits of each
+            order = np.argsort(scale)[::-1]
+            Q, T = np.linalg.qr(V[order] * (scale[order] / scale.max())[:, None])
+            solution = np.empty((p, B.shape[1]))
+            solution[order] = Q @ np.linalg.solve(T.T, coordinates) / scale.max()
+        if not np.isfinite(solution).all():
+            raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
+        return solution.reshape(p, *self.slot)
+
+    def _row_space(self):
+        """What the columns scaled to length 1 determine of their coefficients: on these alone the rank can be decided.
+
+        Returns the lengths (p,), an orthonormal basis V (p, rank) of the row space, and the coordinates (rank, k) in
+        it of the coefficients that minimise the loss.
+        """
+        p = self.n_params
+        A, B = self.R[:p, :p], self.R[:p, p:]
+        scale = lengths(A)
+        U, singular, Vt = np.linalg.svd(A / scale)
+        rank = np.count_nonzero(singular > singular[0] * _RANK_EPS * (p + 8) * np.finfo(float).eps)
+        return scale, Vt[:rank].T, (U[:, :rank].T @ B) / singular[:rank, None]
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def optimal_loss(self) -> Any:
+        """The least mean squared error there is, per target."""
+        p = self.n_params
+        A, residual = self.R[:p, :p], self.R[p:, p:]
+        if not (np.diagonal(A) > _SURELY * lengths(A)).all():  # maybe not of full rank
+            scale, V, coordinates = self._row_space()
+            if V.shape[1] < p:
+                residual = np.vstack([A / scale @ (V @ coordinates) - self.R[:p, p:], residual])
+        loss = (residual**2).sum(0) / self.total_weight
+        return loss if self.slot else float(loss[0])
+
+    def _least_objective(self, weight_decay):
+        """The least of the mean squared error plus weight decay's penalty, (k,)."""
+        return self._modes(None, weight_decay).least
+
+    @np.errstate(all="ignore")
+    def spectrum(self) -> np.ndarray:
+        """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow."""
+        return self._spectrum(0.0)
+
+    def _spectrum(self, weight_decay):
+        """The eigenvalues of the Hessian with weight decay on the features, the largest first."""
+        p, A = self.n_params, self.R[: self.n_params, : self.n_params]
+        if weight_decay:
+            penalty = np.sqrt(weight_decay / 2) * np.sqrt(self.total_weight)
+            A = np.vstack([A, penalty * np.eye(p)[: self.n_features]])
+        # By singular values of the rows, not eigenvalues of their squares: small curvatures keep their digits.
+        return 2 * (np.linalg.svd(A, compute_uv=False) / np.sqrt(self.total_weight)) ** 2
+
+    @property
+    @np.errstate(all="ignore")
+    def condition(self) -> float:
+        """The Hessian's condition number, its largest eigenvalue by its smallest; inf where it is singular."""
+        p = self.n_params
+        values = np.linalg.svd(self.R[:p, :p], compute_uv=False)  # the squares of which may overflow, or vanish
+        return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
+
+    @np.errstate(all="ignore")
+    def max_lr(
+        self, momentum: float = 0.8, dampening: float | None = None, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> float:
+        """The stability limit: the full-batch descent converges for every smaller lr, and for no larger one."""
+        momentum = as_number(momentum, "momentum", 1, below=True)
+        dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
+        top = self._spectrum(as_number(weight_decay, "weight_decay"))[0]
+        return float(stability_limit(top, momentum, 1 - dampening, as_flag(nesterov, "nesterov")))
+
+    def _modes(self, coef0, weight_decay):
+        p = self.n_params
+        problem = self._problem()
+        start = as_start(coef0, problem, self.slot)[0]
+        penalised = np.arange(p) < self.n_features
+        return Modes(self.R[:, :p], self.R[:, p:], self.total_weight, penalised, weight_decay, start)
+
+    @np.errstate(all="ignore")
+    def forecast(
+        self,
+        lr: float,
+        momentum: float = 0.8,
+        *,
+        epochs: int,
+        dampening: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        coef0: ArrayLike | None = None,
+    ) -> Any:
+        """The loss after `epochs` full-batch epochs, without running them; inf if it overflows by then.
+
+        It is ``history.loss[epochs]`` of a longer fit with the same options, to rounding.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> reduced = sgdm.compress(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True)
+        >>> history = reduced.fit(epochs=50).history
+        >>> bool(np.isclose(reduced.forecast(0.1, 0.8, epochs=49), history.loss[49], rtol=1e-9))
+        True
+        """
+        lr, momentum = as_number(lr, "lr"), as_number(momentum, "momentum", 1, below=True)
+        dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
+        if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
+            epochs = as_count(epochs, "epochs")
+        modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
+        loss = modes.losses(lr, momentum, 1 - dampening, as_flag(nesterov, "nesterov"), epochs)
+        return loss if self.slot else float(loss[0])
+
+    @np.errstate(all="ignore")
+    def tune(
+        self,
+        epochs: int,
+        *,
+        momentum: float | None = None,
+        dampening: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        coef0: ArrayLike | None = None,
+    ) -> Tuned:
+        """The lr, momentum and dampening that bring the objective, the loss and weight decay's penalty, lowest in so
+        many full-batch epochs, for these data.
+
+        What is given of momentum and dampening is kept; with neither, both a moving average (dampening equal to
+        momentum) and a heavy ball (dampening 0) are tried. By the forecast, over all targets together.
+
+        Returns
+        -------
+        Tuned
+            lr, momentum, dampening, and the forecast objective, summed over the targets.
+        """
+        modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
+        if momentum is not None:
+            momentum = as_number(momentum, "momentum", 1, below=True)
+            dampening = momentum if dampening is None else dampening
+        if dampening is not None:
+            dampening = as_number(dampening, "dampening", 1)
+        return tune(modes, as_count(epochs, "epochs"), momentum, dampening, as_flag(nesterov, "nesterov"))

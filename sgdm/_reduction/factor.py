@@ -1,0 +1,68 @@
+"""The QR reduction: any number of rows, read once, become the few rows of a triangular factor.
+
+Let Z = [X, 1, Y], the ones there only with an intercept, its rows scaled by the square roots of the weights, and
+Z = Q R. Loss and gradient depend on Z'Z = R'R alone, so those of (X, Y) are those of R's columns with the original sum
+of weights, without the cancellation that Z'Z itself would bring. Factors of row blocks, stacked, factor again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_BLOCK_BYTES = 1 << 19  # of rows in float64 that are factored at once: LAPACK finds them in the second-level cache
+_LEAF_BLOCKS = 32  # blocks whose factors are joined at once; leaves are what threads share, and a tree joins
+_LEAF_BYTES = 3 << 23  # of a leaf at most
+
+
+def block_rows(q):
+    """How many rows of q float64 columns make a block."""
+    return max(_BLOCK_BYTES // (8 * q), 4 * q)
+
+
+def leaf_rows(q):
+    """How many rows make a leaf: whole blocks."""
+    rows = block_rows(q)
+    return rows * max(1, min(_LEAF_BLOCKS, _LEAF_BYTES // (8 * q * rows)))
+
+
+@np.errstate(all="ignore")  # a factor that is not finite shows what overflowed
+def factor_rows(X, y, weights, fit_intercept):
+    """The factor of one leaf's rows: of each block by itself, and then of these factors together.
+
+    All blocks go into one call of numpy's, which lets other threads run where there are sixteen of them or more.
+    """
+    n, d = X.shape
+    y = y.reshape(n, -1)
+    q = d + fit_intercept + y.shape[1]
+    rows = block_rows(q)
+    count = n // rows
+    Z = np.empty((n, q))
+    Z[:, :d] = X
+    if fit_intercept:
+        Z[:, d] = 1
+    Z[:, d + fit_intercept :] = y
+    if weights is not None:
+        Z *= np.sqrt(weights[:, None], dtype=np.float64)
+    parts = Z[count * rows :]  # too few for a block
+    if count:
+        blocks = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
+        parts = np.vstack([blocks.reshape(count * q, q), parts])
+    return np.linalg.qr(parts, mode="r")
+
+
+def lengths(A):
+    """The Euclidean norms of the columns, even if their squares overflow or vanish; 1 for a column of zeros."""
+    largest = np.abs(A).max(axis=0)
+    largest[largest == 0] = 1
+    return largest * np.maximum(np.linalg.norm(A / largest, axis=0), 1)
+
+
+@np.errstate(all="ignore")
+def join(*factors):
+    """The triangular factor of all their rows, (q, q)."""
+    R = np.linalg.qr(np.vstack(factors), mode="r")
+    q = R.shape[1]
+    if len(R) < q:
+        R = np.vstack([R, np.zeros((q - len(R), q))])
+    R *= np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]  # one R for one Z'Z, whatever the order of rows
+    return R
