@@ -288,6 +288,9 @@ def fit(
         raise
 
 
+Compressed._fit = fit
+
+
 def warn(message):
     """Warns at the line that called into the package."""
     level, frame = 2, sys._getframe(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .._whole import check_reduction
 from .factor import join, lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import ArrayLike
 
@@ -45,6 +45,8 @@ class Compressed:
         That of the data; R is float64.
     feature_names : tuple of str, or None
     """
+
+    _fit: ClassVar[Callable[..., FitResult]]  # `sgdm.fit`, which lies above this file and sets it
 
     def __init__(self, R, n_rows, total_weight, n_features, slot, fit_intercept, dtype, feature_names=None):
         self.R, self.n_rows, self.total_weight, self.n_features = R, n_rows, total_weight, n_features
@@ -179,9 +181,7 @@ class Compressed:
         Every epoch costs ``p**2`` operations, however many rows went in; loss, gradient, step and coefficients are
         those of the fit to the rows, to rounding. ``validation`` takes another `Compressed`.
         """
-        from .._fit import fit
-
-        return fit(self, **options)
+        return self._fit(**options)
 
     @np.errstate(all="ignore")
     def solve(self) -> np.ndarray:
