@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ._kernel import Settings
-from ._method import choose_problem, choose_rates
+from ._method import as_momentum, check_data, check_method, choose_method, choose_rates, reduce_problem
 from ._reduction.compressed import Compressed
 from ._result import ConvergenceWarning, Status
 from ._run import Run, as_dtype, progress_bar
@@ -22,6 +22,7 @@ from ._validation import (
     as_number,
     as_rates,
     as_record,
+    as_start,
     by_name,
     check_callback,
     check_together,
@@ -207,68 +208,83 @@ def fit(
     >>> result.history.loss[[0, 10, 100]].round(4)
     array([7.0606, 0.7567, 0.    ])
     """
+    # The options, before a row is read.
     fit_intercept, shuffle = as_flag(fit_intercept, "fit_intercept"), as_flag(shuffle, "shuffle")
-    epochs = as_count(epochs, "epochs")
+    epochs, n_threads = as_count(epochs, "epochs"), as_count(n_threads, "n_threads")
     if y is None and not isinstance(X, Compressed):
         raise TypeError("y must be given: only a Compressed goes without")
-    n_threads = as_count(n_threads, "n_threads")
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     permuted = batch_size is not None and shuffle
     check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
     if init is not None:
         check_init(init, epochs)
+    automatic = isinstance(lr, str) and lr == "auto"
+    check_method(method, X, batch_size, init, automatic)
+    check_callback(callback, callback_every)
+    nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
+    l1, progress = as_number(l1, "l1"), as_flag(progress, "progress")
+    record, record_every = as_record(record), as_count(record_every, "record_every")
+    callback_every = as_count(callback_every, "callback_every")
+    start = 0 if init is None else init.epochs
+    options = {
+        "tol": -1.0 if tol is None or patience is not None else as_number(tol, "tol"),
+        "start": start,
+        "batch_size": 0 if batch_size is None else as_count(batch_size, "batch_size"),
+        "average_from": as_average(average),
+        "patience": 0 if patience is None else as_count(patience, "patience"),
+        "improvement": 0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
+    }
+    if automatic:
+        if l1:
+            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
+        momentum, dampening = as_momentum(momentum, dampening)
+    else:
+        rates = as_rates(lr, momentum, dampening, epochs, start)
+    generator, split = as_generator(seed, init, permuted, fraction)
+
+    # The data, and whether their reduction takes their place.
     names = X.feature_names if isinstance(X, Compressed) else names_of(X)
     if init is not None and init.feature_names is not None:
         X, names = by_name(X, init.feature_names), init.feature_names
-    check_callback(callback, callback_every)
-    generator, split = as_generator(seed, init, permuted, fraction)
     if fraction is not None and isinstance(X, Compressed):
         raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
     if fraction is not None:
         X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
-    automatic = isinstance(lr, str) and lr == "auto"
-    problem, held_out, slot, reduced, method = choose_problem(
-        X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, automatic, n_threads, names
-    )
+    problem, held_out, slot = check_data(X, y, sample_weight, fit_intercept, validation, method, names)
+    if coef0 is not None:
+        as_start(coef0, problem, slot)  # refuses it before the rows are reduced
+    reduced = X if isinstance(X, Compressed) else None
+    method = "compress" if reduced is not None else choose_method(method, problem, batch_size, epochs, init, automatic)
+    if reduced is None and (method == "compress" or automatic):
+        reduced = reduce_problem(problem, slot, n_threads)
+        if method == "compress":
+            problem = reduced._problem()
+            held_out = None if held_out is None else reduce_problem(held_out, slot, n_threads)._problem()
     if automatic:
-        if l1 and as_number(l1, "l1"):
-            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
         lr, momentum, dampening = choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay)
-    start = 0 if init is None else init.epochs
-    settings = Settings(
-        as_rates(lr, momentum, dampening, epochs, start),
-        as_flag(nesterov, "nesterov"),
-        as_number(weight_decay, "weight_decay"),
-        as_number(l1, "l1"),
-        tol=-1.0 if tol is None or patience is not None else as_number(tol, "tol"),
-        start=start,
-        batch_size=0 if batch_size is None else as_count(batch_size, "batch_size"),
-        average_from=as_average(average),
-        patience=0 if patience is None else as_count(patience, "patience"),
-        improvement=0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
-        single=method == "compress" and reduced.dtype == np.float32,
-    )
+        rates = as_rates(lr, momentum, dampening, epochs, start)
+    dtype = None if reduced is None or method == "direct" else reduced.dtype
+
     run = Run(
         problem,
         slot,
-        settings,
+        Settings(rates, nesterov, weight_decay, l1, **options, single=dtype == np.float32),
         epochs,
         generator=generator,
         shuffle=permuted,
         validation=held_out,
         coef0=coef0,
         init=init,
-        record=as_record(record),
-        record_every=as_count(record_every, "record_every"),
+        record=record,
+        record_every=record_every,
         split=split,
-        dtype=reduced.dtype if method == "compress" else None,
+        dtype=dtype,
         method=method,
         n_threads=n_threads,
         feature_names=names,
         optimal_loss=None if reduced is None else as_dtype(np.asarray(reduced.optimal_loss), reduced.dtype)[()],
     )
-    callback_every = as_count(callback_every, "callback_every")
-    bar = progress_bar(epochs, "epoch") if as_flag(progress, "progress") else None
+    bar = progress_bar(epochs, "epoch") if progress else None
     status = Status.STOPPED
     try:
         try:

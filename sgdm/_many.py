@@ -25,6 +25,7 @@ from ._validation import (
     in_place,
     names_of,
     ndim_of,
+    pass_on,
 )
 from ._workers import with_threads
 
@@ -241,7 +242,8 @@ class Fits:
                 self.loss = np.empty((count, rows), dtype)
             if record == "all":
                 self.paths = np.empty((3, count, rows, p), dtype)
-        except (MemoryError, ValueError):
+        except (MemoryError, ValueError) as error:
+            pass_on(error)
             raise too_large(count * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
 
     def advance(self, n_threads):

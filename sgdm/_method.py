@@ -9,7 +9,7 @@ import numpy as np
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._tuning import auto_rates
-from ._validation import as_flag, as_number, as_problem, as_validation
+from ._validation import as_number, as_problem, as_validation
 
 # Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
 # element of X, reducing an element of a row, and a product of two. Reducing has to pay twice over, and to save
@@ -39,10 +39,8 @@ def reduce_problem(problem, slot, n_threads):
         raise
 
 
-def choose_problem(
-    X, y, sample_weight, fit_intercept, validation, method, batch_size, epochs, init, auto_lr, n_threads, names
-):
-    """The problem to descend on and the held-out one, the slot, the reduction if there is one, and the method."""
+def check_method(method, X, batch_size, init, auto_lr):
+    """Refuses a method of another name, and what does not go together with reducing the rows."""
     if not isinstance(method, str) or method not in ("auto", "direct", "compress"):
         raise ValueError(f"method must be 'auto', 'direct' or 'compress', got {method!r}")
     if auto_lr and init is not None:
@@ -50,41 +48,41 @@ def choose_problem(
     if batch_size is not None and (auto_lr or method == "compress" or isinstance(X, Compressed)):
         other = "lr='auto'" if auto_lr else "method='compress'" if method == "compress" else "a Compressed"
         raise ValueError(f"batch_size and {other} don't go together: batches need the rows")
-    if isinstance(X, Compressed):
-        if y is not None or sample_weight is not None or fit_intercept or method == "direct":
-            raise ValueError(
-                "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
-                "leave them out"
-            )
-        problem = X._problem()
-        held_out = validation._problem() if isinstance(validation, Compressed) else None
-        if validation is not None and (held_out is None or validation._kind() != X._kind()):
-            raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
-        return problem, held_out, X.slot, X, "compress"
-    if isinstance(validation, Compressed):
-        raise TypeError("validation can only be a Compressed where X is one")
-    problem, slot = as_problem(X, y, sample_weight, fit_intercept)
-    held_out = None if validation is None else as_validation(validation, problem, slot, names)
-    if method == "auto":
-        if batch_size is not None:
-            method = "direct"
-        elif init is not None:
-            method = init.method
-        else:
-            method = "compress" if auto_lr or pays(problem, epochs) else "direct"
-    reduced = None
-    if method == "compress" or auto_lr:
-        reduced = reduce_problem(problem, slot, n_threads)
-    if method == "compress":
-        problem = reduced._problem()
-        held_out = None if held_out is None else reduce_problem(held_out, slot, n_threads)._problem()
-    return problem, held_out, slot, reduced, method
+
+
+def check_data(X, y, sample_weight, fit_intercept, validation, method, names):
+    """The problem of the data, the held-out one or None, and the shape of one target's slot."""
+    if not isinstance(X, Compressed):
+        if isinstance(validation, Compressed):
+            raise TypeError("validation can only be a Compressed where X is one")
+        problem, slot = as_problem(X, y, sample_weight, fit_intercept)
+        return problem, None if validation is None else as_validation(validation, problem, slot, names), slot
+    if y is not None or sample_weight is not None or fit_intercept or method == "direct":
+        raise ValueError(
+            "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
+            "leave them out"
+        )
+    problem = X._problem()
+    held_out = validation._problem() if isinstance(validation, Compressed) else None
+    if validation is not None and (held_out is None or validation._kind() != X._kind()):
+        raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
+    return problem, held_out, X.slot
+
+
+def choose_method(method, problem, batch_size, epochs, init, auto_lr):
+    """What method="auto" stands for: "direct" or "compress"."""
+    if method != "auto":
+        return method
+    if batch_size is not None:
+        return "direct"
+    if init is not None:
+        return init.method
+    return "compress" if auto_lr or pays(problem, epochs) else "direct"
 
 
 def choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay):
-    """lr, momentum and dampening for lr="auto" on a reduced problem."""
-    values = curvature_range(reduced, weight_decay)
-    return auto_rates(*values, epochs, *as_momentum(momentum, dampening), as_flag(nesterov, "nesterov"))
+    """lr, momentum and dampening for lr="auto" on a reduced problem; momentum and dampening as of `as_momentum`."""
+    return auto_rates(*curvature_range(reduced, weight_decay), epochs, momentum, dampening, nesterov)
 
 
 def as_momentum(momentum, dampening):

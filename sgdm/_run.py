@@ -12,7 +12,7 @@ import numpy as np
 from ._kernel import Record, State, Team, advance, losses, parts
 from ._result import Checkpoint, DivergenceError, FitResult, History, Status, made
 from ._tuning import stable_lr
-from ._validation import as_start, refuse_nonfinite
+from ._validation import as_start, pass_on, refuse_nonfinite
 from ._workers import with_threads
 
 # A slice, the epochs between two returns to Python, reads so many elements of X, which takes 10 to 30 ms. A target's
@@ -178,7 +178,8 @@ class Run:
                     val_loss = np.empty(epochs * k, dtype)
             if self.record in ("all", "updates"):
                 paths = np.empty(3 * rows * p * k, dtype)
-        except (MemoryError, ValueError):
+        except (MemoryError, ValueError) as error:
+            pass_on(error)
             columns = k if self.record == "loss" else k + 3 * p * k
             raise too_large(rows, columns, dtype, self.record) from None
         return Record(

@@ -16,6 +16,12 @@ _FLOATS = (_FLOAT64, np.dtype(np.float32))
 _FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
 
 
+def pass_on(error):
+    """Raises the error again if its class is neither Python's nor NumPy's: a signal handler's is not to be reworded."""
+    if type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
+        raise error
+
+
 def as_real(value, name, convert=True):
     """`value` as an ndarray of float32 or float64, without a copy where it is one. Real numbers only.
 
@@ -34,6 +40,7 @@ def as_real(value, name, convert=True):
     try:
         array = np.asarray(value)
     except ValueError as error:
+        pass_on(error)
         raise ValueError(f"{name} must be rectangular, with rows of one length ({error})") from None
     kind = array.dtype.kind
     if kind == "O":
@@ -49,9 +56,11 @@ def as_real(value, name, convert=True):
     try:
         with np.errstate(all="ignore"):  # a longdouble beyond float64 becomes infinite, and is refused as that
             return array.astype(dtype, copy=False)
-    except OverflowError:
+    except OverflowError as error:
+        pass_on(error)
         raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
     except (TypeError, ValueError) as error:  # of other classes of numbers: Decimal("sNaN")
+        pass_on(error)
         raise ValueError(f"{name} must hold numbers that float64 can hold ({error})") from None
 
 
@@ -196,6 +205,7 @@ def as_generator(seed, init, permuted, fraction):
     try:
         generator = np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
+        pass_on(error)
         raise type(error)(
             f"seed must be an int of at least 0, a SeedSequence or a Generator, got {seed!r:.80} ({error})"
         ) from None
@@ -211,17 +221,18 @@ _POSITIONS = {"pos": "key", "buffer_pos": "buffer"}  # of which arrays: numpy ta
 def restore_generator(state, name="init's row generator"):
     """A numpy Generator in the given state of its bit generator; ValueError if it can't be in that state."""
     kind = getattr(np.random, state["bit_generator"], None)
-    if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
+    known = isinstance(kind, type) and issubclass(kind, np.random.BitGenerator) and kind is not np.random.BitGenerator
+    if not known:
         raise ValueError(f"{name} is of an unknown kind, {state['bit_generator']!r}")
-    try:
-        bit_generator = kind(0)
-        right = alike(state, bit_generator.state)
-        if right:
+    bit_generator = kind(0)
+    right = alike(state, bit_generator.state)
+    if right:
+        try:
             bit_generator.state = state
-            right = same(state, bit_generator.state)
-    except (TypeError, ValueError, OverflowError, NotImplementedError):  # numbers that are too large, or negative
-        right = False
-    if not right:
+        except (TypeError, ValueError, OverflowError) as error:  # numbers that its generators can't hold
+            pass_on(error)
+            right = False
+    if not right or not same(state, bit_generator.state):
         raise ValueError(f"{name} must be a state of numpy's {kind.__name__}, got {state!r:.80}")
     return np.random.Generator(bit_generator)
 
@@ -303,7 +314,8 @@ def as_number(value, name, high=math.inf, *, below=False):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
     try:
         number = float(value)
-    except OverflowError:
+    except OverflowError as error:
+        pass_on(error)
         number = math.inf
     if not (0 <= number <= high) or number == math.inf or (below and number == high):
         interval = f"in [0, {high:g}{')' if below else ']'}"
@@ -320,7 +332,8 @@ def as_count(value, name):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     try:
         count = operator.index(value)
-    except TypeError:
+    except TypeError as error:
+        pass_on(error)
         raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}") from None
     if not 1 <= count <= sys.maxsize:
         raise ValueError(f"{name} must be at least 1{' and at most sys.maxsize' if count > 1 else ''}, got {count}")
@@ -340,7 +353,8 @@ def ndim_of(value, name):
     """numpy.ndim, but ragged lists are refused in our words."""
     try:
         return np.ndim(value)
-    except ValueError:
+    except ValueError as error:
+        pass_on(error)
         as_real(value, name)
         raise
 
@@ -386,7 +400,8 @@ def as_average(average):
         return 0 if average else -1
     try:
         start = operator.index(average)
-    except TypeError:
+    except TypeError as error:
+        pass_on(error)
         raise TypeError(f"average must be True, False or the epoch to start at, got {average!r}") from None
     if not 0 <= start <= sys.maxsize:
         most = " and at most sys.maxsize" if start > 0 else ""

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from ._validation import restore_generator
+from ._validation import pass_on, restore_generator
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _STATUSES = ("completed", "converged", "stopped", "diverged")
@@ -30,6 +30,7 @@ def check_init(init, epochs):
     try:
         check_result(init)
     except ValueError as error:
+        pass_on(error)
         raise ValueError(
             f"init's checkpoint does not go with its coefficients, or with something else in it: {error}; fit again"
         ) from None
@@ -47,6 +48,7 @@ def check_parts(result):
         else:
             _check_one(result)
     except AttributeError as error:
+        pass_on(error)
         raise ValueError(f"a part is missing, or of another kind ({error})") from None
 
 
@@ -267,6 +269,7 @@ def check_reduction(reduced, *, weighty=True):
     try:
         _check_reduction(reduced, weighty)
     except AttributeError as error:
+        pass_on(error)
         raise ValueError(f"a part is missing, or of another kind ({error})") from None
 
 

@@ -12,6 +12,7 @@ import argparse
 import builtins
 import contextlib
 import copy
+import dis
 import faulthandler
 import functools
 import gc
@@ -40,6 +41,7 @@ X = rng.standard_normal((ROWS, 5))
 y = X @ np.arange(5.0) + rng.standard_normal(ROWS)
 TALL = np.tile(X, (40, 1)), np.tile(y, 40)  # of several parts, for a team
 BLOCKS = [(X[i : i + AT_ONCE], y[i : i + AT_ONCE]) for i in range(0, ROWS, AT_ONCE)]
+RETURNS = {dis.opmap.get(name) for name in ("RETURN_VALUE", "RETURN_CONST")}  # Python looks for no signals before these
 HISTORIES = ("loss", "grad", "step", "coef", "val_loss")
 
 
@@ -62,7 +64,11 @@ def raise_at(call, at, bytecode=False, error=Injected, deep=False):
 
     def local(frame, event, _):
         nonlocal count, where
-        if event == ("opcode" if bytecode else "line"):
+        if (
+            event == "line"
+            if not bytecode
+            else event == "opcode" and frame.f_code.co_code[frame.f_lasti] not in RETURNS
+        ):
             count += 1
             if count == at:
                 where = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}"

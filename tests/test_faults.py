@@ -839,3 +839,47 @@ def test_more_than_2_to_31_elements(order):
     np.testing.assert_allclose(result.coef[columns], small.coef, rtol=1e-5)
     np.testing.assert_allclose(result.history.loss * n / 4, small.history.loss, rtol=1e-5)
     assert np.count_nonzero(result.coef) == 4
+
+
+# Options before rows
+
+
+@pytest.mark.parametrize("method", ["auto", "direct", "compress"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"record": "bogus"},
+        {"record_every": 0},
+        {"weight_decay": "x"},
+        {"l1": -1},
+        {"lr": "x"},
+        {"momentum": 1},
+        {"dampening": 2},
+        {"nesterov": 1},
+        {"epochs": 0},
+        {"average": -1},
+        {"tol": "x"},
+        {"progress": 1},
+        {"n_threads": 0},
+        {"callback_every": 0, "callback": print},
+        {"lr": "auto", "momentum": 2},
+        {"lr": "auto", "l1": 1.0},
+    ],
+    ids=str,
+)
+def test_an_option_is_refused_before_a_row_is_read(monkeypatch, option, method):
+    def read(*_):
+        raise AssertionError("the rows were read first")
+
+    monkeypatch.setattr(sgdm._fit, "check_data", read)
+    with pytest.raises((ValueError, TypeError)):
+        sgdm.fit(X, y, method=method, **option)
+
+
+def test_a_start_is_refused_before_the_rows_are_reduced(monkeypatch):
+    def reduce(*_):
+        raise AssertionError("the rows were reduced first")
+
+    monkeypatch.setattr(sgdm._fit, "reduce_problem", reduce)
+    with pytest.raises(ValueError, match=r"^coef0 must have shape \(3,\), the features, got \(2,\)$"):
+        sgdm.fit(X, y, method="compress", coef0=[1.0, 2.0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._run import progress_bar
-from .._validation import as_count, as_flag, as_number
+from .._validation import as_count, as_flag, as_number, pass_on
 from .compressed import Compressed
 from .leaves import Reduction
 from .sources import blocks_of, is_dask, reduce_dask
@@ -160,6 +160,7 @@ def reduce_part(number, X, y, sample_weight, fit_intercept, target):
         reduction = Reduction(fit_intercept, names)
         reduction.run(blocks)
     except (TypeError, ValueError) as error:
+        pass_on(error)
         raise type(error)(f"block {number}: {error}") from None
     return reduction.result()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._files import read_npz, write_npz
 from .._kernel import mix
-from .._validation import as_matrix, as_targets, as_weights, check_finite
+from .._validation import as_matrix, as_targets, as_weights, check_finite, pass_on
 from .._whole import check_levels
 from .._workers import map_in_order
 from .compressed import Compressed
@@ -209,7 +209,8 @@ def check_block(X, y, sample_weight, number, form):
         if sample_weight is not None:
             weights, _ = as_weights(sample_weight, len(X), np.float64, positive=False)
     except (TypeError, ValueError) as error:
-        if not number or type(error) not in (TypeError, ValueError):  # the first block's, or a signal handler's own
+        pass_on(error)
+        if not number:
             raise
         raise type(error)(f"block {number}: {error}") from None
     dtype = np.dtype(np.float32 if X.dtype.newbyteorder("=") == y.dtype == np.float32 else np.float64)
