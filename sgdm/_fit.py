@@ -251,11 +251,10 @@ def fit(
     if fraction is not None:
         X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
     problem, held_out, slot = check_data(X, y, sample_weight, fit_intercept, validation, method, names)
-    if coef0 is not None:
-        as_start(coef0, problem, slot)  # refuses it before the rows are reduced
     reduced = X if isinstance(X, Compressed) else None
     method = "compress" if reduced is not None else choose_method(method, problem, batch_size, epochs, init, automatic)
     if reduced is None and (method == "compress" or automatic):
+        as_start(coef0, problem, slot)  # to refuse it before
         reduced = reduce_problem(problem, slot, n_threads)
         if method == "compress":
             problem = reduced._problem()
