@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._kernel import Settings
+from ._kernel import Options
 from ._method import as_momentum, check_data, check_method, choose_method, choose_rates, reduce_problem
 from ._reduction.compressed import Compressed
 from ._result import ConvergenceWarning, Status
@@ -262,22 +262,18 @@ def fit(
     if automatic:
         lr, momentum, dampening = choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay)
         rates = as_rates(lr, momentum, dampening, epochs, start)
-    dtype = None if reduced is None or method == "direct" else reduced.dtype
-
     run = Run(
         problem,
         slot,
-        Settings(rates, nesterov, weight_decay, l1, **options, single=dtype == np.float32),
+        Options(rates, nesterov, weight_decay, l1, **options, shuffle=permuted),
         epochs,
         generator=generator,
-        shuffle=permuted,
         validation=held_out,
         coef0=coef0,
         init=init,
         record=record,
         record_every=record_every,
         split=split,
-        dtype=dtype,
         method=method,
         n_threads=n_threads,
         feature_names=names,

@@ -10,7 +10,6 @@ LEVELS: tuple[str, ...]
 ISA: str
 OUTCOMES: tuple[str, ...]
 
-@final
 class Problem:
     lines: _Floats
     targets: _Floats
@@ -18,6 +17,7 @@ class Problem:
     by_columns: bool
     fit_intercept: bool
     triangular: bool
+    dtype: np.dtype[Any]
     total_weight: float
     n: int
     d: int
@@ -34,10 +34,10 @@ class Problem:
         fit_intercept: bool,
         features: int = -1,
         triangular: bool = False,
+        dtype: np.dtype[Any] | None = None,
     ) -> None: ...
 
-@final
-class Settings:
+class Options:
     rates: NDArray[np.float64] | tuple[float, float, float]
     weight_decay: float
     l1: float
@@ -48,7 +48,7 @@ class Settings:
     batch_size: int
     patience: int
     average_from: int
-    single: bool
+    shuffle: bool
     def __init__(
         self,
         rates: NDArray[np.float64] | tuple[float, float, float],
@@ -61,15 +61,16 @@ class Settings:
         average_from: int = -1,
         patience: int = 0,
         improvement: float = 0.0,
-        single: bool = False,
+        shuffle: bool = False,
     ) -> None: ...
 
-@final
 class State:
     parameters: Any
     average: Any
     best: Any
-    marks: NDArray[np.float64]
+    metrics: NDArray[np.float64]
+    generator: np.random.Generator | None
+    split: dict[str, Any] | None
     epoch: int
     updates: int
     averaged: int
@@ -82,17 +83,18 @@ class State:
         parameters: _Floats,
         average: NDArray[np.float64] | None,
         best: _Floats | None,
-        marks: NDArray[np.float64],
+        metrics: NDArray[np.float64],
         epoch: int = 0,
         updates: int = 0,
         averaged: int = 0,
         best_epoch: int = -1,
         waited: int = 0,
         best_loss: float = ...,
+        generator: np.random.Generator | None = None,
+        split: dict[str, Any] | None = None,
     ) -> None: ...
     def copy(self) -> State: ...
 
-@final
 class Record:
     loss: Any
     val_loss: Any
@@ -121,42 +123,61 @@ class Team:
 
 def advance(
     problem: Problem,
-    settings: Settings,
+    options: Options,
     state: State,
     record: Record,
     epochs: int,
-    generator: np.random.BitGenerator | None = None,
     validation: Problem | None = None,
     team: Team | None = None,
 ) -> str: ...
 def losses(problem: Problem, parameters: _Floats) -> list[float]: ...
-def losses_many(
-    problem: Problem,
-    lines: _Floats,
-    targets: _Floats,
-    weights: _Floats | None,
-    total_weights: NDArray[np.float64],
-    parameters: _Floats,
-    loss: NDArray[np.float64],
-) -> None: ...
-def parts(problem: Problem, settings: Settings) -> int: ...
+def parts(problem: Problem, options: Options) -> int: ...
+
+class Problems:
+    lines: _Floats
+    by_columns: bool
+    targets: _Floats
+    weights: _Floats | None
+    total_weights: NDArray[np.float64]
+    one: Problem
+    def __init__(
+        self,
+        lines: _Floats,
+        by_columns: bool,
+        targets: _Floats,
+        weights: _Floats | None,
+        total_weights: NDArray[np.float64],
+        fit_intercept: bool,
+    ) -> None: ...
+
+class ManyOptions:
+    rates: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    epochs: int
+    nesterov: bool
+    tol: float
+    def __init__(
+        self,
+        rates: NDArray[np.float64],
+        penalties: NDArray[np.float64],
+        epochs: int,
+        nesterov: bool,
+        tol: float,
+    ) -> None: ...
+
+class States:
+    parameters: Any
+    metrics: NDArray[np.float64]
+    epochs: NDArray[np.intp]
+    outcomes: NDArray[np.int8]
+    def __init__(self, parameters: _Floats) -> None: ...
+
+def losses_many(problems: Problems, parameters: _Floats, loss: NDArray[np.float64]) -> None: ...
 def advance_many(
-    problem: Problem,
-    settings: Settings,
-    lines: _Floats,
-    targets: _Floats,
-    weights: _Floats | None,
-    total_weights: NDArray[np.float64],
-    rates: NDArray[np.float64],
-    penalties: NDArray[np.float64],
-    parameters: _Floats,
-    marks: NDArray[np.float64],
-    done: NDArray[np.intp],
-    outcomes: NDArray[np.int8],
-    loss: _Floats | None,
-    paths: _Floats | None,
-    every: int,
-    total: int,
+    problems: Problems,
+    options: ManyOptions,
+    states: States,
+    record: Record,
     first: int,
     last: int,
     epochs: int,

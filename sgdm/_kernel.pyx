@@ -7,6 +7,8 @@ arithmetic within a block is in _lanes.h, built for several CPU levels that give
 
 import os
 
+import numpy as np
+
 cimport cython
 from cython cimport final, floating
 from libc.float cimport DBL_MAX, FLT_MAX
@@ -91,6 +93,9 @@ cdef enum:
     PART_ELEMENTS = 32768         # of X that a part of a pass over the rows has at least
 
 
+cdef enum Metric:
+    INITIAL_OBJECTIVE, INITIAL_NORM, LAST_LOSS, METRICS
+
 cdef enum Outcome:
     COMPLETED   # all epochs asked for are done
     CONVERGED   # the gradient met tol
@@ -139,25 +144,28 @@ cdef class Room:
         free(self.start)
 
 
-@final
 cdef class Problem:
     """Validated data. X (n, d) and y (n, k) as lines: contiguous runs in memory.
 
     lines: X if it is C-order, X.T if it is F-order (by_columns). targets: y.T, (k, n). weights: (n,) or None.
     fit_intercept: whether an intercept is added to the d columns. features: how many columns are penalised; a column
-    after them is an intercept spelled out. triangular: whether X is zero below its diagonal. columns: room for the
-    copy by columns that is read in place of narrow rows, once there is one.
+    after them is an intercept spelled out. triangular: whether X is zero below its diagonal. dtype: that of the
+    results, by default that of the lines; what it can't hold has overflowed. columns: room for the copy by columns that
+    is read in place of narrow rows, once there is one.
     """
 
-    cdef readonly object lines, targets, weights
+    cdef readonly object lines, targets, weights, dtype
     cdef Room columns
     cdef readonly bint by_columns, fit_intercept, triangular
+    cdef bint single
     cdef readonly double total_weight
     cdef readonly Py_ssize_t n, d, k, p, features
 
     def __init__(self, lines, bint by_columns, targets, weights, double total_weight, bint fit_intercept,
-                 Py_ssize_t features=-1, bint triangular=False):
+                 Py_ssize_t features=-1, bint triangular=False, dtype=None):
         self.lines = lines
+        self.dtype = lines.dtype if dtype is None else dtype
+        self.single = self.dtype.itemsize == 4
         self.by_columns = by_columns
         self.targets = targets
         self.weights = weights
@@ -175,25 +183,24 @@ cdef class Problem:
                              f"{self.n}, {self.d}, {self.k} and {self.features}")
 
 
-@final
-cdef class Settings:
+cdef class Options:
     """The constants of a run.
 
     rates: lr, momentum and 1 - dampening for all epochs, or an array of them (epochs, 3) from epoch `start` on.
     batch_size: rows per update, 0 for all. tol < 0: never converged. average_from: the epoch from which on iterates
     are averaged, -1 for never. patience: epochs that the validation loss may go without falling to (1 - improvement)
-    of its lowest, 0 for any number. single: whether what float32 can't hold has overflowed, in double too.
+    of its lowest, 0 for any number. shuffle: whether each epoch takes the rows in a new random order.
     """
 
     cdef readonly object rates
     cdef double lr, momentum, undamped
     cdef readonly double weight_decay, l1, tol, improvement
-    cdef readonly bint nesterov, single
+    cdef readonly bint nesterov, shuffle
     cdef readonly Py_ssize_t start, batch_size, patience, average_from
 
     def __init__(self, rates, bint nesterov=False, double weight_decay=0.0, double l1=0.0, double tol=-1.0,
                  Py_ssize_t start=0, Py_ssize_t batch_size=0, Py_ssize_t average_from=-1, Py_ssize_t patience=0,
-                 double improvement=0.0, bint single=False):
+                 double improvement=0.0, bint shuffle=False):
         self.rates = rates
         if isinstance(rates, tuple):
             self.lr, self.momentum, self.undamped = rates
@@ -206,33 +213,36 @@ cdef class Settings:
         self.patience = patience
         self.improvement = improvement
         self.average_from = average_from
-        self.single = single
+        self.shuffle = shuffle
 
 
-@final
 cdef class State:
-    """Where a descent stands; `advance` changes it in place. With the row generator's state, all that is needed to
-    resume.
+    """Where a descent stands, and all that is needed to resume it; `advance` changes it in place.
 
     parameters: (2, p, k), a_t and v_{t-1} at update t.
     average: (p, k) double, the mean of `averaged` iterates.
     best: (p, k), the iterate of the lowest validation loss, best_loss, after epoch best_epoch (-1: none yet).
-    marks: (4, k) double: the objective at the start and at the last epoch done, the norm of the objective's
-    gradient at the first, the loss at the last.
+    metrics: (3, k) double, a row each of INITIAL_OBJECTIVE, INITIAL_NORM (of the objective's gradient, at the first
+    epoch) and LAST_LOSS; NaN before there is one.
+    generator: the numpy Generator that orders the rows, or None. split: its state before it chose the validation
+    rows, and their fraction; or None.
     epoch, updates: done so far. waited: epochs since the validation loss last improved.
     diverged: the target that overflowed, or -1.
     """
 
-    cdef readonly object parameters, average, best, marks
+    cdef readonly object parameters, average, best, metrics, generator, split
     cdef readonly Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
     cdef readonly double best_loss
 
-    def __init__(self, parameters, average, best, marks, Py_ssize_t epoch=0, Py_ssize_t updates=0,
-                 Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY):
+    def __init__(self, parameters, average, best, metrics, Py_ssize_t epoch=0, Py_ssize_t updates=0,
+                 Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY,
+                 generator=None, split=None):
         self.parameters = parameters
         self.average = average
         self.best = best
-        self.marks = marks
+        self.metrics = metrics
+        self.generator = generator
+        self.split = split
         self.epoch = epoch
         self.updates = updates
         self.averaged = averaged
@@ -242,14 +252,13 @@ cdef class State:
         self.diverged = -1
 
     def copy(self):
-        """A state of its own."""
+        """A state of its own, but for the generator."""
         average = None if self.average is None else self.average.copy()
         best = None if self.best is None else self.best.copy()
-        return State(self.parameters.copy(), average, best, self.marks.copy(), self.epoch, self.updates,
-                     self.averaged, self.best_epoch, self.waited, self.best_loss)
+        return State(self.parameters.copy(), average, best, self.metrics.copy(), self.epoch, self.updates,
+                     self.averaged, self.best_epoch, self.waited, self.best_loss, self.generator, self.split)
 
 
-@final
 cdef class Record:
     """Histories, flat: loss, val_loss (rows, k); paths (3, rows, p, k), of grad, step and coef; each may be None.
 
@@ -295,35 +304,35 @@ cdef class Team:
             sgdm_help(&self.team, member)
 
 
-def advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs, generator=None,
-            Problem validation=None, Team team=None):
+def advance(Problem problem, Options options, State state, Record record, Py_ssize_t epochs, Problem validation=None,
+            Team team=None):
     """Runs up to `epochs` more epochs, in place, without the GIL.
 
-    generator: a BitGenerator, to draw each epoch's order of rows from as `numpy.random.Generator.permutation` does;
-    None takes them as they come. validation: held-out rows, whose loss is taken after every epoch. team: who shares
-    the rows; the bits don't depend on it.
+    With options.shuffle, the state's generator orders the rows of each epoch, as its `permutation` would. validation:
+    held-out rows, whose loss is taken after every epoch. team: who shares the rows; the bits don't depend on it.
 
     Returns "completed", "converged", "stopped" or "diverged". An epoch that overflows is undone: the state and the
     generator are those before it. ValueError if an array has not the room for what will be read or written.
     """
     cdef Outcome outcome
     val_lines = val_targets = val_weights = None
+    generator = state.generator.bit_generator if options.shuffle else None
     if validation is not None:
         val_lines, val_targets, val_weights = validation.lines, validation.targets, validation.weights
     if problem.lines.itemsize == 4:
-        outcome = _advance[float](problem, settings, state, record, epochs, generator, team, problem.lines,
+        outcome = _advance[float](problem, options, state, record, epochs, generator, team, problem.lines,
                                   problem.targets, problem.weights, validation, val_lines, val_targets, val_weights,
                                   state.parameters, state.best, record.loss, record.val_loss, record.paths)
     else:
-        outcome = _advance[double](problem, settings, state, record, epochs, generator, team, problem.lines,
+        outcome = _advance[double](problem, options, state, record, epochs, generator, team, problem.lines,
                                    problem.targets, problem.weights, validation, val_lines, val_targets, val_weights,
                                    state.parameters, state.best, record.loss, record.val_loss, record.paths)
     return OUTCOMES[outcome]
 
 
-def parts(Problem problem, Settings settings):
+def parts(Problem problem, Options options):
     """Into how many parts an update's rows fall, at most: more threads than that are of no use."""
-    cdef Py_ssize_t batch = min(settings.batch_size if settings.batch_size > 0 else problem.n, problem.n)
+    cdef Py_ssize_t batch = min(options.batch_size if options.batch_size > 0 else problem.n, problem.n)
     cdef Shape shape = _shape(problem, batch, problem.lines.itemsize)
     return (batch + shape.part_rows - 1) // shape.part_rows
 
@@ -754,7 +763,7 @@ cdef struct Descent:        # one run as the nogil loop sees it; a NULL pointer 
     Py_ssize_t path                                 # elements of each of the three paths
     void* parameters                                # the state: see State
     void* best
-    double* marks
+    double* metrics
     double* average
     Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
     double best_loss
@@ -851,10 +860,10 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
         double* grad = epoch_loss + k           # (k, width)
         double* mean = grad + size
         double* mean_start = mean + size
-        double* marks = run.marks               # (4, k)
+        double* metrics = run.metrics           # (METRICS, k)
         const double* rates
         const Py_ssize_t* order = run.order if run.generator != NULL else NULL
-        double total, scale, val, largest = FLT_MAX if run.single else DBL_MAX
+        double total, scale, val, norm, largest = FLT_MAX if run.single else DBL_MAX
         bint full = run.batch >= n, keep, finite
         Outcome outcome = COMPLETED
 
@@ -881,7 +890,8 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
             if not _sums_of_zeros(run.rows.sources, a, loss):
                 _sums(&run.rows, 0, n, NULL, a, b, False, loss, grad)
             for t in range(k):
-                marks[t] = loss[t] / run.total_weight + _penalty(features, a + t * padded, run.decay, run.l1)
+                metrics[INITIAL_OBJECTIVE * k + t] = loss[t] / run.total_weight + _penalty(
+                    features, a + t * padded, run.decay, run.l1)
         if order != NULL:
             _shuffle(run.generator, n, run.order)
         start = 0
@@ -948,16 +958,16 @@ cdef Outcome _descend(Descent* run, Py_ssize_t epochs, const floating* exemplar)
             _keep(run, row, g, v, a_before)
         converged = 0
         for t in range(k):
-            marks[k + t] = epoch_loss[t] + _penalty(features, a_before + t * padded, run.decay, run.l1)
-            marks[3 * k + t] = epoch_loss[t]
-            if epoch == 0:
-                if full:
-                    marks[t] = marks[k + t]
-                marks[2 * k + t] = _norm(features, a_before + t * padded, g + t * padded, run.decay, run.l1,
-                                         g[_at(features, t, shape)] if p > features else 0)
-            if run.tol >= 0:
-                converged += _norm(features, a_before + t * padded, g + t * padded, run.decay, run.l1,
-                                   g[_at(features, t, shape)] if p > features else 0) <= run.tol * marks[2 * k + t]
+            metrics[LAST_LOSS * k + t] = epoch_loss[t]
+            if epoch == 0 and full:
+                metrics[INITIAL_OBJECTIVE * k + t] = epoch_loss[t] + _penalty(
+                    features, a_before + t * padded, run.decay, run.l1)
+            if epoch == 0 or run.tol >= 0:
+                norm = _norm(features, a_before + t * padded, g + t * padded, run.decay, run.l1,
+                             g[_at(features, t, shape)] if p > features else 0)
+                if epoch == 0:
+                    metrics[INITIAL_NORM * k + t] = norm
+                converged += run.tol >= 0 and norm <= run.tol * metrics[INITIAL_NORM * k + t]
         run.epoch += 1
         run.updates, run.averaged = updates, averaged
         if run.held_out.sources != NULL:
@@ -1019,9 +1029,9 @@ cdef int _expect_data(str whose, Problem problem, const floating[:, ::1] lines, 
     return 0
 
 
-cdef int _expect_room(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs,
+cdef int _expect_room(Problem problem, Options options, State state, Record record, Py_ssize_t epochs,
                       Py_ssize_t per_epoch, Problem validation, const floating[:, :, ::1] parameters,
-                      const floating[:, ::1] best, const double[:, ::1] marks, const double[:, ::1] average,
+                      const floating[:, ::1] best, const double[:, ::1] metrics, const double[:, ::1] average,
                       const double[:, ::1] rates, const floating[::1] loss, const floating[::1] val_loss,
                       const floating[::1] paths) except -1:
     """Refuses to run epochs of so many updates each unless all that they will read and write is there: the loop does
@@ -1041,12 +1051,12 @@ cdef int _expect_room(Problem problem, Settings settings, State state, Record re
     last, last_update = epoch + epochs, updates + epochs * per_epoch
     _expect("parameters", parameters.shape[0], parameters.shape[1] * parameters.shape[2], 2, p * k)
     _expect("parameters", parameters.shape[1], parameters.shape[2], p, k)
-    _expect("marks", marks.shape[0], marks.shape[1], 4, k)
+    _expect("metrics", metrics.shape[0], metrics.shape[1], METRICS, k)
     if average is not None:
         _expect("average", average.shape[0], average.shape[1], p, k)
-    if rates is not None and (rates.shape[1] != 3 or epoch < settings.start or last - settings.start > rates.shape[0]):
-        raise ValueError(f"rates must have 3 columns, and rows {epoch - settings.start} to "
-                         f"{last - settings.start - 1}, got {rates.shape[0]} rows of {rates.shape[1]}")
+    if rates is not None and (rates.shape[1] != 3 or epoch < options.start or last - options.start > rates.shape[0]):
+        raise ValueError(f"rates must have 3 columns, and rows {epoch - options.start} to "
+                         f"{last - options.start - 1}, got {rates.shape[0]} rows of {rates.shape[1]}")
     if validation is not None:
         if best is None:
             raise ValueError("best must be given with validation, got None")
@@ -1068,15 +1078,15 @@ cdef int _expect_room(Problem problem, Settings settings, State state, Record re
     return 0
 
 
-cdef Outcome _advance(Problem problem, Settings settings, State state, Record record, Py_ssize_t epochs, generator,
+cdef Outcome _advance(Problem problem, Options options, State state, Record record, Py_ssize_t epochs, generator,
                       Team team, const floating[:, ::1] lines, const floating[:, ::1] targets,
                       const floating[::1] weights, Problem validation, const floating[:, ::1] val_lines,
                       const floating[:, ::1] val_targets, const floating[::1] val_weights,
                       floating[:, :, ::1] parameters, floating[:, ::1] best, floating[::1] loss_history,
                       floating[::1] val_history, floating[::1] paths) except *:
     cdef:
-        Py_ssize_t batch = settings.batch_size if settings.batch_size > 0 else problem.n
-        double[:, ::1] marks = state.marks
+        Py_ssize_t batch = options.batch_size if options.batch_size > 0 else problem.n
+        double[:, ::1] metrics = state.metrics
         double[:, ::1] average = state.average
         const double[:, ::1] rates = None
         double constants[3]
@@ -1088,23 +1098,23 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         Descent run
         Outcome outcome
 
-    if not isinstance(settings.rates, tuple):
-        rates = settings.rates
+    if not isinstance(options.rates, tuple):
+        rates = options.rates
     _expect_data("the problem", problem, lines, targets, weights)
     if validation is not None:
         _expect_data("validation", validation, val_lines, val_targets, val_weights)
-    _expect_room(problem, settings, state, record, epochs, _groups(problem.n, batch), validation, parameters, best,
-                 marks, average, rates, loss_history, val_history, paths)
+    _expect_room(problem, options, state, record, epochs, _groups(problem.n, batch), validation, parameters, best,
+                 metrics, average, rates, loss_history, val_history, paths)
     memset(&run, 0, sizeof(Descent))
     run.p, run.features, run.batch, run.total_weight = problem.p, problem.features, batch, problem.total_weight
     if rates is None:
-        constants[0], constants[1], constants[2] = settings.lr, settings.momentum, settings.undamped
+        constants[0], constants[1], constants[2] = options.lr, options.momentum, options.undamped
         run.rates = constants
     elif rates.shape[0]:
         run.rates, run.rate_step = &rates[0, 0], 3
-    run.start, run.nesterov, run.single = settings.start, settings.nesterov, settings.single
-    run.decay, run.l1, run.tol = settings.weight_decay, settings.l1, settings.tol
-    run.patience, run.improvement, run.average_from = settings.patience, settings.improvement, settings.average_from
+    run.start, run.nesterov, run.single = options.start, options.nesterov, problem.single
+    run.decay, run.l1, run.tol = options.weight_decay, options.l1, options.tol
+    run.patience, run.improvement, run.average_from = options.patience, options.improvement, options.average_from
     run.every, run.per_update = record.every, record.per_update
     run.first_row = _groups(record.start_update if record.per_update else record.start, run.every)
     run.first_val_row = _groups(record.start, run.every)
@@ -1114,7 +1124,7 @@ cdef Outcome _advance(Problem problem, Settings settings, State state, Record re
         run.paths, run.path = &paths[0], paths.shape[0] // 3
     run.parameters = &parameters[0, 0, 0]
     run.best = &best[0, 0] if best is not None else NULL
-    run.marks = &marks[0, 0]
+    run.metrics = &metrics[0, 0]
     run.average = &average[0, 0] if average is not None else NULL
     run.epoch, run.updates, run.averaged = state.epoch, state.updates, state.averaged
     run.best_epoch, run.waited, run.best_loss, run.diverged = state.best_epoch, state.waited, state.best_loss, -1
@@ -1204,6 +1214,39 @@ cdef void _losses_at(Descent* run, const floating* parameters) noexcept nogil:
     _sums(&run.rows, 0, shape.n, NULL, a, a + shape.k * shape.padded, False, run.sums, run.sums + shape.k)
 
 
+class Problems:
+    """The data of many fits, full batches of one target.
+
+    lines (B, n, d), or with by_columns (B, d, n); targets and weights (B, n), weights maybe None; total_weights (B,).
+    Each leads with 1 in place of B where all fits share it. one: the `Problem` of the first fit, for its sizes.
+    """
+
+    def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept):
+        self.lines, self.by_columns, self.targets = lines, by_columns, targets
+        self.weights, self.total_weights = weights, total_weights
+        self.one = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept)
+
+
+class ManyOptions:
+    """The constants of many fits: rates (B, 3), lr, momentum and 1 - dampening; penalties (B, 2), weight_decay and l1;
+    how many epochs each does, and nesterov and tol as of `Options`."""
+
+    def __init__(self, rates, penalties, epochs, nesterov, tol):
+        self.rates, self.penalties, self.epochs, self.nesterov, self.tol = rates, penalties, epochs, nesterov, tol
+
+
+class States:
+    """Where many fits stand: parameters (B, 2, p), metrics (B, 3) and epochs (B,) as of `State`, and outcomes (B,), an
+    index into OUTCOMES, -1 while there are epochs to do."""
+
+    def __init__(self, parameters):
+        count = len(parameters)
+        self.parameters = parameters
+        self.metrics = np.full((count, METRICS), np.nan)
+        self.epochs = np.zeros(count, np.intp)
+        self.outcomes = np.full(count, -1, np.int8)
+
+
 cdef inline int _expect_fits(str name, Py_ssize_t rows, Py_ssize_t fits, bint shared) except -1:
     """Refuses an array without a row for each of so many fits, or one for all of them."""
     if rows < fits and not (shared and rows == 1):
@@ -1226,14 +1269,14 @@ cdef int _expect_stacks(Problem problem, const floating[:, :, ::1] lines, const 
     return 0
 
 
-def losses_many(Problem problem, lines, targets, weights, const double[::1] total_weights, parameters,
-                double[::1] loss):
-    """Writes the mean squared error of each of many fits, (fits,), at its parameters, (fits, 2, p); see
-    `advance_many`."""
-    if problem.lines.itemsize == 4:
-        _losses_many[float](problem, lines, targets, weights, total_weights, parameters, loss)
+def losses_many(problems, parameters, double[::1] loss):
+    """Writes the mean squared error of each fit, (B,), at its parameters, (B, 2, p)."""
+    if problems.lines.itemsize == 4:
+        _losses_many[float](problems.one, problems.lines, problems.targets, problems.weights, problems.total_weights,
+                            parameters, loss)
     else:
-        _losses_many[double](problem, lines, targets, weights, total_weights, parameters, loss)
+        _losses_many[double](problems.one, problems.lines, problems.targets, problems.weights, problems.total_weights,
+                             parameters, loss)
 
 
 cdef int _losses_many(Problem problem, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
@@ -1273,35 +1316,35 @@ cdef void _point_at(Descent* run, Py_ssize_t i, const floating[:, :, ::1] lines,
            &targets[i if targets.shape[0] > 1 else 0, 0], w, columns.start, False)
 
 
-def advance_many(Problem problem, Settings settings, lines, targets, weights, const double[::1] total_weights,
-                 const double[:, ::1] rates, const double[:, ::1] penalties, parameters, double[:, ::1] marks,
-                 Py_ssize_t[::1] done, signed char[::1] outcomes, loss, paths, Py_ssize_t every, Py_ssize_t total,
-                 Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs):
-    """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, `total`, full
-    batches of one target, without the GIL.
+def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs):
+    """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, in place and
+    without the GIL.
 
-    problem: one of them, for its shape. lines (fits, n, d) or (fits, d, n), targets and weights (fits, n), each with
-    one in place of `fits` if all share it. rates (fits, 3), penalties (fits, 2): weight_decay and l1. parameters
-    (fits, 2, p), marks (fits, 4), done: epochs. outcomes: an index into OUTCOMES, -1 while there are epochs to do.
-    loss (fits, rows), paths (3, fits, rows, p): see Record. ValueError if one has not the room.
+    record: its loss is (B, rows), its paths (3, B, rows, p). ValueError if an array has not the room for what will be
+    read or written.
     """
-    if problem.lines.itemsize == 4:
-        _advance_many[float](problem, settings, lines, targets, weights, total_weights, rates, penalties, parameters,
-                             marks, done, outcomes, loss, paths, every, total, first, last, epochs)
+    if problems.lines.itemsize == 4:
+        _advance_many[float](problems, options, states, record, problems.lines, first, last, epochs)
     else:
-        _advance_many[double](problem, settings, lines, targets, weights, total_weights, rates, penalties, parameters,
-                              marks, done, outcomes, loss, paths, every, total, first, last, epochs)
+        _advance_many[double](problems, options, states, record, problems.lines, first, last, epochs)
 
 
-cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, ::1] lines,
-                       const floating[:, ::1] targets, const floating[:, ::1] weights,
-                       const double[::1] total_weights, const double[:, ::1] rates, const double[:, ::1] penalties,
-                       floating[:, :, ::1] parameters, double[:, ::1] marks, Py_ssize_t[::1] done,
-                       signed char[::1] outcomes, floating[:, ::1] loss, floating[:, :, :, ::1] paths,
-                       Py_ssize_t every, Py_ssize_t total, Py_ssize_t first, Py_ssize_t last,
-                       Py_ssize_t epochs) except -1:
+cdef int _advance_many(problems, options, states, Record record, const floating[:, :, ::1] lines, Py_ssize_t first,
+                       Py_ssize_t last, Py_ssize_t epochs) except -1:
     cdef:
-        Py_ssize_t i, p = problem.p
+        Problem problem = problems.one
+        const floating[:, ::1] targets = problems.targets
+        const floating[:, ::1] weights = problems.weights
+        const double[::1] total_weights = problems.total_weights
+        const double[:, ::1] rates = options.rates
+        const double[:, ::1] penalties = options.penalties
+        floating[:, :, ::1] parameters = states.parameters
+        double[:, ::1] metrics = states.metrics
+        Py_ssize_t[::1] done = states.epochs
+        signed char[::1] outcomes = states.outcomes
+        floating[:, ::1] loss = record.loss
+        floating[:, :, :, ::1] paths = record.paths
+        Py_ssize_t every = record.every, total = options.epochs, i, p = problem.p
         Shape shape = _shape(problem, problem.n, sizeof(floating))
         const floating* exemplar = NULL
         Room columns = Room(_whole_size(shape, sizeof(floating)) if shape.whole else 1)
@@ -1318,13 +1361,13 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
     _expect("penalties", 1, penalties.shape[1], 1, 2)
     _expect_fits("parameters", parameters.shape[0], last, False)
     _expect("parameters", parameters.shape[1], parameters.shape[2], 2, p)
-    _expect_fits("marks", marks.shape[0], last, False)
-    _expect("marks", 1, marks.shape[1], 1, 4)
-    _expect_fits("done", done.shape[0], last, False)
+    _expect_fits("metrics", metrics.shape[0], last, False)
+    _expect("metrics", 1, metrics.shape[1], 1, METRICS)
+    _expect_fits("epochs", done.shape[0], last, False)
     _expect_fits("outcomes", outcomes.shape[0], last, False)
     for i in range(first, last):
         if done[i] < 0 or done[i] > total:
-            raise ValueError(f"done must be from 0 to {total} epochs, got {done[i]} of fit {i}")
+            raise ValueError(f"epochs must be from 0 to {total} epochs, got {done[i]} of fit {i}")
     if loss is not None:
         _expect_fits("loss", loss.shape[0], last, False)
         _expect_rows("loss", 0, total, 0, every, loss.shape[1])
@@ -1334,7 +1377,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
         _expect_rows("paths", 0, total, 0, every, paths.shape[2])
     memset(&run, 0, sizeof(Descent))
     run.p, run.features, run.batch = problem.p, problem.features, problem.n
-    run.tol, run.nesterov, run.average_from, run.every = settings.tol, settings.nesterov, -1, every
+    run.tol, run.nesterov, run.average_from, run.every = options.tol, options.nesterov, -1, every
     try:
         if _open(&run.rows, shape, NULL, exemplar) < 0 or _make_room(&run, shape, exemplar) < 0:
             raise MemoryError("no memory for the working arrays of the fits")
@@ -1345,7 +1388,7 @@ cdef int _advance_many(Problem problem, Settings settings, const floating[:, :, 
                 _point_at(&run, i, lines, targets, weights, columns)
                 run.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
                 run.rates, run.decay, run.l1 = &rates[i, 0], penalties[i, 0], penalties[i, 1]
-                run.parameters, run.marks = &parameters[i, 0, 0], &marks[i, 0]
+                run.parameters, run.metrics = &parameters[i, 0, 0], &metrics[i, 0]
                 run.epoch = run.updates = done[i]
                 if loss is not None:
                     run.loss = &loss[i, 0]

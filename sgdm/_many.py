@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._kernel import OUTCOMES, Problem, Settings, advance_many, losses_many
+from ._kernel import OUTCOMES, ManyOptions, Problems, Record, States, advance_many, losses_many
 from ._result import Checkpoint, ConvergenceWarning, FitResult, History
 from ._run import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, as_dtype, too_large
 from ._validation import (
@@ -120,18 +120,19 @@ def fit_many(
         raise ValueError("record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update")
     lines, by_columns, targets = as_stacks(X, y)
     weights, totals = as_all_weights(sample_weight, targets)
-    fit_intercept = as_flag(fit_intercept, "fit_intercept")
-    problem = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept)
-    start = None if coef0 is None else as_starts(coef0, problem.p, targets.dtype)
+    problems = Problems(lines, by_columns, targets, weights, totals, as_flag(fit_intercept, "fit_intercept"))
+    start = None if coef0 is None else as_starts(coef0, problems.one.p, targets.dtype)
     constants = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "l1": l1}
     count = count_fits({"X": lines, "y": targets, "sample_weight": weights, "coef0": start}, constants)
     fits = Fits(
-        (problem, lines, targets, weights, totals),
+        problems,
+        ManyOptions(
+            *as_rates_and_penalties(count, **constants),
+            as_count(epochs, "epochs"),
+            as_flag(nesterov, "nesterov"),
+            -1.0 if tol is None else as_number(tol, "tol"),
+        ),
         start,
-        count,
-        as_rates_and_penalties(count, **constants),
-        Settings((0.0, 0.0, 1.0), as_flag(nesterov, "nesterov"), tol=-1.0 if tol is None else as_number(tol, "tol")),
-        as_count(epochs, "epochs"),
         record,
         as_count(record_every, "record_every"),
         names_of(X),
@@ -220,38 +221,34 @@ def as_rates_and_penalties(count, lr, momentum, dampening, weight_decay, l1):
 
 
 class Fits:
-    """Fits under way. data: the problem of one of them, for its shape, and lines, targets, weights and their sums of
-    all; these, rates and penalties as `advance_many` takes them. start: (B or 1, p), or None for zeros."""
+    """Fits under way. start: (B or 1, p), or None for zeros."""
 
-    def __init__(self, data, start, count, rates_and_penalties, settings, epochs, record, record_every, names):
-        self.problem, self.data = data[0], data
-        self.rates, self.penalties = rates_and_penalties
-        self.settings, self.epochs, self.record, self.record_every = settings, epochs, record, record_every
-        self.feature_names = names
-        p, dtype, rows = self.problem.p, self.problem.lines.dtype, -(-epochs // record_every)
-        self.parameters = np.zeros((count, 2, p), dtype)
+    def __init__(self, problems, options, start, record, record_every, names):
+        self.problems, self.options, self.kept, self.feature_names = problems, options, record, names
+        count, p, dtype = len(options.rates), problems.one.p, problems.lines.dtype
+        rows = -(-options.epochs // record_every)
+        parameters = np.zeros((count, 2, p), dtype)
         if start is not None:
-            self.parameters[:, 0] = start
-        self.marks = np.full((count, 4), np.nan)
-        self.done = np.zeros(count, np.intp)
-        self.outcomes = np.full(count, -1, np.int8)
+            parameters[:, 0] = start
+        self.states = States(parameters)
         self.over = False  # set to stop all threads
-        self.loss = self.paths = None
+        loss = paths = None
         try:
             if record is not None:
-                self.loss = np.empty((count, rows), dtype)
+                loss = np.empty((count, rows), dtype)
             if record == "all":
-                self.paths = np.empty((3, count, rows, p), dtype)
+                paths = np.empty((3, count, rows, p), dtype)
         except (MemoryError, ValueError) as error:
             pass_on(error)
             raise too_large(count * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
+        self.record = Record(loss, None, paths, record_every)
 
     def advance(self, n_threads):
         """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""
-        problem, count = self.problem, len(self.done)
+        problem, total, count = self.problems.one, self.options.epochs, len(self.states.epochs)
         cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
-        epochs = max(1, min(self.epochs, SLICE_ELEMENTS // cost))  # of a slice
-        size = max(1, min(SLICE_ELEMENTS // (cost * self.epochs), -(-count // (8 * n_threads))))  # fits of a slice
+        epochs = max(1, min(total, SLICE_ELEMENTS // cost))  # of a slice
+        size = max(1, min(SLICE_ELEMENTS // (cost * total), -(-count // (8 * n_threads))))  # fits of a slice
         threads = min(n_threads, -(-count // size))
         slices = deque([*range(0, count, size), *[None] * threads])  # popleft is one step, whoever is interrupted
 
@@ -265,7 +262,7 @@ class Fits:
             work()
 
         with_threads(lead, self._stop)
-        if ((self.outcomes == _DIVERGED) & (self.done == 0)).any():
+        if ((self.states.outcomes == _DIVERGED) & (self.states.epochs == 0)).any():
             self._refuse_nonfinite()
 
     def _stop(self):
@@ -273,30 +270,13 @@ class Fits:
 
     def _advance(self, first, last, epochs):
         """Does all epochs of fits `first` to `last`, unless it is over before."""
-        while not self.over and (self.outcomes[first:last] < 0).any():
-            advance_many(
-                self.problem,
-                self.settings,
-                *self.data[1:],
-                self.rates,
-                self.penalties,
-                self.parameters,
-                self.marks,
-                self.done,
-                self.outcomes,
-                self.loss,
-                self.paths,
-                self.record_every,
-                self.epochs,
-                first,
-                last,
-                epochs,
-            )
+        while not self.over and (self.states.outcomes[first:last] < 0).any():
+            advance_many(self.problems, self.options, self.states, self.record, first, last, epochs)
 
     def _refuse_nonfinite(self):
         """Raises ValueError if X or y holds NaN or infinity."""
-        problem, X, y = self.data[:3]
-        X = X.swapaxes(1, 2) if problem.by_columns else X
+        X, y = self.problems.lines, self.problems.targets
+        X = X.swapaxes(1, 2) if self.problems.by_columns else X
         for array, name, axes in ((X, "X", ("fit", "row", "column")), (y, "y", ("fit", "row"))):
             shared = len(array) == 1
             check_finite(array[0] if shared else array, name, axes[shared:])
@@ -304,45 +284,46 @@ class Fits:
     @np.errstate(all="ignore")
     def rise(self, result):
         """What to warn of when objectives ended above their start; None if it is all rounding, at an exact fit."""
-        start, coef = self.marks[:, 0], np.abs(result.coef.astype(float))
-        end = result.loss + (self.penalties[:, :1] / 2 * coef**2 + self.penalties[:, 1:] * coef).sum(axis=1)
-        y = self.data[2]
+        penalties, start, coef = self.options.penalties, self.states.metrics[:, 0], np.abs(result.coef.astype(float))
+        end = result.loss + (penalties[:, :1] / 2 * coef**2 + penalties[:, 1:] * coef).sum(axis=1)
+        y = self.problems.targets
         eps = np.finfo(y.dtype).eps
         floor = 1000 * eps * np.abs(y).max(axis=1).astype(float)
         rose = (end > start * (1 + 1000 * eps)) & (np.sqrt(end) > floor)
-        rose &= self.outcomes == OUTCOMES.index("completed")
+        rose &= self.states.outcomes == OUTCOMES.index("completed")
         if not rose.any():
             return None
         i = int(np.argmax(rose))
         return (
             f"the objectives of {rose.sum()} of {len(rose)} fits rose, the first that of fit {i}, from {start[i]:g} to "
-            f"{end[i]:g} in {self.epochs} epochs with lr={self.rates[i, 0]:g}; use a smaller lr there"
+            f"{end[i]:g} in {self.options.epochs} epochs with lr={self.options.rates[i, 0]:g}; use a smaller lr there"
         )
 
     def result(self):
         """The result of the epochs done so far. It takes over the arrays."""
-        problem, every, (coef, velocity) = self.problem, self.record_every, self.parameters.swapaxes(0, 1)
-        status = np.array([*OUTCOMES, "stopped"])[self.outcomes]
-        epoch = np.arange(0, 0 if self.record is None else self.epochs, every)
-        unwritten = epoch >= self.done[:, np.newaxis]
+        problem, states, record, rates = self.problems.one, self.states, self.record, self.options.rates
+        coef, velocity = states.parameters.swapaxes(0, 1)
+        status = np.array([*OUTCOMES, "stopped"])[states.outcomes]
+        epoch = np.arange(0, 0 if self.kept is None else self.options.epochs, record.every)
+        unwritten = epoch >= states.epochs[:, np.newaxis]
         if unwritten.any():
-            self.loss[unwritten] = np.nan
-            if self.paths is not None:
-                self.paths[:, unwritten] = np.nan
-        grad, step, path = (None, None, None) if self.paths is None else self.paths
+            record.loss[unwritten] = np.nan
+            if record.paths is not None:
+                record.paths[:, unwritten] = np.nan
+        grad, step, path = (None, None, None) if record.paths is None else record.paths
         count = len(status)
         loss = np.empty(count)
-        losses_many(problem, *self.data[1:], self.parameters, loss)
+        losses_many(self.problems, states.parameters, loss)
         return FitResult(
             coef=coef[:, : problem.d].copy(),
             intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(count, coef.dtype),
             velocity=velocity.copy(),
             loss=as_dtype(loss, coef.dtype),
-            epochs=self.done,
+            epochs=states.epochs,
             status=status,
             history=History(
                 epoch=epoch,
-                loss=self.loss,
+                loss=record.loss,
                 grad=grad,
                 step=step,
                 coef=path,
@@ -351,25 +332,25 @@ class Fits:
             best_epoch=None,
             average_coef=None,
             average_intercept=None,
-            lr=self.rates[:, 0],
-            momentum=self.rates[:, 1],
-            dampening=1 - self.rates[:, 2],
+            lr=rates[:, 0],
+            momentum=rates[:, 1],
+            dampening=1 - rates[:, 2],
             method="direct",
             optimal_loss=None,
             feature_names=self.feature_names,
             checkpoint=Checkpoint(
-                parameters=self.parameters[..., np.newaxis],
-                marks=self.marks[..., np.newaxis],
+                parameters=states.parameters[..., np.newaxis],
+                metrics=states.metrics[..., np.newaxis],
                 average=None,
                 best=None,
-                epoch=self.done,
-                updates=self.done,
+                epoch=states.epochs,
+                updates=states.epochs,
                 averaged=0,
                 best_epoch=-1,
                 waited=0,
                 best_loss=np.inf,
-                record=self.record,
-                record_every=every,
+                record=self.kept,
+                record_every=record.every,
                 fit_intercept=problem.fit_intercept,
                 generator=None,
                 split=None,

@@ -141,7 +141,7 @@ class Checkpoint(NamedTuple):
     """
 
     parameters: np.ndarray
-    marks: np.ndarray
+    metrics: np.ndarray
     average: np.ndarray | None
     best: np.ndarray | None
     epoch: int
@@ -268,7 +268,7 @@ class FitResult(_Arrays):
             feature_names=self.feature_names,
             checkpoint=was._replace(
                 parameters=was.parameters[i].copy(),
-                marks=was.marks[i].copy(),
+                metrics=was.metrics[i].copy(),
                 epoch=epochs,
                 updates=epochs,
             ),

@@ -22,7 +22,7 @@ UPDATE_COST, PARAMETER_COST = 500, 8
 
 FAR_ABOVE = 0.01  # of the way from the start to the least objective: who ends that far above it is warned
 
-_UNMARKED = np.full((4, 1), np.nan)
+_NO_METRICS = np.full((3, 1), np.nan)
 _STATUS = {str(status): status for status in Status}  # quicker than Status(name)
 
 
@@ -50,7 +50,7 @@ class Progress:
 
     @property
     def loss(self) -> Any:
-        loss = as_dtype(self._run.state.marks[3], self._run.dtype)
+        loss = as_dtype(self._run.state.metrics[2], self._run.dtype)
         return loss if self._run.slot else float(loss[0])
 
     @property
@@ -68,9 +68,8 @@ class Progress:
 class Run:
     """A descent under way.
 
-    generator: None, or what chose the validation rows, and if `shuffle` orders the rows of every epoch.
-    slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k). dtype: that of the
-    results, float32 where the rows are a reduction of such data. method: what the rows are, for the result, as are
+    generator: None, or what chose the validation rows and orders the rows of every epoch.
+    slot: the shape of one target's place in the results, () for y of shape (n,), (k,) for (n, k). method: what the rows are, for the result, as are
     feature_names and optimal_loss.
     """
 
@@ -82,25 +81,23 @@ class Run:
         epochs,
         *,
         generator,
-        shuffle,
         validation,
         coef0,
         init,
         record,
         record_every,
         split=None,
-        dtype=None,
         method="direct",
         n_threads=1,
         feature_names=None,
         optimal_loss=None,
     ):
         self.problem, self.slot, self.settings, self.epochs = problem, slot, settings, epochs
-        self.generator, self.shuffle, self.split = generator, shuffle, split
+        self.generator, self.split = generator, split
         self.validation, self.init = validation, init
         self.record, self.record_every = record, record_every
         self.feature_names, self.optimal_loss = feature_names, optimal_loss
-        self.dtype, self.method = problem.lines.dtype if dtype is None else dtype, method
+        self.dtype, self.method = problem.dtype, method
         self.intercept = problem.p > problem.features
         self.batch = settings.batch_size or problem.n
         self.helpers = 0 if n_threads == 1 else min(n_threads, parts(problem, settings)) - 1
@@ -117,7 +114,9 @@ class Run:
                 as_start(coef0, self.problem, self.slot, self.dtype),
                 np.zeros((p, k)) if averages else None,
                 np.zeros((p, k), dtype) if validates else None,
-                _UNMARKED.copy() if k == 1 else np.full((4, k), np.nan),
+                _NO_METRICS.copy() if k == 1 else np.full((3, k), np.nan),
+                generator=self.generator,
+                split=self.split,
             )
         was = self.init.checkpoint
         expected = (self.problem.features, *self.slot), dtype.name, self.intercept
@@ -140,13 +139,15 @@ class Run:
             was.parameters,
             None if not averages else np.zeros((p, k)) if was.average is None else was.average,
             was.best,
-            was.marks,
+            was.metrics,
             was.epoch,
             was.updates,
             was.averaged if averages else 0,
             was.best_epoch,
             was.waited,
             was.best_loss,
+            self.generator,
+            self.split,
         )
         return state.copy()
 
@@ -203,7 +204,6 @@ class Run:
         updates = -(-problem.n // self.batch)
         cost = rows * problem.d + updates * (UPDATE_COST + PARAMETER_COST * problem.p)
         at_once = max(1, SLICE_ELEMENTS // (cost * problem.k))
-        generator = self.generator.bit_generator if self.shuffle else None
         outcome = "completed"
         called = state.epoch
         while state.epoch < last and outcome == "completed":
@@ -211,9 +211,9 @@ class Run:
             if callback is not None:
                 epochs = min(epochs, called + callback_every - state.epoch)
             before = state.epoch
-            outcome = do(problem, self.settings, state, self.histories, epochs, generator, self.validation)
+            outcome = do(problem, self.settings, state, self.histories, epochs, self.validation)
             if bar is not None:
-                bar.set_postfix(loss=float(np.mean(state.marks[3])), refresh=False)
+                bar.set_postfix(loss=float(np.mean(state.metrics[2])), refresh=False)
                 bar.update(state.epoch - before)
             if callback is not None and state.epoch == called + callback_every:
                 called = state.epoch
@@ -265,7 +265,7 @@ class Run:
                 "feature_names": self.feature_names,
                 "checkpoint": Checkpoint(
                     kept.parameters,
-                    kept.marks,
+                    kept.metrics,
                     kept.average,
                     kept.best,
                     state.epoch,
@@ -362,7 +362,7 @@ class Run:
 
     def concern(self, result, reduced):
         """What to warn of: the objective ended above its start, or far above the least there is; else None."""
-        settings, start, loss = self.settings, self.state.marks[0], result.loss
+        settings, start, loss = self.settings, self.state.metrics[0], result.loss
         plain = not (settings.weight_decay or settings.l1)
         if plain and reduced is None and self.problem.k == 1 and loss <= start[0]:  # the usual case, quickly
             return None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._kernel import Problem, Record, Settings, State, advance
+from ._kernel import Options, Problem, Record, State, advance
 
 _MARGIN = 0.95  # of the stability limit: the curvature is estimated from below, and the limit itself never settles
 
@@ -71,9 +71,9 @@ def hessian_product(problem, direction, weight_decay):
     )
     parameters = np.zeros((2, problem.p, 1), dtype)
     parameters[0, :, 0] = direction
-    state = State(parameters, None, None, np.empty((4, 1)))
-    settings = Settings((0.0, 0.0, 1.0), weight_decay=weight_decay)
-    if advance(zeros, settings, state, Record(None, None, None), 1) == "diverged":
+    state = State(parameters, None, None, np.empty((3, 1)))
+    options = Options((0.0, 0.0, 1.0), weight_decay=weight_decay)
+    if advance(zeros, options, state, Record(None, None, None), 1) == "diverged":
         return None
     return parameters[1, :, 0].astype(np.float64)
 

@@ -383,7 +383,7 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
 
 
 def as_rates(lr, momentum, dampening, epochs, start):
-    """lr, momentum and 1 - dampening, for all epochs or (epochs, 3), as the kernel's Settings take them."""
+    """lr, momentum and 1 - dampening, for all epochs or (epochs, 3), as the kernel's Options take them."""
     lr = as_series(lr, "lr", epochs, start=start)
     momentum = as_series(momentum, "momentum", epochs, start=start, high=1, below=True)
     undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))

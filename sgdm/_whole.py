@@ -75,7 +75,7 @@ def _check_one(result):
     inner = np.dtype(np.float64) if result.method == "compress" else dtype
     _check_array(was.parameters, "checkpoint.parameters", (2, p, k), inner)
     _expect(np.isfinite(was.parameters[0]).all(), "checkpoint.parameters", "be finite", "NaN or infinity")
-    _check_marks(was.marks, (4, k))
+    _check_metrics(was.metrics, (3, k))
     _check_average(result, (p, k), updates)
     _check_validation(result, (p, k), inner)
     if was.generator is not None:
@@ -212,7 +212,7 @@ def _check_many(result):
         right = isinstance(value, np.ndarray) and value.dtype.kind == "i" and np.array_equal(value, epochs)
         _expect(right, f"checkpoint.{name}", "be the epochs", value)
     _check_array(was.parameters, "checkpoint.parameters", (fits, 2, p, 1), dtype)
-    _check_marks(was.marks, (fits, 4, 1))
+    _check_metrics(was.metrics, (fits, 3, 1))
     absent = (result.best_epoch, result.average_coef, result.average_intercept, result.optimal_loss, was.average,
               was.best, was.generator, was.split, history.val_loss)  # fmt: skip
     _expect(all(part is None for part in absent), "what one fit alone has", "be None of many fits", "something else")
@@ -358,10 +358,10 @@ def _check_intercept(value, name, fitted, slot, dtype, finite=True):
         _refuse(name, "be finite", value)
 
 
-def _check_marks(marks, shape):
-    """Losses, objectives and a norm: none is negative, and they are NaN before the first epoch."""
-    _check_array(marks, "checkpoint.marks", shape, np.dtype(np.float64))
-    _expect(not (marks < 0).any(), "checkpoint.marks", "not be negative", marks)
+def _check_metrics(metrics, shape):
+    """An objective, a norm and a loss: none is negative, and they are NaN before the first epoch."""
+    _check_array(metrics, "checkpoint.metrics", shape, np.dtype(np.float64))
+    _expect(not (metrics < 0).any(), "checkpoint.metrics", "not be negative", metrics)
 
 
 def _check_names(names, d):

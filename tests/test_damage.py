@@ -525,8 +525,11 @@ EDITS = {
     "history of ints": (array_is("history.loss", np.zeros(3, int)), "history.loss must be an array of shape"),
     "epochs of others": (array_is("history.epoch", np.arange(1, 4)), "history.epoch must be every record_every-th"),
     "parameters of NaN": (array_is("checkpoint.parameters", np.full((2, 3, 1), np.nan)), "parameters must be finite"),
-    "marks of fewer": (array_is("checkpoint.marks", np.zeros((3, 1))), "checkpoint.marks must be an array"),
-    "negative marks": (array_is("checkpoint.marks", np.full((4, 1), -1.0)), "checkpoint.marks must not be negative"),
+    "metrics of fewer": (array_is("checkpoint.metrics", np.zeros((2, 1))), "checkpoint.metrics must be an array"),
+    "negative metrics": (
+        array_is("checkpoint.metrics", np.full((3, 1), -1.0)),
+        "checkpoint.metrics must not be negative",
+    ),
     "best of fewer": (array_is("checkpoint.best", np.zeros((2, 1))), "checkpoint.best must be an array of shape"),
     "negative loss": (array_is("loss", np.float64(-1)), "loss must be of shape \\(\\), floats and not negative"),
     "epochs text": (changes("epochs", to="x"), "epochs must be an int from 0 to [0-9]+, got 'x'"),

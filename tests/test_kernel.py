@@ -5,7 +5,18 @@ import sys
 import numpy as np
 import pytest
 
-from sgdm._kernel import Problem, Record, Settings, State, advance, advance_many, parts
+from sgdm._kernel import (
+    ManyOptions,
+    Options,
+    Problem,
+    Problems,
+    Record,
+    State,
+    States,
+    advance,
+    advance_many,
+    parts,
+)
 
 N, D, K = 20, 3, 2
 CONSTANT = (0.1, 0.5, 0.5)
@@ -23,7 +34,7 @@ def state(p=D + 1, k=K, dtype=float, **changed):
         "parameters": np.zeros((2, p, k), dtype),
         "average": np.zeros((p, k)),
         "best": np.zeros((p, k), dtype),
-        "marks": np.full((4, k), np.nan),
+        "metrics": np.full((3, k), np.nan),
     }
     return State(**{**arrays, **changed})
 
@@ -37,7 +48,7 @@ def whole(**changed):
     """What `advance` takes for four epochs, with a validation."""
     return {
         "problem": problem(),
-        "settings": Settings(CONSTANT),
+        "options": Options(CONSTANT),
         "state": state(),
         "record": record(),
         "epochs": 4,
@@ -48,9 +59,9 @@ def whole(**changed):
 
 def test_a_run_that_has_room_runs():
     assert advance(**whole()) == "completed"
-    exact = whole(settings=Settings(np.full((4, 3), 0.5), batch_size=6), record=record(16, per_update=True))
+    exact = whole(options=Options(np.full((4, 3), 0.5), batch_size=6), record=record(16, per_update=True))
     assert advance(**exact) == "completed"
-    assert advance(**whole(epochs=0, settings=Settings(np.zeros((0, 3))), record=record(0))) == "completed"
+    assert advance(**whole(epochs=0, options=Options(np.zeros((0, 3))), record=record(0))) == "completed"
 
 
 ROOM = {
@@ -68,11 +79,11 @@ ROOM = {
         r"val_loss must have room for rows 100 to 103, got 4 rows",
     ),
     "every update": (
-        whole(settings=Settings(CONSTANT, batch_size=6), record=record(15, per_update=True)),
+        whole(options=Options(CONSTANT, batch_size=6), record=record(15, per_update=True)),
         r"loss must have room for rows 0 to 15, got 15 rows",
     ),
     "updates that begin later": (
-        whole(settings=Settings(CONSTANT, batch_size=6), record=record(16, per_update=True, start_update=2)),
+        whole(options=Options(CONSTANT, batch_size=6), record=record(16, per_update=True, start_update=2)),
         r"loss must have room for rows -2 to 13, got 16 rows",
     ),
     "paths of updates": (
@@ -86,7 +97,7 @@ ROOM = {
     "negative epochs": (whole(epochs=-1), "must not be negative, got -1 epochs"),
     "an epoch near the largest integer": (whole(state=state(epoch=sys.maxsize - 3)), "too many to count"),
     "updates near the largest integer": (
-        whole(settings=Settings(CONSTANT, batch_size=6), state=state(updates=sys.maxsize - 15)),
+        whole(options=Options(CONSTANT, batch_size=6), state=state(updates=sys.maxsize - 15)),
         "4 epochs of 4 updates after 0 epochs and [0-9]+ updates are too many to count",
     ),
     "as many epochs as there can be": (whole(epochs=sys.maxsize), r"val_loss must have room for rows 0 to [0-9]+, got"),
@@ -95,13 +106,13 @@ ROOM = {
     "parameters of fewer": (whole(state=state(parameters=np.zeros((2, D, K)))), "parameters must have"),
     "parameters without velocity": (whole(state=state(parameters=np.zeros((1, 4, K)))), "parameters must have 2"),
     "parameters of other targets": (whole(state=state(parameters=np.zeros((2, K, 4)))), "parameters must have 4"),
-    "marks": (whole(state=state(marks=np.zeros((3, K)))), "marks must have 4 rows of 2, got 3 of 2"),
+    "metrics": (whole(state=state(metrics=np.zeros((2, K)))), "metrics must have 3 rows of 2, got 2 of 2"),
     "an average of fewer": (whole(state=state(average=np.zeros((D, K)))), "average must have 4 rows of 2, got 3 of 2"),
     "a best of fewer": (whole(state=state(best=np.zeros((4, 1)))), "best must have 4 rows of 2, got 4 of 1"),
     "no best": (whole(state=state(best=None)), "best must be given with validation"),
-    "rates for fewer epochs": (whole(settings=Settings(np.zeros((3, 3)))), r"and rows 0 to 3, got 3 rows of 3"),
-    "rates of later epochs": (whole(settings=Settings(np.zeros((9, 3)), start=1)), r"rows -1 to 2, got 9 rows of 3"),
-    "rates of two": (whole(settings=Settings(np.zeros((4, 2)))), r"rates must have 3 columns.* got 4 rows of 2"),
+    "rates for fewer epochs": (whole(options=Options(np.zeros((3, 3)))), r"and rows 0 to 3, got 3 rows of 3"),
+    "rates of later epochs": (whole(options=Options(np.zeros((9, 3)), start=1)), r"rows -1 to 2, got 9 rows of 3"),
+    "rates of two": (whole(options=Options(np.zeros((4, 2)))), r"rates must have 3 columns.* got 4 rows of 2"),
     "a validation of fewer columns": (whole(validation=problem(d=2)), "validation must have 3 rows of 2, got 2 of 2"),
     "a validation of more targets": (whole(validation=problem(k=3)), "validation must have"),
 }  # fmt: skip
@@ -138,7 +149,7 @@ def test_data_of_different_sizes_are_refused(arrays, message):
 
     def run():
         odd = Problem(given.pop("lines"), False, total_weight=float(N), fit_intercept=True, **given)
-        parts(odd, Settings(CONSTANT))
+        parts(odd, Options(CONSTANT))
         advance(**whole(problem=odd))
 
     with pytest.raises(ValueError, match=message):
@@ -147,40 +158,40 @@ def test_data_of_different_sizes_are_refused(arrays, message):
 
 def many(**changed):
     """What `advance_many` takes for three fits of four epochs."""
+    """What `advance_many` takes for three fits of four epochs; `changed` are attributes of these, or arguments."""
     rng, count, rows, p = np.random.default_rng(0), 3, 4, D + 1
-    one = problem(k=1)
-    arguments = {
-        "problem": one,
-        "settings": Settings(CONSTANT),
-        "lines": rng.standard_normal((count, N, D)),
-        "targets": rng.standard_normal((count, N)),
-        "weights": np.ones((count, N)),
-        "total_weights": np.full(count, float(N)),
-        "rates": np.full((count, 3), 0.1),
-        "penalties": np.zeros((count, 2)),
-        "parameters": np.zeros((count, 2, p)),
-        "marks": np.zeros((count, 4)),
-        "done": np.zeros(count, np.intp),
-        "outcomes": np.full(count, -1, np.int8),
-        "loss": np.zeros((count, rows)),
-        "paths": np.zeros((3, count, rows, p)),
-        "every": 1,
-        "total": 4,
-        "first": 0,
-        "last": 3,
-        "epochs": 2,
-    }
-    assert arguments.keys() >= changed.keys()
-    return {**arguments, **changed}
+    shape = (count, N)
+    problems = Problems(
+        rng.standard_normal((count, N, D)), False, rng.standard_normal(shape), np.ones(shape), np.full(3, 20.0), True
+    )
+    options = ManyOptions(np.full((count, 3), 0.1), np.zeros((count, 2)), 4, False, -1.0)
+    states = States(np.zeros((count, 2, p)))
+    record = {"loss": np.zeros((count, rows)), "paths": np.zeros((3, count, rows, p)), "every": 1}
+    arguments = {"problems": problems, "options": options, "states": states, "first": 0, "last": 3}
+    arguments["steps"] = 2
+    for name, value in changed.items():
+        whose = [part for part in (problems, options, states) if hasattr(part, name)]
+        whose = [states] if name == "epochs" else whose
+        if whose:
+            setattr(whose[0], name, value)
+        else:
+            place = record if name in record else arguments
+            assert name in place
+            place[name] = value
+    kept = Record(record["loss"], None, record["paths"], record["every"])
+    steps = arguments.pop("steps")
+    return {**arguments, "record": kept, "epochs": steps}
 
 
 def test_many_fits_that_have_room_run():
     arguments = many()
+    states = arguments["states"]
     advance_many(**arguments)
-    assert arguments["done"].tolist() == [2, 2, 2]
+    assert states.epochs.tolist() == [2, 2, 2]
     advance_many(**arguments)
-    assert arguments["outcomes"].tolist() == [0, 0, 0]
-    shared = {name: many()[name][:1] for name in ("lines", "targets", "weights", "total_weights")}
+    assert states.outcomes.tolist() == [0, 0, 0]
+    whole = many()["problems"]
+    shared = {name: getattr(whole, name)[:1] for name in ("lines", "targets", "weights", "total_weights")}
     advance_many(**many(**shared, every=2, loss=np.zeros((3, 2)), paths=None))
 
 
@@ -197,10 +208,10 @@ MANY = {
     "penalties": (np.zeros((1, 2)), "penalties must have a row for each of 3 fits"),
     "parameters": (np.zeros((2, 2, D + 1)), "parameters must have a row for each of 3 fits, got 2"),
     "parameters of fewer": (np.zeros((3, 2, D)), "parameters must have 2 rows of 4, got 2 of 3"),
-    "marks": (np.zeros((3, 3)), "marks must have 1 rows of 4, got 1 of 3"),
-    "done": (np.array([0, 0, -1]), "done must be from 0 to 4 epochs, got -1 of fit 2"),
-    "done more than all": (np.array([0, 5, 0]), "done must be from 0 to 4 epochs, got 5 of fit 1"),
-    "done of fewer": (np.zeros(2, np.intp), "done must have a row for each of 3 fits, got 2"),
+    "metrics": (np.zeros((3, 2)), "metrics must have 1 rows of 3, got 1 of 2"),
+    "epochs": (np.array([0, 0, -1]), "epochs must be from 0 to 4 epochs, got -1 of fit 2"),
+    "epochs more than all": (np.array([0, 5, 0]), "epochs must be from 0 to 4 epochs, got 5 of fit 1"),
+    "epochs of fewer": (np.zeros(2, np.intp), "epochs must have a row for each of 3 fits, got 2"),
     "outcomes": (np.zeros(2, np.int8), "outcomes must have a row for each of 3 fits, got 2"),
     "loss": (np.zeros((3, 3)), "loss must have room for rows 0 to 3, got 3 rows"),
     "loss of fewer fits": (np.zeros((2, 4)), "loss must have a row for each of 3 fits, got 2"),
@@ -208,11 +219,10 @@ MANY = {
     "paths of fewer fits": (np.zeros((3, 2, 4, 4)), "paths must have a row for each of 3 fits, got 2"),
     "paths of two": (np.zeros((2, 3, 4, 4)), "paths must have 3 rows of 4, got 2 of 4"),
     "every": (0, "with every at least 1"),
-    "total": (-1, "for no negative number of epochs"),
+    "steps": (-1, "for no negative number of epochs"),
     "first": (-1, "fits must run from 0"),
     "last": (4, "must have a row for each of 4 fits"),
-    "epochs": (-1, "for no negative number of epochs"),
-    "problem": (problem(), "and one target, got .* and 2"),
+    "one": (problem(), "and one target, got .* and 2"),
 }
 
 

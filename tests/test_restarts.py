@@ -513,7 +513,7 @@ def test_callback(mode, everything):
         expected = fit(problem, epoch, **options)
         assert result.status == "stopped"
         assert but_status(result, expected)
-        recorded = expected.checkpoint.marks[3] if everything else expected.checkpoint.marks[3, 0]
+        recorded = expected.checkpoint.metrics[2] if everything else expected.checkpoint.metrics[2, 0]
         assert np.array_equal(np.asarray(loss), recorded.astype(expected.loss.dtype))
         last = expected.checkpoint.parameters[0].astype(expected.coef.dtype)
         assert np.array_equal(coef, last if everything else last[:, 0])
@@ -602,7 +602,7 @@ def test_progress_bar(mode, everything, capsys):
     out, err = capsys.readouterr()
     assert not out
     assert f"{whole.epochs}/{TOTAL}" in err
-    assert f"loss={float(np.mean(whole.checkpoint.marks[3])):.3g}" in err
+    assert f"loss={float(np.mean(whole.checkpoint.metrics[2])):.3g}" in err
     assert fit(problem, TOTAL - SPLIT, SPLIT, first, progress=True, callback=lambda view: None, **options) == whole
     assert f"{whole.epochs - SPLIT}/{TOTAL - SPLIT}" in capsys.readouterr().err
     with pytest.raises(sgdm.DivergenceError) as caught:
@@ -689,7 +689,7 @@ def test_ctrl_c_in_a_long_fit(heeds_sigint, options):
     assert sgdm.fit(X, y, epochs=5, init=result, **options) == longer
 
 
-@pytest.mark.parametrize("name", ["parameters", "marks", "average", "best"])
+@pytest.mark.parametrize("name", ["parameters", "metrics", "average", "best"])
 def test_checkpoint_of_wrong_shape_is_refused(name):
     """The kernel would read past its end."""
     result = sgdm.fit(X, y, epochs=3, average=True, validation=(X, y))

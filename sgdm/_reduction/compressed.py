@@ -173,7 +173,7 @@ class Compressed:
         check_reduction(self)
         p = self.n_params
         rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
-        return Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True)
+        return Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True, self.dtype)
 
     def fit(self, **options: Any) -> FitResult:
         """`sgdm.fit` on the reduced problem: all its options but those that need rows or describe them.
