@@ -1,5 +1,6 @@
-"""Builds the one extension module; everything else about the package is in pyproject.toml."""
+"""Builds the extension modules; everything else about the package is in pyproject.toml."""
 
+import glob
 import os
 import sysconfig
 
@@ -67,17 +68,25 @@ class BuildExt(build_ext):
         ext.sources = sources
 
 
+KERNEL = "sgdm/_kernel"
+ARITHMETIC = f"{KERNEL}/arithmetic"
+LEVELS = [f"{ARITHMETIC}/{name}.c" for name in ("levels", "level_baseline", "level_v3", "level_v4")]
+
+
+def extension(name, sources=()):
+    """The extension module of one Cython file, and of C files."""
+    return Extension(
+        f"sgdm._kernel.{name}",
+        [f"{KERNEL}/{name}.pyx", *sources],
+        include_dirs=[KERNEL],
+        depends=[*glob.glob(f"{KERNEL}/*.pxd"), *glob.glob(f"{ARITHMETIC}/*.h")],
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
+        py_limited_api=LIMITED,
+    )
+
+
 setup(
-    ext_modules=[
-        Extension(
-            "sgdm._kernel",
-            ["sgdm/_kernel.pyx"],
-            include_dirs=["sgdm"],
-            depends=["sgdm/_lanes.h", "sgdm/_threads.h"],
-            define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
-            py_limited_api=LIMITED,
-        )
-    ],
+    ext_modules=[*map(extension, ("nouns", "checks", "descent", "many", "digest")), extension("rows", LEVELS)],
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

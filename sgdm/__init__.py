@@ -1,9 +1,9 @@
 """Linear least squares by gradient descent with momentum, with the whole history of the descent."""
 
 try:
-    from ._kernel import ISA as _  # noqa: F401 - whether there is a kernel
+    from . import _kernel as _  # noqa: F401 - whether it is compiled
 except ModuleNotFoundError as missing:
-    if missing.name != f"{__name__}._kernel":
+    if not str(missing.name).startswith(f"{__name__}._kernel."):
         raise
     raise ModuleNotFoundError(
         f"{__path__[0]} holds the source of sgdm, not compiled for this Python: run `pip install -e .` in the folder "

@@ -128,9 +128,9 @@ def fit_many(
         problems,
         ManyOptions(
             *as_rates_and_penalties(count, **constants),
-            as_count(epochs, "epochs"),
-            as_flag(nesterov, "nesterov"),
-            -1.0 if tol is None else as_number(tol, "tol"),
+            epochs=as_count(epochs, "epochs"),
+            nesterov=as_flag(nesterov, "nesterov"),
+            tol=-1.0 if tol is None else as_number(tol, "tol"),
         ),
         start,
         record,

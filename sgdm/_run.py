@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._kernel import Record, State, Team, advance, losses, parts
+from ._kernel import Record, Rows, State, Team, advance, losses, parts
 from ._result import Checkpoint, DivergenceError, FitResult, History, Status, made
 from ._tuning import stable_lr
 from ._validation import as_start, pass_on, refuse_nonfinite
@@ -100,7 +100,10 @@ class Run:
         self.dtype, self.method = problem.dtype, method
         self.intercept = problem.p > problem.features
         self.batch = settings.batch_size or problem.n
-        self.helpers = 0 if n_threads == 1 else min(n_threads, parts(problem, settings)) - 1
+        self.helpers = 0 if n_threads == 1 else min(n_threads, parts(problem, settings.batch_size)) - 1
+        team = Team(self.helpers) if self.helpers else None
+        self.data = Rows(problem, settings.batch_size, team)
+        self.held_out = None if validation is None else Rows(validation, 0, team)
         self.state = self._begin(coef0)
         self.histories = self._allocate()
 
@@ -174,11 +177,11 @@ class Run:
         loss = paths = val_loss = None
         try:
             if self.record is not None:
-                loss = np.empty(rows * k, dtype)
+                loss = np.empty((rows, k), dtype)
                 if self.validation is not None:
-                    val_loss = np.empty(epochs * k, dtype)
+                    val_loss = np.empty((epochs, k), dtype)
             if self.record in ("all", "updates"):
-                paths = np.empty(3 * rows * p * k, dtype)
+                paths = np.empty((3, rows, p, k), dtype)
         except (MemoryError, ValueError) as error:
             pass_on(error)
             columns = k if self.record == "loss" else k + 3 * p * k
@@ -195,7 +198,7 @@ class Run:
 
     def advance(self, callback=None, callback_every=1, bar=None):
         """Runs all epochs, a slice at a time, so that Python sees signals in between. Returns a Status."""
-        do = partial(_together, self.helpers, Team(self.helpers)) if self.helpers else advance
+        do = partial(_together, self.helpers, self.data.team) if self.helpers else advance
         return self._advance(callback, callback_every, bar, do)
 
     def _advance(self, callback, callback_every, bar, do):
@@ -211,7 +214,7 @@ class Run:
             if callback is not None:
                 epochs = min(epochs, called + callback_every - state.epoch)
             before = state.epoch
-            outcome = do(problem, self.settings, state, self.histories, epochs, self.validation)
+            outcome = do(self.data, self.settings, state, self.histories, epochs, self.held_out)
             if bar is not None:
                 bar.set_postfix(loss=float(np.mean(state.metrics[2])), refresh=False)
                 bar.update(state.epoch - before)
@@ -230,7 +233,7 @@ class Run:
         validated = state.best_epoch >= 0
         kept = state if final else state.copy()
         best = validated and self.settings.patience > 0
-        loss = losses(self.problem, state.best if best else state.parameters[0])
+        loss = losses(self.data, state.best if best else state.parameters[0])
         own = state.parameters if slot else state.parameters[..., 0]
         own = as_dtype(own, dtype)
         coef, velocity = own[0], own[1]
@@ -290,9 +293,9 @@ class Run:
         taken_over = final and self.state.epoch == start + self.epochs and self.problem.lines.dtype is self.dtype
         earlier = None if self.init is None else self.init.history
         loss, val_loss = histories.loss, histories.val_loss
-        if slot:
-            loss = None if loss is None else loss.reshape(-1, *slot)
-            val_loss = None if val_loss is None else val_loss.reshape(-1, *slot)
+        if not slot:
+            loss = None if loss is None else loss.reshape(-1)
+            val_loss = None if val_loss is None else val_loss.reshape(-1)
         grad = step = coef = None
         if histories.paths is not None:
             paths = histories.paths.reshape(3, -1, self.problem.p, *slot)
@@ -448,7 +451,7 @@ def _together(helpers, team, *what):
     def lead(start):
         for member in range(1, helpers + 1):
             start(team.help, member)
-        outcome = advance(*what, team)
+        outcome = advance(*what)
         team.close()
         return outcome
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._kernel import Options, Problem, Record, State, advance
+from ._kernel import Options, Problem, Record, Rows, State, advance
 
 _MARGIN = 0.95  # of the stability limit: the curvature is estimated from below, and the limit itself never settles
 
@@ -73,7 +73,7 @@ def hessian_product(problem, direction, weight_decay):
     parameters[0, :, 0] = direction
     state = State(parameters, None, None, np.empty((3, 1)))
     options = Options((0.0, 0.0, 1.0), weight_decay=weight_decay)
-    if advance(zeros, options, state, Record(None, None, None), 1) == "diverged":
+    if advance(Rows(zeros), options, state, Record(None, None, None), 1) == "diverged":
         return None
     return parameters[1, :, 0].astype(np.float64)
 

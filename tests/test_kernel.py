@@ -11,6 +11,7 @@ from sgdm._kernel import (
     Problem,
     Problems,
     Record,
+    Rows,
     State,
     States,
     advance,
@@ -40,12 +41,18 @@ def state(p=D + 1, k=K, dtype=float, **changed):
 
 
 def record(rows=4, p=D + 1, k=K, dtype=float, **changed):
-    arrays = {"loss": np.zeros(rows * k, dtype), "val_loss": np.zeros(rows * k, dtype)}
-    return Record(**{**arrays, "paths": np.zeros(3 * rows * p * k, dtype), **changed})
+    arrays = {"loss": np.zeros((rows, k), dtype), "val_loss": np.zeros((rows, k), dtype)}
+    return Record(**{**arrays, "paths": np.zeros((3, rows, p, k), dtype), **changed})
+
+
+def run(problem, options, state, record, epochs, validation):
+    """`advance` on the rows of these problems."""
+    held_out = None if validation is None else Rows(validation)
+    return advance(Rows(problem, options.batch_size), options, state, record, epochs, held_out)
 
 
 def whole(**changed):
-    """What `advance` takes for four epochs, with a validation."""
+    """What `run` takes for four epochs, with a validation."""
     return {
         "problem": problem(),
         "options": Options(CONSTANT),
@@ -58,17 +65,17 @@ def whole(**changed):
 
 
 def test_a_run_that_has_room_runs():
-    assert advance(**whole()) == "completed"
+    assert run(**whole()) == "completed"
     exact = whole(options=Options(np.full((4, 3), 0.5), batch_size=6), record=record(16, per_update=True))
-    assert advance(**exact) == "completed"
-    assert advance(**whole(epochs=0, options=Options(np.zeros((0, 3))), record=record(0))) == "completed"
+    assert run(**exact) == "completed"
+    assert run(**whole(epochs=0, options=Options(np.zeros((0, 3))), record=record(0))) == "completed"
 
 
 ROOM = {
     "a history too short": (whole(epochs=5), r"val_loss must have room for rows 0 to 4, got 4 rows"),
-    "a loss too short": (whole(record=record(loss=np.zeros(7))), r"loss must have room for rows 0 to 3, got 3 rows"),
-    "paths too short": (whole(record=record(paths=np.zeros(95))), r"paths must have room for rows 0 to 3, got 3 rows"),
-    "no rows at all": (whole(record=record(loss=np.zeros(0))), r"loss must have room for rows 0 to 3, got 0 rows"),
+    "a loss too short": (whole(record=record(loss=np.zeros((3, K)))), r"loss must have room for rows 0 to 3, got 3 rows"),
+    "paths too short": (whole(record=record(paths=np.zeros((3, 3, D + 1, K)))), r"paths must have room for rows 0 to 3, got 3 rows"),
+    "no rows at all": (whole(record=record(loss=np.zeros((0, K)))), r"loss must have room for rows 0 to 3, got 0 rows"),
     "every second epoch": (
         whole(epochs=8, record=record(3, every=2)),
         r"val_loss must have room for rows 0 to 3, got 3 rows",
@@ -87,7 +94,7 @@ ROOM = {
         r"loss must have room for rows -2 to 13, got 16 rows",
     ),
     "paths of updates": (
-        whole(record=record(paths=np.zeros(95), per_update=True)),
+        whole(record=record(paths=np.zeros((3, 3, D + 1, K)), per_update=True)),
         r"paths must have room for rows 0 to 3, got 3 rows",
     ),
     "updates without a loss": (whole(record=record(loss=None, per_update=True)), "loss must be given with per_update"),
@@ -109,28 +116,28 @@ ROOM = {
     "metrics": (whole(state=state(metrics=np.zeros((2, K)))), "metrics must have 3 rows of 2, got 2 of 2"),
     "an average of fewer": (whole(state=state(average=np.zeros((D, K)))), "average must have 4 rows of 2, got 3 of 2"),
     "a best of fewer": (whole(state=state(best=np.zeros((4, 1)))), "best must have 4 rows of 2, got 4 of 1"),
-    "no best": (whole(state=state(best=None)), "best must be given with validation"),
+    "no best": (whole(state=state(best=None)), "best must be given with held_out"),
     "rates for fewer epochs": (whole(options=Options(np.zeros((3, 3)))), r"and rows 0 to 3, got 3 rows of 3"),
     "rates of later epochs": (whole(options=Options(np.zeros((9, 3)), start=1)), r"rows -1 to 2, got 9 rows of 3"),
     "rates of two": (whole(options=Options(np.zeros((4, 2)))), r"rates must have 3 columns.* got 4 rows of 2"),
-    "a validation of fewer columns": (whole(validation=problem(d=2)), "validation must have 3 rows of 2, got 2 of 2"),
-    "a validation of more targets": (whole(validation=problem(k=3)), "validation must have"),
+    "a validation of fewer columns": (whole(validation=problem(d=2)), "held_out must have 3 rows of 2, got 2 of 2"),
+    "a validation of more targets": (whole(validation=problem(k=3)), "held_out must have"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), ROOM.values(), ids=ROOM)
 def test_a_run_without_room_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        advance(**arguments)
+        run(**arguments)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, float])
 def test_both_element_types_are_checked(dtype):
     arguments = whole(problem=problem(dtype=dtype), state=state(dtype=dtype), record=record(dtype=dtype))
     arguments |= {"validation": problem(7, dtype=dtype)}
-    assert advance(**arguments) == "completed"
+    assert run(**arguments) == "completed"
     with pytest.raises(ValueError, match="val_loss must have room for rows 4 to 7, got 4 rows"):
-        advance(**arguments)
+        run(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -147,17 +154,16 @@ def test_both_element_types_are_checked(dtype):
 def test_data_of_different_sizes_are_refused(arrays, message):
     given = {"lines": np.zeros((N, D)), "targets": np.zeros((K, N)), "weights": None, "features": D, **arrays}
 
-    def run():
+    def check():
         odd = Problem(given.pop("lines"), False, total_weight=float(N), fit_intercept=True, **given)
-        parts(odd, Options(CONSTANT))
-        advance(**whole(problem=odd))
+        parts(odd)
+        run(**whole(problem=odd))
 
     with pytest.raises(ValueError, match=message):
-        run()
+        check()
 
 
 def many(**changed):
-    """What `advance_many` takes for three fits of four epochs."""
     """What `advance_many` takes for three fits of four epochs; `changed` are attributes of these, or arguments."""
     rng, count, rows, p = np.random.default_rng(0), 3, 4, D + 1
     shape = (count, N)
@@ -222,7 +228,7 @@ MANY = {
     "steps": (-1, "for no negative number of epochs"),
     "first": (-1, "fits must run from 0"),
     "last": (4, "must have a row for each of 4 fits"),
-    "one": (problem(), "and one target, got .* and 2"),
+    "one": (problem(), "each fit must have one target, got 2"),
 }
 
 

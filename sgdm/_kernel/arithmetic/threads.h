@@ -58,7 +58,7 @@ static inline void sgdm_wait(int *spins) {
 }
 
 /* Takes what is free of a round, from a member's own share on: it finds its rows in its cache from the round before. */
-static void sgdm_take(struct sgdm_team *team, long long round, int member) {
+static inline void sgdm_take_parts(struct sgdm_team *team, long long round, int member) {
     const int parts = (int)SGDM_GET(&team->parts), first = (int)((long long)parts * member / team->members);
     for (int i = 0; i < parts; i++) {
         const int part = (first + i) % parts;
@@ -78,7 +78,7 @@ static inline void sgdm_share(struct sgdm_team *team, sgdm_part run, void *task,
     SGDM_SET(&team->parts, parts);
     for (int i = 0; i < parts; i++) SGDM_SET(&team->claims[i], 2 * round);
     SGDM_SET(&team->round, round);
-    sgdm_take(team, round, 0);
+    sgdm_take_parts(team, round, 0);
     while (SGDM_GET(&team->done) < parts) sgdm_wait(&spins);
 }
 
@@ -94,7 +94,7 @@ static inline void sgdm_help(struct sgdm_team *team, int member) {
         }
         seen = round;
         spins = 0;
-        sgdm_take(team, round, member);
+        sgdm_take_parts(team, round, member);
     }
 }
 

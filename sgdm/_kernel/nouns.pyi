@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,9 +6,6 @@ from numpy.typing import NDArray
 _Floats = NDArray[np.float32] | NDArray[np.float64]
 
 __test__: dict[str, str]
-LEVELS: tuple[str, ...]
-ISA: str
-OUTCOMES: tuple[str, ...]
 
 class Problem:
     lines: _Floats
@@ -113,73 +110,3 @@ class Record:
         start: int = 0,
         start_update: int = 0,
     ) -> None: ...
-
-@final
-class Team:
-    def __init__(self, helpers: int) -> None: ...
-    def open(self) -> None: ...
-    def close(self) -> None: ...
-    def help(self, member: int) -> None: ...
-
-def advance(
-    problem: Problem,
-    options: Options,
-    state: State,
-    record: Record,
-    epochs: int,
-    validation: Problem | None = None,
-    team: Team | None = None,
-) -> str: ...
-def losses(problem: Problem, parameters: _Floats) -> list[float]: ...
-def parts(problem: Problem, options: Options) -> int: ...
-
-class Problems:
-    lines: _Floats
-    by_columns: bool
-    targets: _Floats
-    weights: _Floats | None
-    total_weights: NDArray[np.float64]
-    one: Problem
-    def __init__(
-        self,
-        lines: _Floats,
-        by_columns: bool,
-        targets: _Floats,
-        weights: _Floats | None,
-        total_weights: NDArray[np.float64],
-        fit_intercept: bool,
-    ) -> None: ...
-
-class ManyOptions:
-    rates: NDArray[np.float64]
-    penalties: NDArray[np.float64]
-    epochs: int
-    nesterov: bool
-    tol: float
-    def __init__(
-        self,
-        rates: NDArray[np.float64],
-        penalties: NDArray[np.float64],
-        epochs: int,
-        nesterov: bool,
-        tol: float,
-    ) -> None: ...
-
-class States:
-    parameters: Any
-    metrics: NDArray[np.float64]
-    epochs: NDArray[np.intp]
-    outcomes: NDArray[np.int8]
-    def __init__(self, parameters: _Floats) -> None: ...
-
-def losses_many(problems: Problems, parameters: _Floats, loss: NDArray[np.float64]) -> None: ...
-def advance_many(
-    problems: Problems,
-    options: ManyOptions,
-    states: States,
-    record: Record,
-    first: int,
-    last: int,
-    epochs: int,
-) -> None: ...
-def mix(digest: NDArray[np.uint64], content: NDArray[np.uint8]) -> None: ...

@@ -1,0 +1,28 @@
+"""All that is compiled: the epoch loop (descent.pyx), and the arithmetic over rows in C (arithmetic/rows.h)."""
+
+from .descent import OUTCOMES, advance, losses
+from .digest import mix
+from .many import ManyOptions, Problems, States, advance_many, losses_many
+from .nouns import Options, Problem, Record, State
+from .rows import ISA, LEVELS, Rows, Team, parts
+
+__all__ = [
+    "ISA",
+    "LEVELS",
+    "OUTCOMES",
+    "ManyOptions",
+    "Options",
+    "Problem",
+    "Problems",
+    "Record",
+    "Rows",
+    "State",
+    "States",
+    "Team",
+    "advance",
+    "advance_many",
+    "losses",
+    "losses_many",
+    "mix",
+    "parts",
+]

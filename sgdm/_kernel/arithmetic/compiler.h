@@ -1,0 +1,33 @@
+/* What differs between compilers. gcc from 12 on and clang have vectors; elsewhere it is plain C, one element wide. */
+#ifndef SGDM_COMPILER_H
+#define SGDM_COMPILER_H
+
+#if defined(__has_builtin) && !defined(SGDM_NO_VECTORS)
+#if __has_builtin(__builtin_shufflevector)
+#define SGDM_VECTORS 1
+#endif
+#endif
+#ifdef SGDM_VECTORS
+#define SGDM_INLINE static inline __attribute__((always_inline))
+#define SGDM_UNROLL _Pragma("GCC unroll 8")
+#ifdef __clang__
+#define SGDM_NO_OVERLAP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define SGDM_NO_OVERLAP _Pragma("GCC ivdep") /* the arrays of the loop don't overlap */
+#endif
+#define SGDM_PREFETCH(address) __builtin_prefetch(address)
+#define SGDM_RESTRICT __restrict__
+#define SGDM_NOT_INLINE __attribute__((noinline))
+#else
+#define SGDM_INLINE static inline
+#define SGDM_UNROLL
+#define SGDM_NO_OVERLAP
+#define SGDM_PREFETCH(address) ((void)0)
+#define SGDM_RESTRICT
+#define SGDM_NOT_INLINE
+#endif
+#if defined(__x86_64__) && defined(SGDM_VECTORS)
+#define SGDM_X86 1
+#endif
+
+#endif

@@ -1,0 +1,10 @@
+/* The lowest level: what every x86-64 has, and every other CPU. */
+#include "compiler.h"
+
+#define LEVEL baseline
+#define TARGET
+#define VECTOR_BYTES 16
+#define REGISTER_GROUPS 1 /* groups of a row whose gradient the registers hold, beside the sums of four rows */
+#define PANEL 4           /* lines that share a pass over coefficients or gradient: registers hold sums for so many */
+#define TARGETS 1         /* that share a pass over a panel */
+#include "both_types.h"

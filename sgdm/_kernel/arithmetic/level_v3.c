@@ -1,0 +1,12 @@
+/* x86-64-v3: AVX2. */
+#include "compiler.h"
+
+#ifdef SGDM_X86
+#define LEVEL v3
+#define TARGET __attribute__((target("avx2")))
+#define VECTOR_BYTES 32
+#define REGISTER_GROUPS 2
+#define PANEL 4
+#define TARGETS 1
+#include "both_types.h"
+#endif

@@ -1,0 +1,74 @@
+/* The CPU levels that were compiled, and how the rows of a problem are read. */
+#include "rows.h"
+
+#include "compiler.h"
+
+extern const struct sgdm_arithmetic_float sgdm_baseline_float, sgdm_v3_float, sgdm_v4_float;
+extern const struct sgdm_arithmetic_double sgdm_baseline_double, sgdm_v3_double, sgdm_v4_double;
+
+static const struct sgdm_level levels[] = {
+    {"baseline", &sgdm_baseline_float, &sgdm_baseline_double},
+#ifdef SGDM_X86
+    {"v3", &sgdm_v3_float, &sgdm_v3_double},
+    {"v4", &sgdm_v4_float, &sgdm_v4_double},
+#endif
+};
+
+const struct sgdm_level *sgdm_levels(int *count) {
+    *count = 1;
+#ifdef SGDM_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2")) *count = 2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        *count = 3;
+#endif
+    return levels;
+}
+
+enum {
+    /* C-order X is transposed once per fit and read by columns if its rows take at most NARROW_BYTES (TOGETHER_BYTES
+     * from SGDM_TARGETS targets on) and X at most WHOLE_BYTES: 1 to 8 doubles take 2 ns a row by rows, 0.2 to 0.8 by
+     * columns. X of up to NARROWEST columns is always read so, block by block if it is too large to copy. */
+    NARROW_BYTES = 128,
+    WHOLE_BYTES = 4194304,
+    TOGETHER_BYTES = 512,
+    NARROWEST = 3,
+    /* A block of C-order X has ROWS rows. With several targets it has as many as fit into L1, where all targets but the
+     * first find them. */
+    ROWS = 256,
+    ROW_BLOCK_BYTES = 16384,
+    /* A block of F-order X must stay in L2 until its second read. If that leaves fewer than COLUMN_ROWS rows (one
+     * target), it has BLOCK_MAX: short column pieces cost more than reading X twice from L3. */
+    COLUMN_BLOCK_BYTES = 524288,
+    COLUMN_ROWS = 128,
+    BLOCK_MAX = 512,
+    PART_ELEMENTS = 32768 /* of X that a part of a pass has at least */
+};
+
+static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static ptrdiff_t round_up(ptrdiff_t length, ptrdiff_t group) { return (length + group - 1) / group * group; }
+
+struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
+                                int triangular, ptrdiff_t batch) {
+    struct sgdm_shape shape = {.n = n, .d = d, .k = k, .by_columns = by_columns, .triangular = triangular};
+    const ptrdiff_t lanes = SGDM_LANE_BYTES / itemsize, row_bytes = d * itemsize;
+    const ptrdiff_t narrow_bytes = k >= SGDM_TARGETS ? TOGETHER_BYTES : NARROW_BYTES;
+    shape.padded = round_up(d, lanes);
+    shape.width = shape.padded + lanes;
+    shape.whole = !by_columns && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
+    shape.transposed = shape.whole || (!by_columns && d <= NARROWEST);
+    batch = min(batch, n);
+    ptrdiff_t rows;
+    if (by_columns || shape.transposed) {
+        rows = COLUMN_BLOCK_BYTES / row_bytes;
+        if (rows < COLUMN_ROWS && k == 1) rows = BLOCK_MAX;
+    } else {
+        rows = k == 1 ? ROWS : ROW_BLOCK_BYTES / row_bytes;
+    }
+    rows = max(lanes, min(BLOCK_MAX, rows / lanes * lanes));
+    shape.block_rows = min(rows, round_up(batch, lanes));
+    shape.part_rows = round_up(max(PART_ELEMENTS / d, (batch + SGDM_PARTS - 1) / SGDM_PARTS), shape.block_rows);
+    return shape;
+}

@@ -1,0 +1,143 @@
+/* Sums over lanes, and the two operations on lines: dots and combination. Part of template.h.
+ *
+ * Lines are read in whole groups of LANES elements, so reads may run past a line's end. The extra elements are
+ * multiplied by zeros or land in padding; the caller guarantees that the memory is readable.
+ */
+
+/* out[q] = the sum of the lanes of s[q], by halves: lane l += lane l + LANES/2, and so on down to one lane. Four lines
+ * share the last two steps. */
+#ifdef SGDM_VECTORS
+SGDM_INLINE TARGET void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
+    QUAD quads[4];
+    SGDM_UNROLL
+    for (int q = 0; q < panel; q++) {
+        QUAD part[16 / sizeof(REAL)];
+        memcpy(part, s[q], sizeof(part));
+        SGDM_UNROLL
+        for (int half = (int)(8 / sizeof(REAL)); half >= 1; half /= 2)
+            SGDM_UNROLL
+            for (int i = 0; i < half; i++) part[i] += part[i + half];
+        quads[q] = part[0];
+    }
+    if (panel == 4) {
+        const QUAD ab = SHUFFLE(quads[0], quads[1], 0, 1, 4, 5) + SHUFFLE(quads[0], quads[1], 2, 3, 6, 7);
+        const QUAD cd = SHUFFLE(quads[2], quads[3], 0, 1, 4, 5) + SHUFFLE(quads[2], quads[3], 2, 3, 6, 7);
+        *(QUAD *)out = SHUFFLE(ab, cd, 0, 2, 4, 6) + SHUFFLE(ab, cd, 1, 3, 5, 7);
+    } else {
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++)
+            out[q] = (quads[q][0] + quads[q][2]) + (quads[q][1] + quads[q][3]);
+    }
+}
+#else
+SGDM_INLINE void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
+    for (int q = 0; q < panel; q++) {
+        for (int half = GROUP / 2; half >= 1; half /= 2)
+            for (int l = 0; l < half; l++) s[q][l] += s[q][l + half];
+        out[q] = s[q][0];
+    }
+}
+#endif
+
+/* The same for up to PANEL lines. */
+SGDM_INLINE TARGET void NAME(sum_lanes_of_panel)(const int panel, V s[][GROUP], REAL *out) {
+    SGDM_UNROLL
+    for (int q = 0; q < PANEL; q += 4)
+        if (q < panel) NAME(sum_lanes)(panel - q < 4 ? panel - q : 4, s + q, out + q);
+}
+
+/* out[t, q] = line[q] @ v[t], for `panel` lines and `targets` vectors v. Lines have `length` elements, which is whole
+ * groups; the v[t] are `stride` apart; out is (targets, PANEL). ahead: NULL, or what to prefetch for each line. */
+SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
+                                   const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
+    V s[TARGETS][PANEL][GROUP];
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++)
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++)
+            SGDM_UNROLL
+            for (int i = 0; i < GROUP; i++) s[t][q][i] = (V){0};
+    for (ptrdiff_t e = 0; e < length; e += LANES)
+        SGDM_UNROLL
+        for (int i = 0; i < GROUP; i++) {
+            V ve[TARGETS];
+            SGDM_UNROLL
+            for (int t = 0; t < targets; t++) ve[t] = READ(v + t * stride + e + i * WIDTH);
+            SGDM_UNROLL
+            for (int q = 0; q < panel; q++) {
+                if (ahead && i == 0) SGDM_PREFETCH(ahead[q] + e);
+                SGDM_UNROLL
+                for (int t = 0; t < targets; t++) s[t][q][i] += READ(line[q] + e + i * WIDTH) * ve[t];
+            }
+        }
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++) NAME(sum_lanes_of_panel)(panel, s[t], out + t * PANEL);
+}
+
+/* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is read
+ * and written once for all lines. */
+SGDM_INLINE TARGET void NAME(combination)(const REAL *const *line, const int panel, const int targets,
+                                          ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
+    V factors[TARGETS][PANEL];
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++)
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++) factors[t][q] = c[t * PANEL + q] - (V){0};
+    for (ptrdiff_t e = length - WIDTH; e >= 0; e -= WIDTH) { /* backwards: the ends of the lines were read last */
+        V o[TARGETS];
+        SGDM_UNROLL
+        for (int t = 0; t < targets; t++) o[t] = READ(out + t * stride + e);
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++)
+            SGDM_UNROLL
+            for (int t = 0; t < targets; t++) o[t] += factors[t][q] * READ(line[q] + e);
+        SGDM_UNROLL
+        for (int t = 0; t < targets; t++) AT(out + t * stride + e) = o[t];
+    }
+}
+
+/* The sums of wr * r and of wr over rows, in 8 lanes of double. */
+typedef struct {
+#ifdef SGDM_VECTORS
+    DOUBLES squares[DGROUP], residuals[DGROUP];
+#else
+    double squares[8], residuals[8];
+#endif
+} NAME(loss_sums);
+
+/* Adds rows 0 to 8 of r and wr, which may lie in registers. */
+SGDM_INLINE TARGET void NAME(add_rows)(NAME(loss_sums) *s, const void *r, const void *wr) {
+#ifdef SGDM_VECTORS
+    SGDM_UNROLL
+    for (int g = 0; g < DGROUP; g++) {
+        NARROWER narrow[2];
+        memcpy(narrow, (const NARROWER *)r + g, sizeof(NARROWER));
+        memcpy(narrow + 1, (const NARROWER *)wr + g, sizeof(NARROWER));
+        const DOUBLES x = __builtin_convertvector(narrow[0], DOUBLES);
+        const DOUBLES wx = __builtin_convertvector(narrow[1], DOUBLES);
+        s->squares[g] += wx * x;
+        s->residuals[g] += wx;
+    }
+#else
+    for (ptrdiff_t l = 0; l < 8; l++) {
+        s->squares[l] += (double)((const REAL *)wr)[l] * ((const REAL *)r)[l];
+        s->residuals[l] += ((const REAL *)wr)[l];
+    }
+#endif
+}
+
+SGDM_INLINE TARGET double NAME(sum_of_8)(const void *lanes) {
+    double s[8];
+    memcpy(s, lanes, sizeof(s));
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+/* sums[0] += wr.sum() and sums[1] += (wr * r).sum(), of b rows. Clears r and wr from b to whole groups of 8. */
+SGDM_INLINE TARGET void NAME(add_loss)(REAL *r, REAL *wr, ptrdiff_t b, double *sums) {
+    NAME(loss_sums) s = {0};
+    const ptrdiff_t whole = (b + 7) / 8 * 8;
+    for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;
+    for (ptrdiff_t i = 0; i < whole; i += 8) NAME(add_rows)(&s, r + i, wr + i);
+    sums[0] += NAME(sum_of_8)(s.residuals);
+    sums[1] += NAME(sum_of_8)(s.squares);
+}

@@ -1,0 +1,104 @@
+/* Passes over the rows of X: residual, loss and gradient, and the update of the parameters.
+ *
+ *     r     = X a - y              residual of n rows
+ *     loss  = sum w r^2
+ *     grad  = X' (w r)             half of the gradient, before the division by sum w
+ *
+ * X is read from memory once per pass. Its rows are taken in blocks, which stay in cache from the residual to the
+ * gradient. The sums of each block are added to double accumulators.
+ *
+ * The arithmetic sees X as "lines", its runs of contiguous memory: the rows of a C-order X, the columns of an F-order
+ * one. Two operations on lines serve both orders:
+ *
+ *     dots           out[q]  = line[q] @ v      residual of C-order X, gradient of F-order X
+ *     combination    out    += c @ lines        gradient of C-order X, residual of F-order X
+ *
+ *     lines.h        sums over lanes; dots and combination
+ *     by_rows.h      a block of C-order X
+ *     by_columns.h   a block of F-order X
+ *     passes.h       X, y and w as blocks; the parts of a pass, which threads share
+ *     update.h       the momentum update; transposition
+ *     template.h     includes these five, once for each element type and CPU level
+ *     level_*.c      one file for each CPU level: it sets what differs and includes the template
+ *     levels.c       the levels that this CPU runs; how the rows of a problem are read
+ *     threads.h      the team of threads
+ *
+ * The bits are the same on every level: a sum runs over 64 bytes of lanes, whatever the width of the registers, and its
+ * lanes are added by halves at the end. Everything else is elementwise. That holds with -ffp-contract=off and without
+ * -ffast-math, as in setup.py.
+ */
+#ifndef SGDM_ROWS_H
+#define SGDM_ROWS_H
+
+#include <stddef.h>
+
+#include "threads.h"
+
+/* The sizes of a problem, and how its rows are read. See sgdm_shape_of in levels.c. */
+struct sgdm_shape {
+    ptrdiff_t n, d, k;     /* rows, columns, targets */
+    ptrdiff_t padded;      /* d, rounded up to whole groups of lanes */
+    ptrdiff_t width;       /* of a row of parameters: `padded` coefficients, the intercept, zeros up to whole groups */
+    int by_columns;        /* X is in F order */
+    int triangular;        /* X is zero below its diagonal */
+    int transposed;        /* X is in C order, and read by columns: */
+    int whole;             /* from a copy of all of X; or else of one block at a time */
+    ptrdiff_t block_rows;  /* in a block, at most */
+    ptrdiff_t part_rows;   /* in a part of a pass, at most */
+};
+
+/* One epoch's constants. threshold: of the proximal step, lr * l1 * (1 - dampening) / (1 - momentum). */
+struct sgdm_update {
+    double lr, momentum, one_minus_dampening, weight_decay, threshold;
+    int first, nesterov; /* first: the velocity becomes the gradient, undamped */
+};
+
+/* A problem's rows, opened for reading: their addresses and the buffers of each thread. The type is complete only in
+ * passes.h, one for each element type and level. */
+struct sgdm_rows;
+
+/* What each level offers for an element type.
+ *
+ * open      the buffers for problems of a shape, or NULL if there is no memory. team: the threads that share a pass, or
+ *           NULL.
+ * take      sets the data: X (n, d) in C order, or (d, n) with by_columns; y (k, n); w (n,), or NULL for ones.
+ * sums      sets sums (k, width), over rows start to stop, or over the rows that order[start:stop] names: with_gradient
+ *           X' (w r) in the first d places; at [padded] sum w r, and at [padded + 1] sum w r^2. coef is (k, width), with
+ *           zeros from d to padded. The bits don't depend on the team.
+ * loss_of_zeros   sets sums[padded + 1] to what `sums` gives where all parameters are 0.
+ * weight    the sum of w over the same rows.
+ * close     frees the buffers.
+ * update    one momentum update of `length` parameters a and their velocity v; g = scale * grad is kept for the record.
+ */
+#define SGDM_ARITHMETIC(type)                                                                                       \
+    struct sgdm_arithmetic_##type {                                                                                 \
+        struct sgdm_rows *(*open)(const struct sgdm_shape *, struct sgdm_team *team);                               \
+        void (*take)(struct sgdm_rows *, const type *X, const type *y, const type *w);                              \
+        void (*sums)(struct sgdm_rows *, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order, const type *coef, \
+                     int with_gradient, double *sums);                                                              \
+        void (*loss_of_zeros)(const struct sgdm_rows *, double *sums);                                              \
+        double (*weight)(const struct sgdm_rows *, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order);        \
+        void (*close)(struct sgdm_rows *);                                                                          \
+        void (*update)(const struct sgdm_update *, ptrdiff_t length, double scale, const double *grad, type *a,     \
+                       type *v, type *g);                                                                           \
+    }
+SGDM_ARITHMETIC(float);
+SGDM_ARITHMETIC(double);
+
+struct sgdm_level {
+    const char *name; /* "baseline", "v3" or "v4" of x86-64 */
+    const struct sgdm_arithmetic_float *for_float;
+    const struct sgdm_arithmetic_double *for_double;
+};
+
+/* The levels that this CPU runs, the lowest first; there are `*count`. */
+const struct sgdm_level *sgdm_levels(int *count);
+
+/* The shape of a problem whose updates take at most `batch` rows each. */
+struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
+                                int triangular, ptrdiff_t batch);
+
+#define SGDM_LANE_BYTES 64 /* of a group of lanes: lines are read in whole groups */
+#define SGDM_TARGETS 4     /* whose residuals are computed together, where there are registers for that */
+
+#endif

@@ -1,0 +1,60 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .nouns import Problem, Record
+
+_Floats = NDArray[np.float32] | NDArray[np.float64]
+
+__test__: dict[str, str]
+
+class Problems:
+    lines: _Floats
+    by_columns: bool
+    targets: _Floats
+    weights: _Floats | None
+    total_weights: NDArray[np.float64]
+    one: Problem
+    def __init__(
+        self,
+        lines: _Floats,
+        by_columns: bool,
+        targets: _Floats,
+        weights: _Floats | None,
+        total_weights: NDArray[np.float64],
+        fit_intercept: bool,
+    ) -> None: ...
+
+class ManyOptions:
+    rates: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    epochs: int
+    nesterov: bool
+    tol: float
+    def __init__(
+        self,
+        rates: NDArray[np.float64],
+        penalties: NDArray[np.float64],
+        epochs: int,
+        nesterov: bool,
+        tol: float,
+    ) -> None: ...
+
+class States:
+    parameters: Any
+    metrics: NDArray[np.float64]
+    epochs: NDArray[np.intp]
+    outcomes: NDArray[np.int8]
+    def __init__(self, parameters: _Floats) -> None: ...
+
+def losses_many(problems: Problems, parameters: _Floats, loss: NDArray[np.float64]) -> None: ...
+def advance_many(
+    problems: Problems,
+    options: ManyOptions,
+    states: States,
+    record: Record,
+    first: int,
+    last: int,
+    epochs: int,
+) -> None: ...

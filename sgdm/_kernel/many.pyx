@@ -1,0 +1,210 @@
+"""Many fits by the epoch loop, one after another."""
+
+import numpy as np
+
+from cython cimport floating
+
+from .checks cimport check_history, check_shape
+from .descent cimport COMPLETED, Outcome, descend, losses_at
+from .nouns cimport METRICS, Options, Problem, Record, State
+from .rows cimport PASS, Rows, take
+
+
+class Problems:
+    """The data of many fits, full batches of one target.
+
+    lines (B, n, d), or with by_columns (B, d, n); targets and weights (B, n), weights maybe None; total_weights (B,).
+    What all fits share leads with 1 in place of B. one: the `Problem` of the first fit, which has the sizes of all.
+    """
+
+    def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept):
+        self.lines, self.by_columns, self.targets = lines, by_columns, targets
+        self.weights, self.total_weights = weights, total_weights
+        self.one = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept)
+
+
+class ManyOptions:
+    """The constants of many fits.
+
+    rates (B, 3): lr, momentum and 1 - dampening. penalties (B, 2): weight_decay and l1. epochs: how many each fit does.
+    nesterov and tol are those of `Options`.
+    """
+
+    def __init__(self, rates, penalties, epochs, nesterov, tol):
+        self.rates, self.penalties, self.epochs, self.nesterov, self.tol = rates, penalties, epochs, nesterov, tol
+
+
+class States:
+    """Where many fits stand.
+
+    parameters (B, 2, p), metrics (B, 3) and epochs (B,) are those of `State`. outcomes (B,): an index into OUTCOMES, -1
+    while there are epochs to do.
+    """
+
+    def __init__(self, parameters):
+        self.parameters = parameters
+        self.metrics = np.full((len(parameters), METRICS), np.nan)
+        self.epochs = np.zeros(len(parameters), np.intp)
+        self.outcomes = np.full(len(parameters), -1, np.int8)
+
+
+cdef int check_fits(str name, Py_ssize_t length, Py_ssize_t fits, bint shared=False) except -1:
+    """Refuses an array without a row for each of so many fits, or one for all of them."""
+    if length < fits and not (shared and length == 1):
+        raise ValueError(f"{name} must have a row for each of {fits} fits{', or one' if shared else ''}, got {length}")
+    return 0
+
+
+cdef int check_problems(Problem first, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                        const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits) except -1:
+    """Refuses data that are not of the first problem's size, or fewer than there are fits."""
+    cdef Py_ssize_t n = first.n, d = first.d
+    if first.k != 1:
+        raise ValueError(f"each fit must have one target, got {first.k}")
+    check_fits("lines", lines.shape[0], fits, True)
+    check_shape("lines", lines.shape[1], lines.shape[2], d if first.by_columns else n, n if first.by_columns else d)
+    check_fits("targets", targets.shape[0], fits, True)
+    check_shape("targets", 1, targets.shape[1], 1, n)
+    if weights is not None:
+        check_fits("weights", weights.shape[0], fits, True)
+        check_shape("weights", 1, weights.shape[1], 1, n)
+    check_fits("total_weights", total_weights.shape[0], fits, True)
+    return 0
+
+
+cdef inline void take_fit(Rows rows, Py_ssize_t i, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                          const floating[:, ::1] weights, const double[::1] total_weights) noexcept nogil:
+    """Sets the data of fit i."""
+    cdef const floating* w = NULL
+    if weights is not None:
+        w = &weights[i if weights.shape[0] > 1 else 0, 0]
+    take(rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0], &targets[i if targets.shape[0] > 1 else 0, 0], w)
+    rows.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
+
+
+def losses_many(problems, parameters, double[::1] loss):
+    """Writes the mean squared error of each fit, (B,), at its parameters, (B, 2, p)."""
+    if problems.lines.itemsize == 4:
+        _losses_many[float](problems, problems.lines, problems.targets, problems.weights, parameters, loss)
+    else:
+        _losses_many[double](problems, problems.lines, problems.targets, problems.weights, parameters, loss)
+
+
+cdef int _losses_many(problems, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                      const floating[:, ::1] weights, floating[:, :, ::1] parameters, double[::1] loss) except -1:
+    cdef:
+        Py_ssize_t i, fits = parameters.shape[0]
+        Rows rows = Rows(problems.one)
+        const double[::1] total_weights = problems.total_weights
+        floating[:, :, ::1] work = rows.work
+    check_problems(rows.problem, lines, targets, weights, total_weights, fits)
+    check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, rows.problem.p)
+    check_fits("loss", loss.shape[0], fits)
+    with nogil:
+        for i in range(fits):
+            take_fit(rows, i, lines, targets, weights, total_weights)
+            losses_at(rows, work, &parameters[i, 0, 0])
+            loss[i] = rows.sums[PASS, 0, rows.at_loss] / rows.total_weight
+    return 0
+
+
+def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs):
+    """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, in place and
+    without the GIL.
+
+    record: its loss is (B, rows), its paths are (3, B, rows, p). ValueError if an array has not the room for what will
+    be read or written.
+    """
+    if problems.lines.itemsize == 4:
+        _advance_many[float](problems, options, states, record, first, last, epochs, problems.lines, problems.targets,
+                             problems.weights)
+    else:
+        _advance_many[double](problems, options, states, record, first, last, epochs, problems.lines,
+                              problems.targets, problems.weights)
+
+
+cdef int _advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
+                       const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                       const floating[:, ::1] weights) except -1:
+    cdef:
+        Rows rows = Rows(problems.one)
+        const double[::1] total_weights = problems.total_weights
+        const double[:, ::1] rates = options.rates
+        const double[:, ::1] penalties = options.penalties
+        floating[:, :, ::1] work = rows.work
+        floating[:, :, :, ::1] parameters = states.parameters[..., np.newaxis]
+        double[:, :, ::1] metrics = states.metrics[..., np.newaxis]
+        Py_ssize_t[::1] done = states.epochs
+        signed char[::1] outcomes = states.outcomes
+        floating[:, :, ::1] loss = None if record.loss is None else record.loss[..., np.newaxis]
+        floating[:, :, :, :, ::1] paths = None if record.paths is None else record.paths[..., np.newaxis]
+        floating[:, ::1] own_loss = None, nothing = None
+        floating[:, :, :, :] own_paths = None
+        Options own = Options((0.0, 0.0, 1.0), options.nesterov, tol=options.tol)
+        State state = State(None, None, None, None)
+        Py_ssize_t total = options.epochs, i
+        Outcome outcome
+
+    if first < 0 or first > last or epochs < 0 or total < 0 or record.every < 1:
+        raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
+                         f"least 1, got {first} to {last}, {epochs} of {total} and {record.every}")
+    check_problems(rows.problem, lines, targets, weights, total_weights, last)
+    check_constants(rates, penalties, last)
+    check_states(rows.problem.p, parameters, metrics, done, outcomes, first, last, total)
+    check_histories(rows.problem.p, loss, paths, total, record.every, last)
+    with nogil:
+        for i in range(first, last):
+            if outcomes[i] >= 0:
+                continue
+            take_fit(rows, i, lines, targets, weights, total_weights)
+            own.lr, own.momentum, own.one_minus_dampening = rates[i, 0], rates[i, 1], rates[i, 2]
+            own.weight_decay, own.l1 = penalties[i, 0], penalties[i, 1]
+            state.epoch = state.updates = done[i]
+            if loss is not None:
+                own_loss = loss[i]
+            if paths is not None:
+                own_paths = paths[:, i]
+            outcome = descend[floating](rows, None, own, state, record, min(epochs, total - state.epoch), NULL,
+                                        work, parameters[i], nothing, None, metrics[i], own_loss, nothing, own_paths)
+            done[i] = state.epoch
+            if outcome != COMPLETED or state.epoch == total:
+                outcomes[i] = outcome
+    return 0
+
+
+cdef int check_constants(const double[:, ::1] rates, const double[:, ::1] penalties, Py_ssize_t fits) except -1:
+    """Refuses constants of fewer fits."""
+    check_fits("rates", rates.shape[0], fits)
+    check_shape("rates", 1, rates.shape[1], 1, 3)
+    check_fits("penalties", penalties.shape[0], fits)
+    check_shape("penalties", 1, penalties.shape[1], 1, 2)
+    return 0
+
+
+cdef int check_states(Py_ssize_t p, floating[:, :, :, ::1] parameters, double[:, :, ::1] metrics, Py_ssize_t[::1] done,
+                      signed char[::1] outcomes, Py_ssize_t first, Py_ssize_t last, Py_ssize_t total) except -1:
+    """Refuses states of fewer fits, or beyond the last epoch."""
+    cdef Py_ssize_t i
+    check_fits("parameters", parameters.shape[0], last)
+    check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, p)
+    check_fits("metrics", metrics.shape[0], last)
+    check_shape("metrics", 1, metrics.shape[1], 1, METRICS)
+    check_fits("epochs", done.shape[0], last)
+    check_fits("outcomes", outcomes.shape[0], last)
+    for i in range(first, last):
+        if done[i] < 0 or done[i] > total:
+            raise ValueError(f"epochs must be from 0 to {total} epochs, got {done[i]} of fit {i}")
+    return 0
+
+
+cdef int check_histories(Py_ssize_t p, floating[:, :, ::1] loss, floating[:, :, :, :, ::1] paths, Py_ssize_t total,
+                         Py_ssize_t every, Py_ssize_t fits) except -1:
+    """Refuses histories of fewer fits, or that have not the room for all epochs."""
+    if loss is not None:
+        check_fits("loss", loss.shape[0], fits)
+        check_history("loss", 0, total, 0, every, loss.shape[1])
+    if paths is not None:
+        check_shape("paths", paths.shape[0], paths.shape[3], 3, p)
+        check_fits("paths", paths.shape[1], fits)
+        check_history("paths", 0, total, 0, every, paths.shape[2])
+    return 0

@@ -1,0 +1,31 @@
+cdef class Problem:
+    cdef readonly object lines, targets, weights, dtype
+    cdef readonly bint by_columns, fit_intercept, triangular
+    cdef bint single        # results of float32
+    cdef readonly double total_weight
+    cdef readonly Py_ssize_t n, d, k, p, features
+
+
+cdef class Options:
+    cdef readonly object rates
+    cdef double lr, momentum, one_minus_dampening   # those of every epoch, where there is no view
+    cdef const double[:, ::1] rates_view            # None where the rates are a tuple
+    cdef readonly double weight_decay, l1, tol, improvement
+    cdef readonly bint nesterov, shuffle
+    cdef readonly Py_ssize_t start, batch_size, patience, average_from
+
+
+cdef enum:
+    INITIAL_OBJECTIVE, INITIAL_NORM, LAST_LOSS, METRICS
+
+
+cdef class State:
+    cdef readonly object parameters, average, best, metrics, generator, split
+    cdef readonly Py_ssize_t epoch, updates, averaged, best_epoch, waited, diverged
+    cdef readonly double best_loss
+
+
+cdef class Record:
+    cdef readonly object loss, val_loss, paths
+    cdef readonly Py_ssize_t every, start, start_update
+    cdef readonly bint per_update

@@ -1,0 +1,113 @@
+"""The door to the arithmetic in C: see arithmetic/rows.h for what its functions do."""
+
+from cython cimport floating
+
+from .nouns cimport Problem
+
+
+cdef extern from "arithmetic/threads.h" nogil:
+    struct CTeam "sgdm_team":
+        int members
+        long long closed
+    void sgdm_help(CTeam*, int member)
+    void SGDM_SET(long long*, long long)
+
+
+cdef extern from "arithmetic/rows.h" nogil:
+    enum: SGDM_LANE_BYTES
+    struct Shape "sgdm_shape":
+        Py_ssize_t n, d, k, padded, width, block_rows, part_rows
+    struct Update "sgdm_update":
+        double lr, momentum, one_minus_dampening, weight_decay, threshold
+        int first, nesterov
+    struct Handle "sgdm_rows":
+        pass
+    struct FloatArithmetic "sgdm_arithmetic_float":
+        Handle* (*open)(const Shape*, CTeam*) noexcept nogil
+        void (*take)(Handle*, const float* X, const float* y, const float* w) noexcept nogil
+        void (*sums)(Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order, const float* coef,
+                     bint with_gradient, double* sums) noexcept nogil
+        void (*loss_of_zeros)(const Handle*, double* sums) noexcept nogil
+        double (*weight)(const Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil
+        void (*close)(Handle*) noexcept nogil
+        void (*update)(const Update*, Py_ssize_t length, double scale, const double* grad, float* a, float* v,
+                       float* g) noexcept nogil
+    struct DoubleArithmetic "sgdm_arithmetic_double":
+        Handle* (*open)(const Shape*, CTeam*) noexcept nogil
+        void (*take)(Handle*, const double* X, const double* y, const double* w) noexcept nogil
+        void (*sums)(Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order, const double* coef,
+                     bint with_gradient, double* sums) noexcept nogil
+        void (*loss_of_zeros)(const Handle*, double* sums) noexcept nogil
+        double (*weight)(const Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil
+        void (*close)(Handle*) noexcept nogil
+        void (*update)(const Update*, Py_ssize_t length, double scale, const double* grad, double* a, double* v,
+                       double* g) noexcept nogil
+    struct Level "sgdm_level":
+        const char* name
+        const FloatArithmetic* for_float
+        const DoubleArithmetic* for_double
+    const Level* sgdm_levels(int* count)
+    Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize, bint by_columns,
+                        bint triangular, Py_ssize_t batch)
+
+
+cdef class Team:
+    cdef CTeam team
+
+
+cdef class Rows:
+    cdef readonly Problem problem
+    cdef readonly object team
+    cdef Handle* handle
+    cdef bint single                        # float32 lines
+    cdef const FloatArithmetic* for_float
+    cdef const DoubleArithmetic* for_double
+    cdef Shape shape
+    cdef readonly Py_ssize_t batch          # rows per update
+    cdef double total_weight
+    cdef object work                        # (SLABS, k, width), floats or doubles as the lines
+    cdef double[:, :, ::1] sums             # (SUMS, k, width)
+    cdef Py_ssize_t at_loss                 # where sum w r^2 is in a row of sums
+    cdef Py_ssize_t[::1] order              # (n,), once rows are taken in a random order
+
+
+# What has a value for each parameter is kept here as (k, width): the d features of each target, zeros up to `padded`,
+# and the intercept there. Sums over rows have sum w r^2 after the intercept's sum.
+cdef enum:
+    COEF, VELOCITY, GRADIENT
+    BEFORE_UPDATE                           # the coefficients, and
+    BEFORE_EPOCH, VELOCITY_BEFORE_EPOCH     # what an epoch that overflows is put back to
+    SLABS
+
+cdef enum:
+    PASS                                    # over the rows of an update
+    EPOCH                                   # sum w r^2 so far, in the same place
+    AVERAGE, AVERAGE_BEFORE_EPOCH
+    SUMS
+
+
+cdef inline void take(Rows rows, const floating* X, const floating* y, const floating* w) noexcept nogil:
+    """Sets the data that are read."""
+    if floating is float:
+        rows.for_float.take(rows.handle, X, y, w)
+    else:
+        rows.for_double.take(rows.handle, X, y, w)
+
+
+cdef inline void sum_rows(Rows rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order,
+                          const floating* coef, bint with_gradient, double* sums) noexcept nogil:
+    """sums = X' (w r), sum w r and sum w r^2 of each target, with r = X a - y, over rows start to stop, or over the rows
+    order[start:stop]."""
+    if floating is float:
+        rows.for_float.sums(rows.handle, start, stop, order, coef, with_gradient, sums)
+    else:
+        rows.for_double.sums(rows.handle, start, stop, order, coef, with_gradient, sums)
+
+
+cdef inline void step(Rows rows, const Update* update, Py_ssize_t length, double scale, const double* grad,
+                      floating* a, floating* v, floating* g) noexcept nogil:
+    """g = scale * grad; v = momentum * v + (1 - dampening) * (g + weight_decay * a); a -= lr * v."""
+    if floating is float:
+        rows.for_float.update(update, length, scale, grad, a, v, g)
+    else:
+        rows.for_double.update(update, length, scale, grad, a, v, g)

@@ -1,0 +1,19 @@
+from .nouns import Problem
+
+__test__: dict[str, str]
+LEVELS: tuple[str, ...]
+ISA: str
+
+class Team:
+    def __init__(self, helpers: int) -> None: ...
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def help(self, member: int) -> None: ...
+
+class Rows:
+    problem: Problem
+    team: Team | None
+    batch: int
+    def __init__(self, problem: Problem, batch_size: int = 0, team: Team | None = None) -> None: ...
+
+def parts(problem: Problem, batch_size: int = 0) -> int: ...
