@@ -96,7 +96,7 @@ cdef inline void take(Rows rows, const floating* X, const floating* y, const flo
 
 cdef inline void sum_rows(Rows rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order,
                           const floating* coef, bint with_gradient, double* sums) noexcept nogil:
-    """sums = X' (w r), sum w r and sum w r^2 of each target, with r = X a - y, over rows start to stop, or over the rows
+    """sums = X' (w r), sum w r and sum w r^2 of each target, r = X a - y, over rows start to stop, or over the rows
     order[start:stop]."""
     if floating is float:
         rows.for_float.sums(rows.handle, start, stop, order, coef, with_gradient, sums)
