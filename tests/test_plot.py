@@ -2,7 +2,6 @@
 
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,12 +23,6 @@ def closed():
     plt.close("all")
     yield
     plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def points():
-    cells = np.loadtxt(Path(sgdm.__file__).parent / "data/lesson2_points.csv", delimiter=",", skiprows=1)
-    return cells[:, :1], cells[:, 1]
 
 
 @pytest.fixture(scope="module")

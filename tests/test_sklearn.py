@@ -2,6 +2,7 @@
 
 import pickle
 
+import helpers
 import numpy as np
 import pytest
 
@@ -37,9 +38,7 @@ short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarnin
 
 
 def make_data(targets=None, dtype=float, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((N, D)) + 0.5
-    Y = X @ rng.uniform(1, 2, (D, 3)) + 1 + rng.standard_normal((N, 3))
+    X, Y = helpers.make_data(N, D, 3, seed=seed, noise=1, shift=0.5)
     return X.astype(dtype), (Y[:, 0] if targets is None else Y[:, :targets]).astype(dtype)
 
 

@@ -1,17 +1,17 @@
 """Rows that come in blocks: memory maps, iterables, tables and files, interruptions, checkpoints, constant memory."""
 
+import functools
 import inspect
-import itertools
 import os
 import re
 import signal
 
 import numpy as np
 import pytest
+from helpers import assert_same_factor, blocks_of, intercepts, layouts
 
 import sgdm
 from sgdm import Compressed, compress
-from sgdm._reduction import factor
 from sgdm._reduction.leaves import Reduction
 
 N, D = 300, 3
@@ -19,31 +19,14 @@ CUTS = (0, 70, 71, 200, N)
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((N, D)), RNG.standard_normal(N)
 W = RNG.uniform(0.5, 2, N)
-
-
-def blocks_of(*arrays):
-    return [tuple(array[a:b] for array in arrays) for a, b in itertools.pairwise(CUTS)]
-
-
-def assert_same(ours, expected, names=None):
-    assert (ours.n_rows, ours.slot, ours.fit_intercept) == (expected.n_rows, expected.slot, expected.fit_intercept)
-    assert ours.total_weight == pytest.approx(expected.total_weight, rel=1e-14)
-    assert ours.feature_names == names
-    np.testing.assert_allclose(ours.R, expected.R, rtol=0, atol=1e-13 * np.abs(expected.R).max())
-
-
-@pytest.fixture
-def small_leaves(monkeypatch):
-    """Several leaves, of several blocks each, in a few hundred rows."""
-    monkeypatch.setattr(factor, "_BLOCK_BYTES", 8 * 100)
-    monkeypatch.setattr(factor, "_LEAF_BLOCKS", 2)
+blocks_of = functools.partial(blocks_of, cuts=CUTS)
 
 
 # Memory maps and iterables
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
-@pytest.mark.parametrize("order", ["C", "F"])
+@layouts
 def test_memory_maps(tmp_path, small_leaves, order, dtype):
     """The bits of the same arrays in memory."""
     values, targets = (10 * X).astype(dtype), (10 * Y).astype(dtype)
@@ -57,13 +40,13 @@ def test_memory_maps(tmp_path, small_leaves, order, dtype):
         assert compress(mapped, read, n_threads=threads) == compress(values, targets)
 
 
-@pytest.mark.parametrize("fit_intercept", [False, True])
+@intercepts
 @pytest.mark.parametrize("targets", [Y, Y[:, None], np.column_stack([Y, W])], ids=["(n,)", "(n, 1)", "(n, 2)"])
 def test_blocks(small_leaves, targets, fit_intercept):
     for arrays, weights in (((X, targets), None), ((X, targets, W), W)):
         expected = compress(X, targets, sample_weight=weights, fit_intercept=fit_intercept)
         listed = compress(blocks_of(*arrays), fit_intercept=fit_intercept)
-        assert_same(listed, expected)
+        assert_same_factor(listed, expected)
         for threads in (1, 2, 3):
             reduced = compress(iter(blocks_of(*arrays)), fit_intercept=fit_intercept, n_threads=threads)
             assert reduced == listed
@@ -76,10 +59,10 @@ def test_blocks_of_both_kinds():
     blocks = blocks_of(X, Y, W)
     blocks[1] = blocks[1][:2]
     weights = np.where((np.arange(N) >= 70) & (np.arange(N) < 71), 1, W)
-    assert_same(compress(blocks), compress(X, Y, sample_weight=weights))
+    assert_same_factor(compress(blocks), compress(X, Y, sample_weight=weights))
     blocks[0] = (*blocks[0][:2], np.zeros(70))  # one of no weight at all
     weights[:70] = 0
-    assert_same(compress(blocks), compress(X, Y, sample_weight=weights))
+    assert_same_factor(compress(blocks), compress(X, Y, sample_weight=weights))
 
 
 def test_float32_blocks():
@@ -215,13 +198,13 @@ def test_tables(tmp_path, kind, weight):
     names = tuple(name for name in columns if name not in ("y", weight))
     rows = np.column_stack([columns[name] for name in names])
     reduced = compress(table, target="y", sample_weight=weight, fit_intercept=True)
-    assert_same(reduced, compress(rows, Y, sample_weight=W if weight else None, fit_intercept=True), names)
+    assert_same_factor(reduced, compress(rows, Y, sample_weight=W if weight else None, fit_intercept=True), names)
 
 
 def test_numbered_columns_of_pandas():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.column_stack([X, Y]))
-    assert_same(compress(frame, target="3"), compress(X, Y), ("0", "1", "2"))
+    assert_same_factor(compress(frame, target="3"), compress(X, Y), ("0", "1", "2"))
     with pytest.raises(ValueError, match=r"^target must name a column, got 3; the columns are 0, 1, 2, 3$"):
         compress(frame, target=3)
 

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import reference
+from helpers import HISTORIES, dtypes, ignore_far, layouts
 
 import sgdm
 from sgdm import _kernel, _run
 
 THREADS = (2, 3, 8)
-HISTORIES = ("loss", "grad", "step", "coef")
-pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")  # of few epochs
+pytestmark = ignore_far
 
 # Little data, but several parts of it: narrow X, read by columns whatever its order; narrow X of more than 4 MB in
 # float64, no longer copied as a whole; and wide X, with rows left over for a last, short part.
@@ -25,8 +26,6 @@ SHAPES = [(66_001, 1), (33_003, 2), (14_001, 5), (11_003, 7), (9001, 8), (701, 3
 LARGE = [(270_001, 2), (80_003, 7)]
 
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
-layouts = pytest.mark.parametrize("order", ["C", "F"])
-dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 @functools.cache
@@ -106,7 +105,7 @@ def test_large_and_narrow(teams, shape, order):
 @pytest.mark.parametrize("shape", [*SHAPES, LARGE[0]], ids=str)
 @layouts
 @dtypes
-def test_the_oracle(teams, reference, shape, order, dtype):
+def test_the_oracle(teams, shape, order, dtype):
     """All parts, and each of them once."""
     X, y = make_data(shape, dtype, order)
     options = {"sample_weight": make_weights(len(X), dtype), "fit_intercept": True, "lr": 0.2 / shape[1], "epochs": 3}

@@ -1,0 +1,163 @@
+"""Ctrl-C and errors in fit_many: what was done is handed over, and no thread is left behind."""
+
+import itertools
+import os
+import threading
+
+import numpy as np
+import pytest
+from helpers import MANY_X as X
+from helpers import MANY_Y as y
+from helpers import alone
+
+import sgdm
+from sgdm import _many
+
+INTERRUPT_SCRIPT = """
+import dataclasses, faulthandler, os, signal, threading, time
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(40, exit=True)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+rng = np.random.default_rng(0)
+B, n, d, epochs, threads = {sizes}
+X, y, lr = rng.standard_normal((n, d)), rng.standard_normal((B, n)), np.linspace(0.01, 0.05, B) / d
+y[{still}] = 0  # at their minimum from the beginning
+options = {options}
+pressed = []
+
+def press():
+    pressed.append(time.perf_counter())
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # os.kill may choose this thread
+
+threading.Timer(0.4, press).start()
+try:
+    sgdm.fit_many(X, y, lr=lr, epochs=epochs, n_threads=threads, **options)
+except KeyboardInterrupt as stop:
+    took, many = time.perf_counter() - pressed[0], stop.result
+assert took < 1, took
+deadline = time.monotonic() + 5
+while threading.active_count() > 1 and time.monotonic() < deadline:  # the timer may be on its way out
+    time.sleep(0.01)
+assert threading.active_count() == 1, threading.enumerate()
+
+cut = many.epochs < epochs
+assert many.coef.shape == (B, d) and {{"stopped"}} <= set(many.status) <= {{"stopped", "completed", "converged"}}
+for status in set(many.status):
+    for i in np.flatnonzero(many.status == status)[[0, -1]]:
+        kept = len(range(0, many.epochs[i], options["record_every"]))
+        assert np.isfinite(many.history.loss[i, :kept]).all() and np.isnan(many.history.loss[i, kept:]).all()
+        if many.epochs[i] > 0:
+            alone = sgdm.fit(X, y[i], lr=lr[i], epochs=int(many.epochs[i]), method="direct", **options)
+            assert many[i] == dataclasses.replace(alone, status=sgdm.Status(status))
+        else:
+            assert status == "stopped" and not many.coef[i].any() and not many.velocity[i].any()
+"""
+
+
+@pytest.mark.thread_unsafe(reason="it must be quick")
+@pytest.mark.skipif(os.name == "nt", reason="no pthread_kill there")
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    ("sizes", "still", "options"),
+    [
+        ((20_000, 100, 2, 10_000), "[]", {"record": "loss", "record_every": 5000}),
+        ((3, 200, 20, 5_000_000), "[]", {"record": "all", "record_every": 10_000}),
+        ((3, 200, 20, 5_000_000), "1:", {"record": "loss", "record_every": 1000, "tol": 0.0}),
+        ((3, 200, 20, 5_000_000), ":-1", {"record": "loss", "record_every": 1000, "tol": 0.0}),
+    ],
+    ids=["many", "few", "the first", "the last"],
+)
+def test_ctrl_c_hands_over_the_fits_done(run_python, sizes, still, options, threads):
+    """While all are at work; and while one still is, be it this thread's or another's."""
+    script = INTERRUPT_SCRIPT.format(sizes=(*sizes, threads), still=still, options=options)
+    process = run_python(script)
+    assert process.returncode == 0, process.stderr
+
+
+HELPERLESS_SCRIPT = """
+import _thread, faulthandler, time
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(20, exit=True)
+start_new_thread, calls = _thread.start_new_thread, []
+
+def fail(*task):
+    calls.append(1)
+    if len(calls) == 2:
+        raise {error}
+    return start_new_thread(*task)
+
+_thread.start_new_thread = fail
+start = time.perf_counter()
+try:
+    sgdm.fit_many(np.ones((200, 20)), np.ones((20, 200)), lr=1e-3, epochs=2_000_000, record=None, n_threads=3)
+except {error} as stop:
+    assert "stopped" in stop.result.status
+else:
+    raise AssertionError("nothing raised")
+assert time.perf_counter() - start < 5, "it did all the fits before"
+deadline = time.monotonic() + 5
+while _thread._count() and time.monotonic() < deadline:  # it may be on its way out
+    time.sleep(0.01)
+assert _thread._count() == 0
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
+def test_threads_end_if_one_can_not_be_started(run_python, error):
+    """Ctrl-C comes while they are called, or the system is out of threads."""
+    process = run_python(HELPERLESS_SCRIPT.format(error=error))
+    assert process.returncode == 0, process.stderr
+
+
+ORPHAN_SCRIPT = """
+import _thread, faulthandler, time
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(20, exit=True)
+start_new_thread = _thread.start_new_thread
+
+def interrupt(*task):
+    start_new_thread(*task)
+    time.sleep(0.1)
+    raise KeyboardInterrupt
+
+_thread.start_new_thread = interrupt
+try:
+    sgdm.fit_many(np.ones((200, 20)), np.ones((20, 200)), lr=1e-3, epochs=2_000_000, record=None, n_threads=2)
+except KeyboardInterrupt as stop:
+    result = stop.result
+before = result.epochs.copy()
+assert before.any()
+time.sleep(0.3)
+assert (result.epochs == before).all()
+"""
+
+
+def test_a_thread_whose_start_was_interrupted_is_waited_for(run_python):
+    """Ctrl-C comes while its thread starts: it writes to the result's arrays until it sees that it's over."""
+    process = run_python(ORPHAN_SCRIPT)
+    assert process.returncode == 0, process.stderr
+
+
+def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
+    calls, advance = itertools.count(), _many.advance_many
+
+    def fail(*arguments):
+        if next(calls) == 3:
+            raise MemoryError("mine")
+        return advance(*arguments)
+
+    monkeypatch.setattr(_many, "advance_many", fail)
+    before = threading.active_count()
+    with pytest.raises(MemoryError, match=r"^mine$") as caught:
+        sgdm.fit_many(X, y, n_threads=4)
+    assert threading.active_count() == before
+    result = caught.value.result
+    assert "stopped" in result.status
+    for i in np.flatnonzero(result.status == "completed"):
+        assert result[i] == alone(i, X=X, y=y)
