@@ -1,4 +1,4 @@
-"""sgdm.plot: what is drawn, asserted on the artists. (`notebook`, and the command's --plot: test_command.py.)"""
+"""sgdm.plot: what is drawn, asserted on the artists. (`notebook` and the command's --plot: test_command_output.py.)"""
 
 import sys
 from itertools import pairwise
