@@ -64,6 +64,50 @@ def run_python():
     return run
 
 
+ONE_THREAD = """
+import _thread, faulthandler, time
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(20, exit=True)
+start_new_thread, calls = _thread.start_new_thread, []
+
+def fail(*task):
+    calls.append(1)
+    if len(calls) == 2:
+        raise {error}
+    return start_new_thread(*task)
+
+_thread.start_new_thread = fail
+start = time.perf_counter()
+try:
+    {call}
+except {error} as stop:
+    result = stop.result
+    assert {expected}
+else:
+    raise AssertionError("nothing raised")
+assert time.perf_counter() - start < 5, "it did all the work before"
+deadline = time.monotonic() + 5
+while _thread._count() and time.monotonic() < deadline:  # it may be on its way out
+    time.sleep(0.01)
+assert _thread._count() == 0
+_thread.start_new_thread = start_new_thread
+{after}
+"""
+
+
+@pytest.fixture(scope="session")
+def without_second_thread(run_python):
+    """Runs a call whose second thread can't be started: Ctrl-C comes then, or the system is out of threads."""
+
+    def run(error, call, expected, after=""):
+        process = run_python(ONE_THREAD.format(error=error, call=call, expected=expected, after=after))
+        assert process.returncode == 0, process.stderr
+
+    return run
+
+
 # The notebook
 
 

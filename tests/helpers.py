@@ -179,14 +179,27 @@ def same_but_status(result, expected):
     return result == dataclasses.replace(expected, status=result.status)
 
 
-def arrays_of(result):
-    """All arrays that the result holds, but those of its checkpoint."""
-    held = [*vars(result).values(), *vars(result.history).values()]
-    return [array for array in held if isinstance(array, np.ndarray)]
+def stable(X, form, fit_intercept=False, weights=None, weight_decay=0.0, share=0.5):
+    """The form's constants with `share` of the largest stable lr."""
+    constants = FORMS[form]
+    reduced = sgdm.compress(X, np.zeros(len(X)), sample_weight=weights, fit_intercept=fit_intercept)
+    names = {name: constants[name] for name in ("dampening", "nesterov") if name in constants}
+    lr = share * reduced.max_lr(constants["momentum"], **names, weight_decay=weight_decay)
+    if not lr < np.inf:  # only the first step is whole
+        lr = share / reduced.spectrum()[0]
+    return {"lr": lr, "weight_decay": weight_decay, **constants}
 
 
-def assert_no_memory_shared(ours, theirs):
-    assert not any(np.shares_memory(a, b) for a in ours for b in theirs)
+def assert_stable_up_to(lr, fit, **options):
+    """1 % below lr the loss stays bounded, 1 % above it overflows; that error is returned."""
+    below = fit(lr=0.99 * lr, epochs=50_000, record="loss", **options)
+    loss = below.history.loss
+    assert below.status == "completed"
+    assert loss[-1] < loss[0]
+    assert loss[25_000:].max() <= (1 + 1e-12) * loss[:25_000].max()
+    with pytest.raises(sgdm.DivergenceError, match="too large") as caught:
+        fit(lr=1.01 * lr, epochs=50_000, record=None, **options)
+    return caught.value
 
 
 # Refusals

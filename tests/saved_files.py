@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import zipfile
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -67,11 +68,8 @@ REDUCTIONS = {
 CHECKPOINTS = {"checkpoint": (5, True), "checkpoint without weights": (4, False)}
 
 
-class Saved:
-    """A file of one kind: its bytes, what it holds, how it is read, and how that is gone on from."""
-
-    def __init__(self, kind, value, content, read, go_on):
-        self.kind, self.value, self.content, self.read, self.go_on = kind, value, content, read, go_on
+# A file of one kind: its bytes, what it holds, how it is read, and how that is gone on from.
+Saved = namedtuple("Saved", "kind value content read go_on")
 
 
 def saved_fit(name, path):

@@ -141,19 +141,11 @@ def test_a_table_gives_the_numbers_of_fit(fitted, houses):
         "coefficients": dict(zip(["rooms", "distance", "age"], want.coef.tolist(), strict=True)),
         "intercept": want.intercept,
         "options": {
-            "data": str(path),
-            "target": "price",
-            "lr": 0.05,
-            "momentum": 0.8,
-            "epochs": 30,
-            "intercept": True,
-            "standardize": False,
-            "record_every": 1,
-            "output": None,
-            "plot": None,
+            "data": str(path), "target": "price", "lr": 0.05, "momentum": 0.8, "epochs": 30, "intercept": True,
+            "standardize": False, "record_every": 1, "output": None, "plot": None,
         },
         "history": {"epoch": list(range(30)), "loss": want.history.loss.tolist()},
-    }
+    }  # fmt: skip
 
 
 def test_a_table_goes_without_an_intercept(fitted, houses):

@@ -1,30 +1,35 @@
-"""A fit to reduced rows is the same descent; what a reduction holds, equals, and refuses."""
+"""A fit to reduced rows is the same descent; what a reduction holds, equals and refuses, and how parts merge."""
 
+import functools
+import itertools
+import operator
 import pickle
 import re
 
 import numpy as np
 import pytest
-from helpers import FORMS, assert_same_descent, changed, design, dtypes, ignore_far, intercepts, make_data
+from helpers import (
+    FORMS,
+    assert_same_descent,
+    assert_same_factor,
+    changed,
+    design,
+    dtypes,
+    ignore_far,
+    intercepts,
+    layouts,
+    make_data,
+    stable,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sgdm
 from sgdm import Compressed, compress
+from sgdm._reduction.leaves import Reduction
 
 pytestmark = ignore_far
 forms = pytest.mark.parametrize("form", FORMS)
-
-
-def stable(X, form, fit_intercept=False, weights=None, weight_decay=0.0, share=0.5):
-    """The form's constants with `share` of the largest stable lr."""
-    constants = FORMS[form]
-    reduced = compress(X, np.zeros(len(X)), sample_weight=weights, fit_intercept=fit_intercept)
-    names = {name: constants[name] for name in ("dampening", "nesterov") if name in constants}
-    lr = share * reduced.max_lr(constants["momentum"], **names, weight_decay=weight_decay)
-    if not lr < np.inf:  # only the first step is whole
-        lr = share / reduced.spectrum()[0]
-    return {"lr": lr, "weight_decay": weight_decay, **constants}
 
 
 # The same descent
@@ -359,3 +364,85 @@ def test_a_validation_loss_beyond_float32_is_infinite():
     far = np.full(60, 1e25, np.float32)
     result = sgdm.fit(X, y, method="compress", validation=(X, far), epochs=3)
     assert np.all(result.history.val_loss == np.inf)
+
+
+# Parts that merge
+
+
+@pytest.mark.parametrize("targets", [None, 2])
+@intercepts
+def test_parts_merge_into_the_whole(fit_intercept, targets):
+    """In any order and grouping, weights split anywhere: the same factor to rounding; in the same order: its bits."""
+    X, y = make_data(n=300, targets=targets)
+    weights = np.random.default_rng(1).uniform(0, 2, 300)
+
+    def part(rows):
+        return compress(X[rows], y[rows], sample_weight=weights[rows], fit_intercept=fit_intercept)
+
+    whole = part(slice(None))
+    rng = np.random.default_rng(2)
+    for count in (1, 2, 3, 4, 5, 7, 16, 300):
+        cuts = [0, *sorted(rng.choice(np.arange(1, 300), count - 1, replace=False)), 300]
+        parts = [part(slice(a, b)) for a, b in itertools.pairwise(cuts)]
+        for order in (parts, parts[::-1], [parts[i] for i in rng.permutation(count)]):
+            sums = [sum(order), functools.reduce(operator.add, order), Compressed.merge(order)]
+            sums.append(functools.reduce(lambda a, b: b + a, order))
+            for merged in sums:
+                assert_same_factor(merged, whole)
+            assert sums[0] == sums[1]
+            assert Compressed.merge(iter(order)) == sums[2]
+    split = rng.uniform(0, 1, 300) * weights
+    halves = (compress(X, y, sample_weight=w, fit_intercept=fit_intercept) for w in (split, weights - split))
+    both = sum(halves)
+    both.n_rows = 300
+    assert_same_factor(both, whole)
+    assert_same_descent(both.fit(), whole.fit(), 1e-12)
+
+
+@layouts
+@pytest.mark.parametrize("n", [79, 80, 81, 1000])
+def test_threads_reduce_to_the_same_bits(small_leaves, n, order):
+    X, y = make_data(n, order=order)
+    weights = np.linspace(0, 1, n)
+    one = compress(X, y, sample_weight=weights)
+    for threads in (2, 3, 8):
+        assert compress(X, y, sample_weight=weights, n_threads=threads) == one
+        fits = (sgdm.fit(X, y, sample_weight=weights, method="compress", n_threads=t) for t in (1, threads))
+        assert next(fits) == next(fits)
+    leaves = list(Reduction(False, None).leaves([(X, y, None)]))
+    assert len(leaves) > (1 if n < 100 else 10)
+
+
+def test_leaves_change_rounding_only(small_leaves, monkeypatch):
+    X, y = make_data(1000, targets=2)
+    small = compress(X, y, fit_intercept=True)
+    monkeypatch.undo()
+    assert_same_factor(small, compress(X, y, fit_intercept=True))
+
+
+def test_parts_of_other_problems_are_refused():
+    X, y = X60, Y60
+    others = [compress(X[:, :3], y), compress(X, y[:, None]), compress(X, y, fit_intercept=True)]
+    others.append(compress(X.astype(np.float32), y.astype(np.float32)))
+    others.append(compress(X, y))
+    others[-1].feature_names = tuple("abcde")
+    for other in others:
+        with pytest.raises(
+            ValueError, match="both parts must have the same features, targets, intercept and dtype, got"
+        ):
+            REDUCED + other
+        with pytest.raises(ValueError, match=re.escape(repr(REDUCED))):
+            Compressed.merge([other, REDUCED])
+    for other in (1, None, X):
+        with pytest.raises(TypeError):
+            REDUCED + other
+    with pytest.raises(TypeError):
+        1 + REDUCED
+    with pytest.raises(ValueError, match="parts must hold at least one Compressed, got none"):
+        Compressed.merge([])
+    for parts in (["x"], [REDUCED, None], [X], iter([REDUCED, 0])):
+        with pytest.raises(TypeError, match=r"^parts must hold Compressed alone, got "):
+            Compressed.merge(parts)
+    for parts in (None, 5, REDUCED):
+        with pytest.raises(TypeError, match=r"^parts must be an iterable of Compressed, got "):
+            Compressed.merge(parts)

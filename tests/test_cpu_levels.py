@@ -1,8 +1,10 @@
 """All CPU levels give the same bits; one that is not known is refused."""
 
+import pytest
+
 from sgdm import _kernel
 
-LEVELS_SCRIPT = """
+FULL_BATCHES = """
 import hashlib, itertools, warnings
 import numpy as np
 import sgdm
@@ -35,27 +37,7 @@ print(_kernel.ISA, digest.hexdigest())
 """
 
 
-def test_full_batches_and_many_fits_have_the_same_bits_on_every_level(run_python):
-    best = run_python("import sgdm._kernel; print(sgdm._kernel.ISA)", SGDM_ISA=None).stdout.strip()
-    assert best in _kernel.LEVELS
-    digests = set()
-    for level in _kernel.LEVELS[: _kernel.LEVELS.index(best) + 1]:
-        process = run_python(LEVELS_SCRIPT, SGDM_ISA=level, PYTHONWARNINGS="error")
-        assert process.returncode == 0, process.stderr
-        used, digest = process.stdout.split()
-        assert used == level
-        digests.add(digest)
-    assert len(digests) == 1
-
-
-def test_an_unknown_level_is_refused(run_python):
-    process = run_python("import sgdm", SGDM_ISA="sse9")
-    assert process.returncode == 1
-    assert "ImportError: SGDM_ISA must be one of baseline" in process.stderr
-    assert "got 'sse9'" in process.stderr
-
-
-BATCHES_SCRIPT = """
+MINI_BATCHES = """
 import hashlib, itertools, warnings
 import numpy as np, sgdm
 
@@ -69,12 +51,26 @@ for (n, d), dtype, order, k in itertools.product([(7, 3), (64, 16), (300, 41)], 
                           weight_decay=0.01, batch_size=b, seed=1, average=True, validation=(X, y), record="updates")
         for array in (result.coef, result.average_coef, result.velocity, *vars(result.history).values()):
             digest.update(np.ascontiguousarray(array).tobytes())
-print(digest.hexdigest())
+print(sgdm._kernel.ISA, digest.hexdigest())
 """
 
 
-def test_mini_batches_have_the_same_bits_on_every_level(run_python):
-    best = run_python("import sgdm._kernel as k; print(*k.LEVELS[: k.LEVELS.index(k.ISA) + 1])", SGDM_ISA=None)
-    runs = [run_python(BATCHES_SCRIPT, SGDM_ISA=level) for level in best.stdout.split()]
-    assert [run.returncode for run in runs] == [0] * len(runs), runs[0].stderr
-    assert len({run.stdout for run in runs}) == 1
+@pytest.mark.parametrize("script", [FULL_BATCHES, MINI_BATCHES], ids=["full batches, many fits", "mini-batches"])
+def test_all_levels_give_the_same_bits(run_python, script):
+    best = run_python("import sgdm._kernel; print(sgdm._kernel.ISA)", SGDM_ISA=None).stdout.strip()
+    assert best in _kernel.LEVELS
+    digests = set()
+    for level in _kernel.LEVELS[: _kernel.LEVELS.index(best) + 1]:
+        process = run_python(script, SGDM_ISA=level, PYTHONWARNINGS="error")
+        assert process.returncode == 0, process.stderr
+        used, digest = process.stdout.split()
+        assert used == level
+        digests.add(digest)
+    assert len(digests) == 1
+
+
+def test_an_unknown_level_is_refused(run_python):
+    process = run_python("import sgdm", SGDM_ISA="sse9")
+    assert process.returncode == 1
+    assert "ImportError: SGDM_ISA must be one of baseline" in process.stderr
+    assert "got 'sse9'" in process.stderr

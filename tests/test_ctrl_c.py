@@ -12,25 +12,28 @@ import sgdm
 
 
 @pytest.fixture
-def interrupt_later(heeds_sigint):
-    """Call it to have Ctrl-C pressed in 0.2 s; the list it returns then holds when that was."""
-    timers = []
+def interrupted_fit(heeds_sigint):
+    """Fits, with Ctrl-C pressed after 0.2 s: the result handed over is that of a fit of so many epochs."""
 
-    def start():
-        times = []
+    def run(X, y, epochs, **options):
+        pressed = []
+        timer = threading.Timer(0.2, lambda: (pressed.append(time.perf_counter()), _thread.interrupt_main()))
+        timer.start()
+        try:
+            with pytest.raises(KeyboardInterrupt) as caught:
+                sgdm.fit(X, y, epochs=epochs, **options)
+            late = time.perf_counter() - pressed[0]
+        finally:
+            timer.cancel()
+            timer.join()
+        assert late < 0.5  # 0.2 s is the promise; a machine that is busy with other things may take a little longer
+        result = caught.value.result
+        assert result.status == "stopped"
+        assert 0 < result.epochs < epochs
+        assert same_but_status(result, sgdm.fit(X, y, epochs=result.epochs, **options))
+        return result
 
-        def press():
-            times.append(time.perf_counter())
-            _thread.interrupt_main()
-
-        timers.append(threading.Timer(0.2, press))
-        timers[-1].start()
-        return times
-
-    yield start
-    for timer in timers:
-        timer.cancel()
-        timer.join()
+    return run
 
 
 @pytest.mark.thread_unsafe(reason="a signal, to the main thread")
@@ -47,20 +50,12 @@ def interrupt_later(heeds_sigint):
     ],
     ids=lambda value: "" if isinstance(value, dict) else str(value),
 )
-def test_ctrl_c_hands_over_the_epochs_done(interrupt_later, n, d, targets, options):
+def test_ctrl_c_hands_over_the_epochs_done(interrupted_fit, n, d, targets, options):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((n, d)), rng.standard_normal((n,) if targets is None else (n, targets))
     options = {"lr": 0.1 / d, "method": "direct", **options}
     epochs = 10**10 // (n * d * (targets or 1) + 100)  # ten seconds or so, were it not for the interruption
-    pressed = interrupt_later()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        sgdm.fit(X, y, epochs=epochs, **options)
-    # 0.2 s is the promise; a machine that is busy with other things may take a little longer to come round to us.
-    assert time.perf_counter() - pressed[0] < 0.5
-    result = caught.value.result
-    assert result.status == "stopped"
-    assert 0 < result.epochs < epochs
-    assert same_but_status(result, sgdm.fit(X, y, epochs=result.epochs, **options))
+    interrupted_fit(X, y, epochs, **options)
 
 
 @pytest.mark.thread_unsafe(reason="a signal, to the main thread")
@@ -73,26 +68,12 @@ def test_ctrl_c_hands_over_the_epochs_done(interrupt_later, n, d, targets, optio
         {"batch_size": 100, "seed": 4, "record": "updates", "record_every": 1000, "validation": 0.1, "patience": 10**6},
     ],
 )
-def test_a_fit_stopped_by_ctrl_c_can_be_gone_on_from(heeds_sigint, options):
+def test_a_fit_stopped_by_ctrl_c_can_be_gone_on_from(interrupted_fit, options):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2000, 20))
     y = X @ rng.uniform(1, 2, 20) + 0.1 * rng.standard_normal(2000)
     options = {"lr": 1e-3, "fit_intercept": True, **options}
-    pressed = []
-    timer = threading.Timer(0.2, lambda: (pressed.append(time.perf_counter()), _thread.interrupt_main()))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt) as caught:
-            sgdm.fit(X, y, epochs=10**6, **options)
-        late = time.perf_counter() - pressed[0]
-    finally:
-        timer.cancel()
-        timer.join()
-    assert late < 0.5  # 0.2 s is the promise; a machine that is busy with other things may take a little longer
-    result = caught.value.result
-    assert result.status == "stopped"
-    assert 0 < result.epochs < 10**6
-    assert same_but_status(result, sgdm.fit(X, y, epochs=result.epochs, **options))
+    result = interrupted_fit(X, y, 10**6, **options)
     longer = sgdm.fit(X, y, epochs=result.epochs + 5, **options)
     options.pop("seed", None)
     assert sgdm.fit(X, y, epochs=5, init=result, **options) == longer

@@ -36,19 +36,10 @@ pytestmark = ignore_far
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """What is saved by name."""
-    path = tmp_path_factory.mktemp("whole") / "saved.npz"
-    fits = {name: saved_fit(name, path) for name in FITS}
-    reductions = {name: saved_reduction(name, path) for name in REDUCTIONS}
-    path.unlink()
-    return fits | {"many fits": saved_many(path)} | reductions | checkpoints_of(path)
-
-
-def checkpoints_of(path):
-    made = {}
-    for name in CHECKPOINTS:
-        path.unlink()
-        made[name] = saved_checkpoint(name, path)
-    return made
+    folder = tmp_path_factory.mktemp("whole")
+    fits = {name: saved_fit(name, folder / "fit") for name in FITS} | {"many fits": saved_many(folder / "many")}
+    reductions = {name: saved_reduction(name, folder / "reduction") for name in REDUCTIONS}
+    return fits | reductions | {name: saved_checkpoint(name, folder / name) for name in CHECKPOINTS}
 
 
 # Damage

@@ -21,6 +21,13 @@ pytestmark = ignore_far
 # Files
 
 
+def edit(path, change):
+    """Changes the members of a file, and puts its digest right."""
+    with np.load(path) as file:
+        members = {name: array for name, array in file.items() if name != "digest"}
+    path.write_bytes(resealed(change(members)))
+
+
 def changes(*keys, to):
     def change(members):
         text = json.loads(str(members["sgdm"]))
@@ -103,9 +110,7 @@ EDITS = {
 def test_a_result_whose_parts_do_not_go_together_is_not_read(what, tmp_path):
     change, message = EDITS[what]
     sgdm.fit(X, y, batch_size=4, seed=0, epochs=3, average=True, validation=0.3).save(tmp_path / "r.npz")
-    with np.load(tmp_path / "r.npz") as file:
-        members = {name: array for name, array in file.items() if name != "digest"}
-    (tmp_path / "r.npz").write_bytes(resealed(change(members)))
+    edit(tmp_path / "r.npz", change)
     with pytest.raises(ValueError, match=rf"r\.npz is damaged, or not a result saved by .*({message})"):
         sgdm.load(tmp_path / "r.npz")
 
@@ -148,10 +153,7 @@ def test_a_reduction_whose_parts_do_not_go_together_is_refused(what, tmp_path):
     name, value, message = REDUCED[what]
     reduced, path = sgdm.compress(X, y), tmp_path / "r.npz"
     reduced.save(path)
-    with np.load(path) as file:
-        members = {name: array for name, array in file.items() if name != "digest"}
-    change = array_is(name, value) if name == "R" else changes(name, to=value)
-    path.write_bytes(resealed(change(members)))
+    edit(path, array_is(name, value) if name == "R" else changes(name, to=value))
     with pytest.raises(ValueError, match=rf"r\.npz is damaged, or not a reduction saved by .*({message})"):
         Compressed.load(path)
 
@@ -196,9 +198,7 @@ def test_a_checkpoint_whose_parts_do_not_go_together_is_refused(what, tmp_path):
     change, message = LEVELS[what]
     path = tmp_path / "half.npz"
     saved_checkpoint("checkpoint", path)
-    with np.load(path) as file:
-        members = {name: array for name, array in file.items() if name != "digest"}
-    path.write_bytes(resealed(change(members)))
+    edit(path, change)
     with pytest.raises(ValueError, match=rf"half\.npz is damaged, or not a checkpoint saved by .*({message})"):
         sgdm.compress(blocks(), checkpoint=path)
     assert path.exists()
@@ -234,26 +234,16 @@ def test_an_epoch_near_the_largest_integer_is_refused_as_init():
 
 
 INITS = {
-    "coef": {"coef": np.ones(3)},
-    "coef of another dtype": {"coef": np.ones(3, np.float32)},
-    "coef None": {"coef": None},
-    "intercept": {"intercept": 1.0},
-    "velocity": {"velocity": np.zeros(3)},
-    "loss": {"loss": "x"},
-    "lr": {"lr": None},
-    "status": {"status": 3},
-    "history": {"history": None},
-    "checkpoint": {"checkpoint": ()},
-    "feature_names": {"feature_names": ("a",)},
-    "optimal_loss": {"optimal_loss": np.zeros(3)},
-    "best_epoch": {"best_epoch": 1.0},
-}
+    "coef": np.ones(3), "coef of another dtype": np.ones(3, np.float32), "coef None": None, "intercept": 1.0,
+    "velocity": np.zeros(3), "loss": "x", "lr": None, "status": 3, "history": None, "checkpoint": (),
+    "feature_names": ("a",), "optimal_loss": np.zeros(3), "best_epoch": 1.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", INITS)
 def test_a_result_with_another_part_is_refused_as_init(what):
     result = sgdm.fit(X, y, epochs=4, validation=(X, y))
-    bad = replace(result, **INITS[what])
+    bad = replace(result, **{what.split(" ")[0]: INITS[what]})
     with pytest.raises(ValueError, match=r"^init's checkpoint does not go with its coefficients, or with something"):
         sgdm.fit(X, y, epochs=4, validation=(X, y), init=bad)
 
@@ -306,19 +296,11 @@ def test_a_pickle_of_impossible_parts_is_refused():
 
 
 MANY = {
-    "epochs": np.array([1, -1]),
-    "status": np.array(["completed", "running"]),
-    "coef": np.zeros((2, 2)),
-    "velocity": np.zeros((2, 3)),
-    "intercept": np.ones(2),
-    "loss": np.zeros(3),
-    "lr": np.array([0.1, np.nan]),
-    "momentum": np.array([0.1, 1.5]),
-    "dampening": np.zeros(2, np.float32),
-    "best_epoch": 0,
-    "method": "compress",
+    "epochs": np.array([1, -1]), "status": np.array(["completed", "running"]), "coef": np.zeros((2, 2)),
+    "velocity": np.zeros((2, 3)), "intercept": np.ones(2), "loss": np.zeros(3), "lr": np.array([0.1, np.nan]),
+    "momentum": np.array([0.1, 1.5]), "dampening": np.zeros(2, np.float32), "best_epoch": 0, "method": "compress",
     "feature_names": ("a",),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MANY)

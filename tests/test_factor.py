@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import FORMS, design, ignore_far, intercepts, make_data
+from helpers import FORMS, assert_stable_up_to, design, ignore_far, intercepts, make_data, stable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,17 +17,6 @@ X60, Y60 = make_data()
 REDUCED = compress(X60, Y60)
 forms = pytest.mark.parametrize("form", FORMS)
 decays = pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-
-
-def stable(X, form, fit_intercept=False, weights=None, weight_decay=0.0, share=0.5):
-    """The form's constants with `share` of the largest stable lr."""
-    constants = FORMS[form]
-    reduced = compress(X, np.zeros(len(X)), sample_weight=weights, fit_intercept=fit_intercept)
-    names = {name: constants[name] for name in ("dampening", "nesterov") if name in constants}
-    lr = share * reduced.max_lr(constants["momentum"], **names, weight_decay=weight_decay)
-    if not lr < np.inf:  # only the first step is whole
-        lr = share / reduced.spectrum()[0]
-    return {"lr": lr, "weight_decay": weight_decay, **constants}
 
 
 # Solution, spectrum and the largest stable lr
@@ -60,7 +49,6 @@ def test_the_solution_and_the_spectrum_are_those_of_the_rows(shape, targets, fit
 @intercepts
 @forms
 def test_the_largest_lr_is_exact(form, fit_intercept, weight_decay):
-    """1 % below, the loss stays bounded; 1 % above, it overflows."""
     X, y = make_data(40, 4)
     reduced = compress(X, y, fit_intercept=fit_intercept)
     constants = {"weight_decay": weight_decay, **FORMS[form]}
@@ -68,12 +56,7 @@ def test_the_largest_lr_is_exact(form, fit_intercept, weight_decay):
     if form == "full dampening":
         assert lr == np.inf
         return
-    loss = reduced.fit(lr=0.99 * lr, epochs=50_000, record="loss", **constants).history.loss
-    assert loss[-1] < loss[0]
-    assert loss[25_000:].max() <= (1 + 1e-12) * loss[:25_000].max()
-    with pytest.raises(sgdm.DivergenceError, match="too large") as caught:
-        reduced.fit(lr=1.01 * lr, epochs=50_000, record=None, **constants)
-    assert 0.85 * lr < caught.value.max_lr < lr
+    assert 0.85 * lr < assert_stable_up_to(lr, reduced.fit, **constants).max_lr < lr
 
 
 def test_columns_of_zeros_have_no_largest_lr():

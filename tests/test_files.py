@@ -73,33 +73,21 @@ def test_damage_that_zipfile_reports_in_its_own_way_is_refused_in_ours(saved):
         assert_damaged(path, content[:i] + bytes([value]) + content[i + 1 :])
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"a,b\n1,2\n",
-        npz(a=np.arange(3)),
-        npz(sgdm=np.array("not JSON")),
-        npz(sgdm=np.array("[1, 2]")),
-        npz(sgdm=np.array("{}")),
-        npz(sgdm=np.array('{"kind": "result", "format": 1}')),
-        npz(sgdm=np.array('{"kind": "result", "format": 99}')),
-        npz(sgdm=np.array('{"kind": "reduction", "format": 1}')),
-        npz(sgdm=np.array([{"kind": "result", "format": 1}], object)),
-    ],
-    ids=[
-        "empty",
-        "text",
-        "foreign",
-        "no JSON",
-        "list",
-        "no format",
-        "no result",
-        "another format",
-        "another kind",
-        "pickle",
-    ],
-)
+FOREIGN = {
+    "empty": b"",
+    "text": b"a,b\n1,2\n",
+    "foreign": npz(a=np.arange(3)),
+    "no JSON": npz(sgdm=np.array("not JSON")),
+    "list": npz(sgdm=np.array("[1, 2]")),
+    "no format": npz(sgdm=np.array("{}")),
+    "no result": npz(sgdm=np.array('{"kind": "result", "format": 1}')),
+    "another format": npz(sgdm=np.array('{"kind": "result", "format": 99}')),
+    "another kind": npz(sgdm=np.array('{"kind": "reduction", "format": 1}')),
+    "pickle": npz(sgdm=np.array([{"kind": "result", "format": 1}], object)),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_file_is_refused(content, tmp_path):
     assert_damaged(tmp_path / "result.npz", content)
 

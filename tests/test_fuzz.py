@@ -4,7 +4,7 @@ The plain run draws the same few examples every time, the slow tests the same ma
 ones each time, or those of `--hypothesis-seed`.
 """
 
-# ruff: noqa: PT017 - what an error looks like is what is tested
+# ruff: noqa: F403, F405, PT017 - strategies.py is for this file; what an error looks like is what is tested
 
 import re
 import traceback
@@ -18,30 +18,7 @@ import pytest
 from helpers import design, spread
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import (
-    COUNTS,
-    FLAGS,
-    KINDS,
-    NAMED,
-    NUMBERS,
-    OPTIONS,
-    PACKAGE,
-    arrays,
-    attempt,
-    check_divergence,
-    check_forecast,
-    check_trajectory,
-    check_val_loss,
-    constants_of,
-    fuzz,
-    is_auto,
-    matrices,
-    options,
-    real,
-    same_file,
-    snapshot,
-    usable_weights,
-)
+from strategies import *
 
 import sgdm
 from sgdm import schedules
@@ -586,75 +563,83 @@ def fit_anew(X, y, seed=None, **options):
 # The estimators
 
 
-def test_an_estimator_fits_or_refuses(draws):
-    pytest.importorskip("sklearn")
+ESTIMATOR_OPTIONS = {*FIT_OPTIONS} & {"momentum", "dampening", "nesterov", "weight_decay", "l1", "fit_intercept",
+                                       "batch_size", "shuffle", "average", "record"}  # fmt: skip
+OWN_OPTIONS = {
+    "lr": OPTIONS["lr"],
+    "max_iter": OPTIONS["epochs"],
+    "tol": OPTIONS["tol"],
+    "early_stopping": ([False, False, True], FLAGS[1]),
+    "validation_fraction": ([0.1, 0.5, np.float32(0.3)], NUMBERS),
+    "n_iter_no_change": ([1, 2], [*COUNTS, None]),
+    "warm_start": ([False, True], FLAGS[1]),
+}
+
+
+@st.composite
+def parameters(draw):
+    """Parameters of an estimator."""
+    chosen, _ = draw(options(ESTIMATOR_OPTIONS))
+    for name, (good, bad) in OWN_OPTIONS.items():
+        kind = draw(st.integers(0, 40))
+        if kind < 8:
+            chosen[name] = draw(st.sampled_from(bad if kind == 0 else good))
+    return chosen
+
+
+def fit_estimator(model, X, y, sane):
+    """Fits it, and returns whether it has; an error must be ours, or scikit-learn's where the data are not sane."""
     import sklearn
     from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
-    from sgdm.sklearn import SGDMRegressor, SGDMRegressorCV
+    try:
+        with warnings.catch_warnings():
+            for category in (sgdm.ConvergenceWarning, ConvergenceWarning, DataConversionWarning):
+                warnings.simplefilter("ignore", category)
+            if not sane:
+                warnings.simplefilter("ignore", RuntimeWarning)  # from scikit-learn's checks
+            model.fit(X, y)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        if sane:
+            assert type(error) in (ValueError, TypeError, sgdm.DivergenceError), repr(error)
+            assert PACKAGE in Path(last.filename).parents, repr(error)
+            assert last.line.startswith("raise"), repr(error)
+            assert NAMED.search(str(error)) or any(name in str(error) for name in OWN_OPTIONS), repr(error)
+        else:
+            places = (PACKAGE, Path(sklearn.__file__).parent, Path(np.__file__).parent)
+            assert any(place in Path(last.filename).parents for place in places), repr(error)
+        return False
+    return True
+
+
+def test_an_estimator_fits_or_refuses(draws):
+    pytest.importorskip("sklearn")
+    import sgdm.sklearn as estimators
 
     few = ("normal", "whole", "positive", "counts", "huge", "tiny", "not finite")
-    names = ("momentum", "dampening", "nesterov", "weight_decay", "l1", "fit_intercept", "batch_size", "shuffle",
-             "average", "record")  # fmt: skip
-    own = {
-        "lr": OPTIONS["lr"],
-        "max_iter": OPTIONS["epochs"],
-        "tol": OPTIONS["tol"],
-        "early_stopping": ([False, False, True], FLAGS[1]),
-        "validation_fraction": ([0.1, 0.5, np.float32(0.3)], NUMBERS),
-        "n_iter_no_change": ([1, 2], [*COUNTS, None]),
-        "warm_start": ([False, True], FLAGS[1]),
-    }
-    places = (PACKAGE, Path(sklearn.__file__).parent, Path(np.__file__).parent)
-
-    @st.composite
-    def parameters(draw):
-        chosen, ok = draw(options(names))
-        for name, (good, bad) in own.items():
-            kind = draw(st.integers(0, 40))
-            if kind < 8:
-                chosen[name], ok = draw(st.sampled_from(bad if kind == 0 else good)), ok and kind > 0
-        return chosen, ok
-
     shape = st.tuples(st.integers(6, 20), st.integers(1, 5), st.sampled_from([(), (2,)]))
     data = shape.flatmap(lambda s: st.tuples(arrays(s[:2], few), arrays((s[0], *s[2]), few)))
 
     @fuzz(draws(240))
     @given(parameters(), data, st.booleans())
-    def check(drawn, given, validated):
-        (chosen, _), (X, y) = drawn, given
+    def check(chosen, given, validated):
+        X, y = given
         _, A, b = matrices(X, y)
         sane = A is not None and len(A) > 5 and np.abs(A).max() < 1e9 and np.abs(b).max() < 1e9
-        kind = SGDMRegressor
         if validated:
-            kind = SGDMRegressorCV
-            chosen = {name: value for name, value in chosen.items() if name in kind().get_params()} | {"cv": 3}
-        model = kind(random_state=0, **chosen) if kind is SGDMRegressor else kind(**chosen)
+            known = estimators.SGDMRegressorCV().get_params()
+            chosen = {name: value for name, value in chosen.items() if name in known} | {"cv": 3}
+            model = estimators.SGDMRegressorCV(**chosen)
+        else:
+            model = estimators.SGDMRegressor(random_state=0, **chosen)
         before = snapshot((X, y, chosen))
-        try:
-            with warnings.catch_warnings():
-                for category in (sgdm.ConvergenceWarning, ConvergenceWarning, DataConversionWarning):
-                    warnings.simplefilter("ignore", category)
-                if not sane:
-                    warnings.simplefilter("ignore", RuntimeWarning)  # from scikit-learn's checks
-                model.fit(X, y)
-        except (ValueError, TypeError, ArithmeticError) as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            if sane:  # else it is scikit-learn's to refuse
-                assert type(error) in (ValueError, TypeError, sgdm.DivergenceError), repr(error)
-                assert PACKAGE in Path(last.filename).parents, repr(error)
-                assert last.line.startswith("raise"), repr(error)
-                assert NAMED.search(str(error)) or any(name in str(error) for name in own), repr(error)
-            else:
-                assert any(place in Path(last.filename).parents for place in places), repr(error)
-            return
-        finally:
-            assert snapshot((X, y, chosen)) == before
-        if A is None:  # it reads strings as numbers
-            return
-        assert np.isfinite(model.coef_).all()
-        assert model.coef_.shape == (*b.shape[1:], A.shape[1])
-        with np.errstate(all="ignore"):
-            assert model.predict(X).shape == b.shape
+        fitted = fit_estimator(model, X, y, sane)
+        assert snapshot((X, y, chosen)) == before
+        if fitted and A is not None:  # else it reads strings as numbers
+            assert np.isfinite(model.coef_).all()
+            assert model.coef_.shape == (*b.shape[1:], A.shape[1])
+            with np.errstate(all="ignore"):
+                assert model.predict(X).shape == b.shape
 
     check()

@@ -197,25 +197,13 @@ def test_options_that_do_not_go_together_are_refused(options, message):
 @pytest.mark.parametrize(
     "option",
     [
-        {"record": "bogus"},
-        {"record_every": 0},
-        {"weight_decay": "x"},
-        {"l1": -1},
-        {"lr": "x"},
-        {"momentum": 1},
-        {"dampening": 2},
-        {"nesterov": 1},
-        {"epochs": 0},
-        {"average": -1},
-        {"tol": "x"},
-        {"progress": 1},
-        {"n_threads": 0},
-        {"callback_every": 0, "callback": print},
-        {"lr": "auto", "momentum": 2},
+        {"record": "bogus"}, {"record_every": 0}, {"weight_decay": "x"}, {"l1": -1}, {"lr": "x"}, {"momentum": 1},
+        {"dampening": 2}, {"nesterov": 1}, {"epochs": 0}, {"average": -1}, {"tol": "x"}, {"progress": 1},
+        {"n_threads": 0}, {"callback_every": 0, "callback": print}, {"lr": "auto", "momentum": 2},
         {"lr": "auto", "l1": 1.0},
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_an_option_is_refused_before_a_row_is_read(monkeypatch, option, method):
     def read(*_):
         raise AssertionError("the rows were read first")

@@ -61,14 +61,13 @@ def test_results_that_differ_anywhere_are_unequal():
     loss = result.history.loss.copy()
     loss[-1] += 1
     for changed in [
-        dataclasses.replace(result, coef=other),
-        dataclasses.replace(result, coef=result.coef.astype(np.float32)),
-        dataclasses.replace(result, coef=result.coef[:, None]),
+        *(
+            dataclasses.replace(result, coef=coef)
+            for coef in (other, result.coef.astype(np.float32), result.coef[:, None])
+        ),
         dataclasses.replace(result, status=sgdm.Status.STOPPED),
         dataclasses.replace(result, history=dataclasses.replace(result.history, loss=loss)),
-        sgdm.fit(X, y, record="loss"),
-        sgdm.fit(X, y, epochs=49),
-        sgdm.fit(X, y, fit_intercept=True),
+        *(sgdm.fit(X, y, **options) for options in ({"record": "loss"}, {"epochs": 49}, {"fit_intercept": True})),
         "a result",
     ]:
         assert changed != result

@@ -174,17 +174,8 @@ def arrow_tables(path):
     }
 
 
-ARROW = [
-    "Table",
-    "chunked Table",
-    "RecordBatch",
-    "RecordBatchReader",
-    "dataset",
-    "path",
-    "path as str",
-    "folder",
-    "empty batches",
-]
+ARROW = ["Table", "chunked Table", "RecordBatch", "RecordBatchReader", "dataset", "path", "path as str", "folder",
+         "empty batches"]  # fmt: skip
 
 
 @pytest.mark.parametrize("weight", [None, "w"])

@@ -496,43 +496,11 @@ def test_ctrl_c(run_python, shape, threads, options):
     assert process.returncode == 0, process.stderr
 
 
-# The second helper can't be had: Ctrl-C comes then, or the system is out of threads.
-HELPERLESS_SCRIPT = """
-import _thread, faulthandler, time
-import numpy as np
-import sgdm
-
-faulthandler.dump_traceback_later(20, exit=True)
-start, calls = _thread.start_new_thread, []
-
-def fail(*task):
-    calls.append(1)
-    if len(calls) == 2:
-        raise {error}
-    return start(*task)
-
-_thread.start_new_thread = fail
-X, y = np.ones((1000, 300)), np.ones(1000)
-try:
-    sgdm.fit(X, y, lr=1e-3, method="direct", n_threads=3)
-except {error} as stop:
-    assert stop.result.epochs == 0 and stop.result.status == "stopped"
-else:
-    raise AssertionError("nothing raised")
-deadline = time.monotonic() + 5
-while _thread._count() and time.monotonic() < deadline:  # it may be on its way out
-    time.sleep(0.01)
-assert _thread._count() == 0
-calls.clear()
-_thread.start_new_thread = start
-assert sgdm.fit(X, y, lr=1e-3, method="direct", n_threads=3).status == "completed"
-"""
-
-
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
-def test_a_team_that_can_not_be_gathered_goes_home(run_python, error):
-    process = run_python(HELPERLESS_SCRIPT.format(error=error))
-    assert process.returncode == 0, process.stderr
+def test_threads_of_a_fit_end_if_one_can_not_be_started(without_second_thread, error):
+    fit = "sgdm.fit(np.ones((1000, 300)), np.ones(1000), lr=1e-3, method='direct', n_threads=3)"
+    expected = "result.epochs == 0 and result.status == 'stopped'"
+    without_second_thread(error, fit, expected, f"assert {fit}.status == 'completed'")
 
 
 def test_threads_raise_no_warnings():
