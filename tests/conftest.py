@@ -64,6 +64,43 @@ def run_python():
     return run
 
 
+INTERRUPTED = """
+import dataclasses, faulthandler, signal, threading, time
+import numpy as np
+import sgdm
+
+faulthandler.dump_traceback_later(60, exit=True)
+rng, pressed = np.random.default_rng(0), []
+{setup}
+def press():
+    pressed.append(time.perf_counter())
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # os.kill may choose this thread
+
+threading.Timer(0.4, press).start()
+try:
+    {call}
+except KeyboardInterrupt as stop:
+    took, result = time.perf_counter() - pressed[0], stop.result
+assert took < 1, took
+deadline = time.monotonic() + 5
+while threading.active_count() > 1 and time.monotonic() < deadline:  # the timer may be on its way out
+    time.sleep(0.01)
+assert threading.active_count() == 1, threading.enumerate()
+{check}
+"""
+
+
+@pytest.fixture(scope="session")
+def press_ctrl_c(run_python):
+    """Runs a call in which Ctrl-C is pressed after 0.4 s; then a check of the result that it handed over."""
+
+    def run(setup, call, check):
+        process = run_python(INTERRUPTED.format(setup=setup, call=call, check=check))
+        assert process.returncode == 0, process.stderr
+
+    return run
+
+
 ONE_THREAD = """
 import _thread, faulthandler, time
 import numpy as np

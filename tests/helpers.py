@@ -121,8 +121,17 @@ def read_only(array):
     return array
 
 
-def other_byte_order(array):
-    return array.astype(array.dtype.newbyteorder())
+LAYOUTS = {
+    "F": np.asfortranarray,
+    "strided": spread,
+    "negative strides": backwards,
+    "read-only": read_only,
+    "read-only F": lambda a: read_only(np.asfortranarray(a)),
+    "misaligned": misaligned,
+    "other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
+    "lists": lambda a: a.tolist(),
+    "objects": lambda a: a.astype(object),
+}
 
 
 # Results
@@ -203,6 +212,30 @@ def assert_stable_up_to(lr, fit, **options):
 
 
 # Refusals
+
+
+# Options, the numbers that each epoch's history then holds for D features, and what to pass to keep less.
+history_sizes = pytest.mark.parametrize(
+    ("options", "numbers", "hint"),
+    [
+        ({}, 1 + 3 * D, "record='loss', a larger record_every or record=None"),
+        ({"fit_intercept": True}, 1 + 3 * (D + 1), "record='loss', a larger record_every or record=None"),
+        ({"record": "loss"}, 1, "a larger record_every or record=None"),
+    ],
+)
+bad_counts = pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0, ValueError, "at least 1, got 0"),
+        (-3, ValueError, "at least 1, got -3"),
+        (1.5, TypeError, "a whole number, got 1.5 of type float"),
+        (2.0, TypeError, "a whole number, got 2.0 of type float"),
+        ("5", TypeError, "a whole number, got '5' of type str"),
+        (None, TypeError, "a whole number, got None of type NoneType"),
+        (True, TypeError, "a whole number, got True"),
+        (np.True_, TypeError, f"a whole number, got {np.True_!r}"),
+    ],
+)
 
 
 def starts(message):

@@ -104,6 +104,13 @@ def saved_checkpoint(name, path):
     return Saved("checkpoint", whole, path.read_bytes(), read, lambda part: part.fit(epochs=3))
 
 
+def save_all(folder):
+    """A file of each kind, by name."""
+    fits = {name: saved_fit(name, folder / "fit") for name in FITS} | {"many fits": saved_many(folder / "many")}
+    reductions = {name: saved_reduction(name, folder / "reduction") for name in REDUCTIONS}
+    return fits | reductions | {name: saved_checkpoint(name, folder / name) for name in CHECKPOINTS}
+
+
 def members_of(content):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import reference
-from helpers import misaligned, read_only, spread
+from helpers import backwards, misaligned, read_only, spread
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 
@@ -56,7 +56,7 @@ LAYOUTS = {
     "C": np.ascontiguousarray,
     "F": np.asfortranarray,
     "strided": spread,
-    "backwards": lambda a: np.flip(a).copy()[(slice(None, None, -1),) * a.ndim],
+    "backwards": backwards,
     "read-only": read_only,
     "read-only F": lambda a: read_only(np.asfortranarray(a)),
     "misaligned": lambda a: misaligned(a) if a.dtype != object and a.size else a,

@@ -5,23 +5,7 @@ import sys
 import numpy as np
 import pytest
 import reference
-from helpers import (
-    HISTORIES,
-    D,
-    N,
-    X,
-    backwards,
-    dtypes,
-    intercepts,
-    layouts,
-    make_data,
-    make_noise,
-    misaligned,
-    other_byte_order,
-    read_only,
-    spread,
-    y,
-)
+from helpers import HISTORIES, LAYOUTS, D, N, X, dtypes, intercepts, layouts, make_data, make_noise, y
 
 import sgdm
 
@@ -88,19 +72,7 @@ def test_a_y_of_one_column_keeps_it():
 
 # Layouts
 
-LAYOUTS = {
-    "read-only": read_only,
-    "read-only F": lambda a: read_only(np.asfortranarray(a)),
-    "F": np.asfortranarray,
-    "strided": spread,
-    "negative strides": backwards,
-    "broadcast": lambda a: np.broadcast_to(a, (2, *a.shape))[1],
-    "misaligned": misaligned,
-    "other byte order": other_byte_order,
-    "subclass": lambda a: np.ma.array(a),
-    "lists": lambda a: a.tolist(),
-    "objects": lambda a: a.astype(object),
-}
+LAYOUTS = {**LAYOUTS, "broadcast": lambda a: np.broadcast_to(a, (2, *a.shape))[1], "subclass": np.ma.array}
 
 
 @dtypes

@@ -12,20 +12,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from helpers import ignore_far
-from saved_files import (
-    CHECKPOINTS,
-    FITS,
-    REDUCTIONS,
-    array_of,
-    members_of,
-    npy,
-    resealed,
-    saved_checkpoint,
-    saved_fit,
-    saved_many,
-    saved_reduction,
-    zipped,
-)
+from saved_files import array_of, members_of, npy, resealed, save_all, zipped
 
 import sgdm
 from sgdm import Compressed
@@ -36,10 +23,7 @@ pytestmark = ignore_far
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """What is saved by name."""
-    folder = tmp_path_factory.mktemp("whole")
-    fits = {name: saved_fit(name, folder / "fit") for name in FITS} | {"many fits": saved_many(folder / "many")}
-    reductions = {name: saved_reduction(name, folder / "reduction") for name in REDUCTIONS}
-    return fits | reductions | {name: saved_checkpoint(name, folder / name) for name in CHECKPOINTS}
+    return save_all(tmp_path_factory.mktemp("whole"))
 
 
 # Damage

@@ -13,46 +13,18 @@ from helpers import alone
 import sgdm
 from sgdm import _many
 
-INTERRUPT_SCRIPT = """
-import dataclasses, faulthandler, os, signal, threading, time
-import numpy as np
-import sgdm
-
-faulthandler.dump_traceback_later(40, exit=True)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
-rng = np.random.default_rng(0)
-B, n, d, epochs, threads = {sizes}
-X, y, lr = rng.standard_normal((n, d)), rng.standard_normal((B, n)), np.linspace(0.01, 0.05, B) / d
-y[{still}] = 0  # at their minimum from the beginning
-options = {options}
-pressed = []
-
-def press():
-    pressed.append(time.perf_counter())
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # os.kill may choose this thread
-
-threading.Timer(0.4, press).start()
-try:
-    sgdm.fit_many(X, y, lr=lr, epochs=epochs, n_threads=threads, **options)
-except KeyboardInterrupt as stop:
-    took, many = time.perf_counter() - pressed[0], stop.result
-assert took < 1, took
-deadline = time.monotonic() + 5
-while threading.active_count() > 1 and time.monotonic() < deadline:  # the timer may be on its way out
-    time.sleep(0.01)
-assert threading.active_count() == 1, threading.enumerate()
-
-cut = many.epochs < epochs
-assert many.coef.shape == (B, d) and {{"stopped"}} <= set(many.status) <= {{"stopped", "completed", "converged"}}
-for status in set(many.status):
-    for i in np.flatnonzero(many.status == status)[[0, -1]]:
-        kept = len(range(0, many.epochs[i], options["record_every"]))
-        assert np.isfinite(many.history.loss[i, :kept]).all() and np.isnan(many.history.loss[i, kept:]).all()
-        if many.epochs[i] > 0:
-            alone = sgdm.fit(X, y[i], lr=lr[i], epochs=int(many.epochs[i]), method="direct", **options)
-            assert many[i] == dataclasses.replace(alone, status=sgdm.Status(status))
+# The first fit and the last of each status are those that fit gives.
+CHECK = """
+assert result.coef.shape == (B, d) and {"stopped"} <= set(result.status) <= {"stopped", "completed", "converged"}
+for status in set(result.status):
+    for i in np.flatnonzero(result.status == status)[[0, -1]]:
+        kept = len(range(0, result.epochs[i], options["record_every"]))
+        assert np.isfinite(result.history.loss[i, :kept]).all() and np.isnan(result.history.loss[i, kept:]).all()
+        if result.epochs[i] > 0:
+            alone = sgdm.fit(X, y[i], lr=lr[i], epochs=int(result.epochs[i]), method="direct", **options)
+            assert result[i] == dataclasses.replace(alone, status=sgdm.Status(status))
         else:
-            assert status == "stopped" and not many.coef[i].any() and not many.velocity[i].any()
+            assert status == "stopped" and not result.coef[i].any() and not result.velocity[i].any()
 """
 
 
@@ -69,11 +41,15 @@ for status in set(many.status):
     ],
     ids=["many", "few", "the first", "the last"],
 )
-def test_ctrl_c_hands_over_the_fits_done(run_python, sizes, still, options, threads):
+def test_ctrl_c_hands_over_the_fits_done(press_ctrl_c, sizes, still, options, threads):
     """While all are at work; and while one still is, be it this thread's or another's."""
-    script = INTERRUPT_SCRIPT.format(sizes=(*sizes, threads), still=still, options=options)
-    process = run_python(script)
-    assert process.returncode == 0, process.stderr
+    setup = f"""
+B, n, d, epochs = {sizes}
+X, y, lr = rng.standard_normal((n, d)), rng.standard_normal((B, n)), np.linspace(0.01, 0.05, B) / d
+y[{still}] = 0  # at their minimum from the beginning
+options = {options}
+"""
+    press_ctrl_c(setup, f"sgdm.fit_many(X, y, lr=lr, epochs=epochs, n_threads={threads}, **options)", CHECK)
 
 
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import CONSTANTS, B, D, N, changed, refuse, starts, turned
+from helpers import CONSTANTS, B, N, changed, history_sizes, refuse, starts, turned
 from helpers import MANY_X as X
 from helpers import MANY_Y as y
 
@@ -130,14 +130,7 @@ def test_a_bad_count_is_refused(name):
     refuse_many(TypeError, f"{name} must be a whole number, got array", **{name: np.full(B, 2)})
 
 
-@pytest.mark.parametrize(
-    ("options", "numbers", "hint"),
-    [
-        ({}, 1 + 3 * D, "record='loss', a larger record_every or record=None"),
-        ({"fit_intercept": True}, 1 + 3 * (D + 1), "record='loss', a larger record_every or record=None"),
-        ({"record": "loss"}, 1, "a larger record_every or record=None"),
-    ],
-)
+@history_sizes
 @pytest.mark.parametrize("epochs", [10**17, sys.maxsize])
 def test_a_history_of_many_fits_too_large_for_memory_is_refused(epochs, options, numbers, hint):
     rows = B * epochs

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import D, N, make_data, refuse, starts
+from helpers import D, N, bad_counts, make_data, refuse, starts
 
 import sgdm
 
@@ -52,19 +52,7 @@ def test_a_number_of_any_real_type_is_taken(value):
 
 
 @pytest.mark.parametrize("name", ["epochs", "record_every"])
-@pytest.mark.parametrize(
-    ("value", "error", "expected"),
-    [
-        (0, ValueError, "at least 1, got 0"),
-        (-3, ValueError, "at least 1, got -3"),
-        (1.5, TypeError, "a whole number, got 1.5 of type float"),
-        (2.0, TypeError, "a whole number, got 2.0 of type float"),
-        ("5", TypeError, "a whole number, got '5' of type str"),
-        (None, TypeError, "a whole number, got None of type NoneType"),
-        (True, TypeError, "a whole number, got True"),
-        (np.True_, TypeError, f"a whole number, got {np.True_!r}"),
-    ],
-)
+@bad_counts
 def test_a_count_must_be_a_positive_whole_number(name, value, error, expected):
     refuse(error, f"^{name} must be {re.escape(expected)}$", **{name: value})
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import HISTORIES, D, make_noise, refuse
+from helpers import HISTORIES, history_sizes, make_noise, refuse
 
 import sgdm
 
@@ -47,14 +47,7 @@ def test_a_fit_that_stops_early_frees_the_rows_it_did_not_write():
         assert len(owner) == result.epochs
 
 
-@pytest.mark.parametrize(
-    ("options", "numbers", "hint"),
-    [
-        ({}, 1 + 3 * D, "record='loss', a larger record_every or record=None"),
-        ({"fit_intercept": True}, 1 + 3 * (D + 1), "record='loss', a larger record_every or record=None"),
-        ({"record": "loss"}, 1, "a larger record_every or record=None"),
-    ],
-)
+@history_sizes
 @pytest.mark.parametrize("every", [1, 10])
 def test_a_history_too_large_for_memory_is_refused(every, options, numbers, hint):
     epochs = 10**17  # more than any address space

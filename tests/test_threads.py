@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import reference
-from helpers import HISTORIES, dtypes, ignore_far, layouts
+from helpers import HISTORIES, bad_counts, dtypes, ignore_far, layouts
 
 import sgdm
 from sgdm import _kernel, _run
@@ -243,17 +243,7 @@ def test_a_problem_of_one_part_needs_no_team(teams):
     assert not teams
 
 
-@pytest.mark.parametrize(
-    ("value", "error", "expected"),
-    [
-        (0, ValueError, "at least 1, got 0"),
-        (-2, ValueError, "at least 1, got -2"),
-        (1.5, TypeError, "a whole number, got 1.5 of type float"),
-        ("2", TypeError, "a whole number, got '2' of type str"),
-        (None, TypeError, "a whole number, got None of type NoneType"),
-        (True, TypeError, "a whole number, got True"),
-    ],
-)
+@bad_counts
 @pytest.mark.parametrize("method", ["direct", "compress"])
 def test_bad_numbers_of_threads(value, error, expected, method):
     X, y = make_data((100, 300))
@@ -448,40 +438,6 @@ def test_fork_after_and_during_a_fit_with_threads(run_python):
     assert process.returncode == 0, process.stderr
 
 
-INTERRUPT_SCRIPT = """
-import dataclasses, faulthandler, os, signal, threading, time
-import numpy as np
-import sgdm
-
-faulthandler.dump_traceback_later(60, exit=True)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
-rng = np.random.default_rng(0)
-n, d = {shape}
-X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
-options = dict(lr=0.2 / d, method="direct", n_threads={threads}, **{options})
-pressed = []
-
-def press():
-    pressed.append(time.perf_counter())
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # os.kill may choose this thread
-
-threading.Timer(0.3, press).start()
-try:
-    sgdm.fit(X, y, epochs=10**6, **options)
-except KeyboardInterrupt as stop:
-    took, result = time.perf_counter() - pressed[0], stop.result
-assert took < 1, took
-assert result.status == "stopped" and 0 < result.epochs < 10**6, result
-deadline = time.monotonic() + 5
-while threading.active_count() > 1 and time.monotonic() < deadline:  # the timer may be on its way out
-    time.sleep(0.01)
-assert threading.active_count() == 1, threading.enumerate()
-options["n_threads"] = 1
-whole = sgdm.fit(X, y, epochs=result.epochs, **options)
-assert result == dataclasses.replace(whole, status=result.status)
-"""
-
-
 @pytest.mark.thread_unsafe(reason="it must be quick")
 @pytest.mark.skipif(os.name == "nt", reason="no pthread_kill there")
 @pytest.mark.parametrize("shape", [(2000, 300), (33_003, 2)], ids=str)
@@ -489,11 +445,20 @@ assert result == dataclasses.replace(whole, status=result.status)
 @pytest.mark.parametrize(
     "options", [{"record": "loss", "record_every": 100}, {"record": None, "batch_size": 20_000, "seed": 1}]
 )
-def test_ctrl_c(run_python, shape, threads, options):
+def test_ctrl_c_ends_a_fit_with_threads(press_ctrl_c, shape, threads, options):
     if "batch_size" in options and len({*shape, 300}) == 2:
         options = {**options, "batch_size": 600}
-    process = run_python(INTERRUPT_SCRIPT.format(shape=shape, threads=threads, options=options))
-    assert process.returncode == 0, process.stderr
+    setup = f"""
+n, d = {shape}
+X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+options = dict(lr=0.2 / d, method="direct", **{options})
+"""
+    check = """
+assert result.status == "stopped" and 0 < result.epochs < 10**6, result
+whole = sgdm.fit(X, y, epochs=result.epochs, n_threads=1, **options)
+assert result == dataclasses.replace(whole, status=result.status)
+"""
+    press_ctrl_c(setup, f"sgdm.fit(X, y, epochs=10**6, n_threads={threads}, **options)", check)
 
 
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
