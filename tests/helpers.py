@@ -226,8 +226,7 @@ history_sizes = pytest.mark.parametrize(
 bad_counts = pytest.mark.parametrize(
     ("value", "error", "expected"),
     [
-        (0, ValueError, "at least 1, got 0"),
-        (-3, ValueError, "at least 1, got -3"),
+        (0, ValueError, "at least 1, got 0"), (-3, ValueError, "at least 1, got -3"),
         (1.5, TypeError, "a whole number, got 1.5 of type float"),
         (2.0, TypeError, "a whole number, got 2.0 of type float"),
         ("5", TypeError, "a whole number, got '5' of type str"),
@@ -235,7 +234,7 @@ bad_counts = pytest.mark.parametrize(
         (True, TypeError, "a whole number, got True"),
         (np.True_, TypeError, f"a whole number, got {np.True_!r}"),
     ],
-)
+)  # fmt: skip
 
 
 def starts(message):
@@ -289,24 +288,16 @@ WAYS = {
     "full batch": {},
     "heavy ball": {"momentum": 0.9, "dampening": 0.0, "lr": 0.02},
     "nesterov": {"nesterov": True, "weight_decay": 0.1},
-    "in order": IN_ORDER,
-    "shuffled": SHUFFLED,
+    "in order": IN_ORDER, "shuffled": SHUFFLED, "one batch": {"batch_size": 100, "seed": 5},
     "row by row": {"batch_size": 1, "seed": 5, "lr": 0.01},
-    "one batch": {"batch_size": 100, "seed": 5},
-    "arrays": {"lr": LR, "momentum": MOMENTUM},
+    "arrays": {"lr": LR, "momentum": MOMENTUM}, "lr array": {"lr": LR, **IN_ORDER},
     "arrays, shuffled": {"lr": LR, "momentum": MOMENTUM, "dampening": 0.5, **SHUFFLED},
-    "lr array": {"lr": LR, **IN_ORDER},
     "functions": {"lr": lambda t: 0.1 / (1 + t), "momentum": lambda t: 0.9 - 0.5 / (1 + t), **SHUFFLED},
-    "averaged": {"average": True},
-    "averaged, shuffled": {"average": True, **SHUFFLED},
-    "averaged from 10": {"average": 10, **SHUFFLED},
-    "averaged from 40": {"average": 40, **SHUFFLED},
-    "l1": {"l1": 0.3, "weight_decay": 0.1},
-    "l1, shuffled": {"l1": 0.3, **SHUFFLED, "average": True},
-    "validation": {"validation": HELD_OUT},
-    "validation, shuffled": {"validation": HELD_OUT, **SHUFFLED},
-    "fraction": {"validation": 0.3, "seed": 5},
-    "fraction, shuffled": {"validation": 0.3, **SHUFFLED},
+    "averaged": {"average": True}, "averaged, shuffled": {"average": True, **SHUFFLED},
+    "averaged from 10": {"average": 10, **SHUFFLED}, "averaged from 40": {"average": 40, **SHUFFLED},
+    "l1": {"l1": 0.3, "weight_decay": 0.1}, "l1, shuffled": {"l1": 0.3, **SHUFFLED, "average": True},
+    "validation": {"validation": HELD_OUT}, "validation, shuffled": {"validation": HELD_OUT, **SHUFFLED},
+    "fraction": {"validation": 0.3, "seed": 5}, "fraction, shuffled": {"validation": 0.3, **SHUFFLED},
     "fraction, in order": {"validation": 0.3, **IN_ORDER, "seed": 5},
     "patience": {"validation": 0.3, "patience": 49, **SHUFFLED},
     "patience and tol": {"validation": HELD_OUT, "patience": 45, "tol": 0.01},
@@ -320,7 +311,7 @@ WAYS = {
     "losses": {"record": "loss", "record_every": 4, "validation": HELD_OUT},
     "nothing": {"record": None, "validation": HELD_OUT, "average": True, **SHUFFLED},
     "the first": {"record_every": 1000, **SHUFFLED},
-}
+}  # fmt: skip
 ways = pytest.mark.parametrize("way", WAYS)
 
 

@@ -1,4 +1,4 @@
-"""Mini-batches: the oracle's trajectory, NumPy's row orders, and an average over each batch's own rows."""
+"""Mini-batches: the oracle's trajectory, NumPy's row orders, what a batch is; and averages of the iterates."""
 
 import dataclasses
 import math
@@ -16,29 +16,25 @@ import sgdm
 # The NumPy oracle
 
 EDGES = st.sampled_from([1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33])
-PROBLEMS = st.fixed_dictionaries(
-    {
-        "n": st.one_of(EDGES, st.integers(1, 70)),
-        "d": st.one_of(EDGES, st.integers(1, 40)),
-        "targets": st.sampled_from([None, 1, 3]),
-        "form": st.sampled_from(sorted(LEARNING_FORMS)),
-        "weighted": st.booleans(),
-        "scheduled": st.sampled_from([(), ("lr",), ("momentum",), ("lr", "momentum")]),
-        "seed": st.integers(0, 2**32 - 1),
-    }
-)
-OPTIONS = st.fixed_dictionaries(
-    {
-        "fit_intercept": st.booleans(),
-        "weight_decay": st.sampled_from([0.0, 0.1]),
-        "l1": st.sampled_from([0.0, 0.05, 1.0]),
-        "batch_size": st.one_of(st.none(), EDGES, st.integers(1, 80)),
-        "shuffle": st.booleans(),
-        "average": st.sampled_from([False, True, 3]),
-        "record": st.sampled_from(["all", "updates"]),
-        "record_every": st.sampled_from([1, 1, 2, 3, 7]),
-    }
-)
+PROBLEMS = st.fixed_dictionaries({
+    "n": st.one_of(EDGES, st.integers(1, 70)),
+    "d": st.one_of(EDGES, st.integers(1, 40)),
+    "targets": st.sampled_from([None, 1, 3]),
+    "form": st.sampled_from(sorted(LEARNING_FORMS)),
+    "weighted": st.booleans(),
+    "scheduled": st.sampled_from([(), ("lr",), ("momentum",), ("lr", "momentum")]),
+    "seed": st.integers(0, 2**32 - 1),
+})  # fmt: skip
+OPTIONS = st.fixed_dictionaries({
+    "fit_intercept": st.booleans(),
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "l1": st.sampled_from([0.0, 0.05, 1.0]),
+    "batch_size": st.one_of(st.none(), EDGES, st.integers(1, 80)),
+    "shuffle": st.booleans(),
+    "average": st.sampled_from([False, True, 3]),
+    "record": st.sampled_from(["all", "updates"]),
+    "record_every": st.sampled_from([1, 1, 2, 3, 7]),
+})  # fmt: skip
 
 
 def make_problem(dtype, order, n, d, targets, form, weighted, scheduled, seed, epochs=6, **options):
@@ -124,15 +120,8 @@ def test_the_order_of_rows_is_numpys(kind):
     """Row by row with lr 0 and y = 1, the gradients -2 x name the rows in the order they were taken."""
     ours, numpys = (np.random.Generator(getattr(np.random, kind)(3)) for _ in range(2))
     for n in [1, 2, 3, 4, 5, 63, 64, 65, 66, 127, 128, 129, 1000, 5000]:
-        result = sgdm.fit(
-            np.arange(n, dtype=float)[:, np.newaxis],
-            np.ones(n),
-            lr=0,
-            epochs=3,
-            batch_size=1,
-            seed=ours,
-            record="updates",
-        )
+        X, y = np.arange(n, dtype=float)[:, np.newaxis], np.ones(n)
+        result = sgdm.fit(X, y, lr=0, epochs=3, batch_size=1, seed=ours, record="updates")
         taken = result.history.grad[:, 0] / -2
         expected = [numpys.permutation(n) for _ in range(3)] if n > 1 else np.zeros((3, 1))
         np.testing.assert_array_equal(taken, np.ravel(expected))
@@ -238,3 +227,33 @@ def test_a_batch_without_weight_teaches_nothing(zeros, order):
     shuffled = sgdm.fit(X, y, batch_size=1, seed=0, sample_weight=weights, validation=(X, y, weights), average=True)
     assert np.isfinite([shuffled.coef, shuffled.average_coef]).all()
     assert np.isfinite([shuffled.history.loss, shuffled.history.val_loss]).all()
+
+
+# Averages of the iterates
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("targets", [None, 2])
+@intercepts
+def test_the_average_is_the_mean_of_the_iterates(fit_intercept, targets, batch_size):
+    X, y = make_data(N, D, targets=targets)
+    options = {"batch_size": batch_size, "shuffle": False, "record": "updates", "fit_intercept": fit_intercept}
+    plain = sgdm.fit(X, y, epochs=9, **options)
+    iterates = np.concatenate([plain.history.coef[1:], params(plain)[None]])
+    assert plain.average_coef is plain.average_intercept is None
+    for average, start in ((True, 0), (0, 0), (6, 6), (8, 8), (20, None)):
+        result = sgdm.fit(X, y, epochs=9, average=average, **options)
+        expected = iterates[-1] if start is None else iterates[plain.history.epoch >= start].mean(axis=0)
+        np.testing.assert_allclose(result.average_coef, expected[:D], rtol=1e-13)
+        np.testing.assert_allclose(result.average_intercept, expected[D] if fit_intercept else 0, rtol=1e-13)
+        assert np.array_equal(result.coef, plain.coef)
+
+
+def test_averaging_evens_out_the_noise_of_batches():
+    X, y = make_data(500, 3, noise=1)
+    options = {"lr": 0.05, "batch_size": 4, "seed": 0, "fit_intercept": True, "average": 20}
+    result = sgdm.fit(X, y, epochs=100, **options)
+    Z = np.column_stack([X, np.ones(500)])
+    minimum = np.linalg.lstsq(Z, y, rcond=None)[0]
+    average = np.append(result.average_coef, result.average_intercept)
+    assert np.linalg.norm(average - minimum) < 0.2 * np.linalg.norm(params(result) - minimum)

@@ -38,13 +38,11 @@ def start():
 
     def run(*argv, **options):
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "PYTHONWARNINGS": "error"}
-        process = subprocess.Popen(
+        command, heed = (
             [sys.executable, "-P", "-m", "sgdm", *map(str, argv)],
-            env=environment,
-            text=True,
-            preexec_fn=heed_sigint if os.name == "posix" else None,
-            **options,
+            heed_sigint if os.name == "posix" else None,
         )
+        process = subprocess.Popen(command, env=environment, text=True, preexec_fn=heed, **options)
         running.append(process)
         return process
 

@@ -34,20 +34,18 @@ forms = pytest.mark.parametrize("form", FORMS)
 
 # The same descent
 
-PROBLEMS = st.fixed_dictionaries(
-    {
-        "n": st.integers(1, 70),
-        "d": st.integers(1, 40),
-        "targets": st.sampled_from([None, 1, 3]),
-        "fit_intercept": st.booleans(),
-        "weighted": st.booleans(),
-        "weight_decay": st.sampled_from([0.0, 0.1]),
-        "l1": st.sampled_from([0.0, 0.05]),
-        "form": st.sampled_from(sorted(FORMS)),
-        "order": st.sampled_from("CF"),
-        "seed": st.integers(0, 2**32 - 1),
-    }
-)
+PROBLEMS = st.fixed_dictionaries({
+    "n": st.integers(1, 70),
+    "d": st.integers(1, 40),
+    "targets": st.sampled_from([None, 1, 3]),
+    "fit_intercept": st.booleans(),
+    "weighted": st.booleans(),
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "l1": st.sampled_from([0.0, 0.05]),
+    "form": st.sampled_from(sorted(FORMS)),
+    "order": st.sampled_from("CF"),
+    "seed": st.integers(0, 2**32 - 1),
+})  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # twelve epochs may end above the start

@@ -74,13 +74,9 @@ def members_missing_or_double(content, rng):
     name = f"{name.removesuffix('.npy')}{rng.choice(['', ' ', '.x', '/', '.loss'])}.npy"
     others = members[:i] + members[i + 1 :]
     odd = [
-        others,
-        [*members, members[i]],
-        [*others, (name, held)],
-        [*members, ("more.npy", held)],
-        [*others, (members[i][0], b"")],
-        [*others, (members[i][0].removesuffix(".npy"), held)],
-    ]
+        others, [*members, members[i]], [*others, (name, held)], [*members, ("more.npy", held)],
+        [*others, (members[i][0], b"")], [*others, (members[i][0].removesuffix(".npy"), held)],
+    ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *what, **more: None)  # zipfile's, of two members of one name
         return zipped(odd[rng.integers(len(odd))])
@@ -98,17 +94,11 @@ def garbled_headers(content, rng):
         ["()", "(0,)", "(1,)", "(-1,)", "(True,)", "(1, 1)", f"({2**40},)", f"({2**62}, 4)", "3", "(" * 99]
     )
     text = [
-        header.replace(b"'", b"'''", 1),
-        b"{" * 200,
-        b"((" * 3000,
-        bytes(length),
-        header[: length // 2],
-        header.replace(b"False", b"True"),
-        flipped(header, rng),
+        header.replace(b"'", b"'''", 1), b"{" * 200, b"((" * 3000, bytes(length), header[: length // 2],
+        header.replace(b"False", b"True"), flipped(header, rng),
         f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".ljust(length - 1).encode() + b"\n",
-        header.replace(header[10:16], str(descr).encode()),
-        b"{'descr': " * 300 + b"}" * 300,
-    ]
+        header.replace(header[10:16], str(descr).encode()), b"{'descr': " * 300 + b"}" * 300,
+    ]  # fmt: skip
     header = text[rng.integers(len(text))]
     front = held[:8]
     if not rng.integers(10):
@@ -128,26 +118,16 @@ def other_arrays(content, rng):
 def changed_array(array, rng):
     bare = array.astype("f8") if array.dtype.kind in "fiu" else np.zeros(array.shape)
     choices = [
-        lambda: bare.astype("f4") if array.dtype == "f8" else bare,
-        lambda: bare.astype("i8"),
-        lambda: array.astype(bool),
-        lambda: array.astype("U9"),
-        lambda: array.astype(object),
-        lambda: array.astype(array.dtype.newbyteorder(">")),
-        lambda: np.zeros(array.shape, [("a", "f8")]),
-        lambda: array[np.newaxis],
-        lambda: array.reshape(-1)[:-1],
-        lambda: np.concatenate([array.reshape(-1), array.reshape(-1)]),
-        lambda: array.reshape(-1)[:0],
-        lambda: np.asfortranarray(array),
-        lambda: array.T,
-        lambda: np.full_like(array, -1),
+        lambda: bare.astype("f4") if array.dtype == "f8" else bare, lambda: bare.astype("i8"),
+        lambda: array.astype(bool), lambda: array.astype("U9"), lambda: array.astype(object),
+        lambda: array.astype(array.dtype.newbyteorder(">")), lambda: np.zeros(array.shape, [("a", "f8")]),
+        lambda: array[np.newaxis], lambda: array.reshape(-1)[:-1],
+        lambda: np.concatenate([array.reshape(-1), array.reshape(-1)]), lambda: array.reshape(-1)[:0],
+        lambda: np.asfortranarray(array), lambda: array.T, lambda: np.full_like(array, -1),
         lambda: np.full_like(bare, np.nan).astype(array.dtype if array.dtype.kind == "f" else "f8"),
-        lambda: np.full_like(bare, 1e300),
-        lambda: np.full(array.shape, np.iinfo("i8").max - 1),
-        lambda: np.zeros_like(array),
-        lambda: array + array.dtype.type(1) if array.dtype.kind in "fiu" else array,
-    ]
+        lambda: np.full_like(bare, 1e300), lambda: np.full(array.shape, np.iinfo("i8").max - 1),
+        lambda: np.zeros_like(array), lambda: array + array.dtype.type(1) if array.dtype.kind in "fiu" else array,
+    ]  # fmt: skip
     return choices[rng.integers(len(choices))]()
 
 

@@ -285,13 +285,8 @@ def test_the_suggested_lr_is_just_below_the_limit_for_any_shape(n, d, dtype):
 def test_batches_with_the_suggested_lr_neither_overflow_nor_climb(form, weight_decay, batch_size):
     """It neither overflows nor climbs. 29 leaves a last batch of one row."""
     X, y = make_data(N, D)
-    options = {
-        "batch_size": batch_size,
-        "seed": 0,
-        "weight_decay": weight_decay,
-        "record": "loss",
-        **LEARNING_FORMS[form],
-    }
+    options = {"batch_size": batch_size, "seed": 0, "weight_decay": weight_decay, "record": "loss"}
+    options |= LEARNING_FORMS[form]
     with pytest.raises(sgdm.DivergenceError) as caught:
         sgdm.fit(X, y, lr=1e6, epochs=1000, **options)
     assert caught.value.max_lr > 0

@@ -24,20 +24,14 @@ def mean_squared_error(result, X, y, weights=None):
 
 
 OPTIONS = {
-    "plain": {},
-    "intercept": {"fit_intercept": True},
-    "batches": {"batch_size": 7, "seed": 0, "lr": 0.01},
+    "plain": {}, "intercept": {"fit_intercept": True}, "batches": {"batch_size": 7, "seed": 0, "lr": 0.01},
     "batches in order": {"batch_size": 16, "shuffle": False, "lr": 0.01},
-    "penalties": {"weight_decay": 0.3, "l1": 0.1},
-    "averages": {"average": True},
-    "updates": {"record": "updates", "batch_size": 20, "shuffle": False},
-    "nothing recorded": {"record": None},
-    "converged": {"tol": 1e-2, "lr": 0.3},
-    "reduced": {"method": "compress"},
-    "reduced, intercept": {"method": "compress", "fit_intercept": True},
-    "tuned": {"lr": "auto", "momentum": "auto"},
+    "penalties": {"weight_decay": 0.3, "l1": 0.1}, "averages": {"average": True},
+    "updates": {"record": "updates", "batch_size": 20, "shuffle": False}, "nothing recorded": {"record": None},
+    "converged": {"tol": 1e-2, "lr": 0.3}, "reduced": {"method": "compress"},
+    "reduced, intercept": {"method": "compress", "fit_intercept": True}, "tuned": {"lr": "auto", "momentum": "auto"},
     "threads": {"n_threads": 2},
-}
+}  # fmt: skip
 
 
 @ignore_far
@@ -156,13 +150,11 @@ def test_milliseconds_since_1970_do_not_pass_in_silence():
 @pytest.mark.parametrize(
     "options",
     [
-        {"epochs": 500},
-        {"epochs": 500, "tol": 1e-3},
-        {"epochs": 500, "weight_decay": 2.0},
+        {"epochs": 500}, {"epochs": 500, "tol": 1e-3}, {"epochs": 500, "weight_decay": 2.0},
         {"epochs": 3, "validation": sgdm.compress(*make_data(N, D, seed=1)), "patience": 1},
     ],
     ids=["converges", "tol", "penalised optimum", "stopped early"],
-)
+)  # fmt: skip
 def test_ending_near_it_or_stopping_on_purpose_does_not_warn(options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

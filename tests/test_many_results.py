@@ -143,13 +143,9 @@ def test_results_of_many_fits_that_differ_anywhere_are_unequal():
     coef[3, 0] = np.nextafter(coef[3, 0], 9)
     status = many.status.copy()
     status[1] = "stopped"
-    for other in [
-        dataclasses.replace(many, coef=coef),
-        dataclasses.replace(many, status=status),
-        sgdm.fit_many(X[:4], y[:4]),
-        sgdm.fit_many(X, y, record="loss"),
-        many[0],
-    ]:
+    others = [dataclasses.replace(many, coef=coef), dataclasses.replace(many, status=status), many[0]]
+    others += [sgdm.fit_many(X[:4], y[:4]), sgdm.fit_many(X, y, record="loss")]
+    for other in others:
         assert other != many
 
 

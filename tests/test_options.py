@@ -123,11 +123,7 @@ VALUES = [
 
 @pytest.mark.parametrize(("name", "value", "error", "message"), VALUES)
 def test_a_bad_value_is_refused(name, value, error, message):
-    needed = {
-        "patience": {"validation": (X, y)},
-        "seed": {"batch_size": 5},
-        "callback_every": {"callback": print},
-    }
+    needed = {"patience": {"validation": (X, y)}, "seed": {"batch_size": 5}, "callback_every": {"callback": print}}
     refuse(error, starts(message), **needed.get(name, {}), **{name: value})
 
 

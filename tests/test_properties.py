@@ -49,16 +49,9 @@ def test_a_scaled_target_scales_the_fit(factor, tolerance):
     """A power of two scales without any rounding."""
     X, y = make_noise()
     base, scaled = sgdm.fit(X, y, fit_intercept=True), sgdm.fit(X, factor * y, fit_intercept=True)
-    expected = dataclasses.replace(
-        base,
-        coef=factor * base.coef,
-        intercept=factor * base.intercept,
-        history=dataclasses.replace(
-            base.history,
-            loss=factor**2 * base.history.loss,
-            **{name: factor * getattr(base.history, name) for name in ("grad", "step", "coef")},
-        ),
-    )
+    paths = {name: factor * getattr(base.history, name) for name in ("grad", "step", "coef")}
+    history = dataclasses.replace(base.history, loss=factor**2 * base.history.loss, **paths)
+    expected = dataclasses.replace(base, coef=factor * base.coef, intercept=factor * base.intercept, history=history)
     assert_close(scaled, expected, tolerance)
 
 

@@ -65,20 +65,18 @@ def test_the_second_part_is_where_tol_and_patience_matter():
     assert fit_epochs(make_problem(), TOTAL, **way_options("fraction, shuffled", False)).best_epoch not in (0, None)
 
 
-CHOICES = st.fixed_dictionaries(
-    {
-        "lr": st.sampled_from([0.1, 0.05, LR, WAYS["functions"]["lr"]]),
-        "momentum": st.sampled_from([0.5, MOMENTUM, WAYS["functions"]["momentum"]]),
-        "batch_size": st.sampled_from([None, 1, 7, 8, 40, 41]),
-        "shuffle": st.booleans(),
-        "average": st.sampled_from([False, True, 2, 20, 48]),
-        "validation": st.sampled_from([None, 0.3, HELD_OUT]),
-        "record": st.sampled_from(["all", "loss", "updates", None]),
-        "record_every": st.sampled_from([1, 2, 7, 31, 100, sys.maxsize]),
-        "l1": st.sampled_from([0.0, 0.1]),
-        "nesterov": st.booleans(),
-    }
-)
+CHOICES = st.fixed_dictionaries({
+    "lr": st.sampled_from([0.1, 0.05, LR, WAYS["functions"]["lr"]]),
+    "momentum": st.sampled_from([0.5, MOMENTUM, WAYS["functions"]["momentum"]]),
+    "batch_size": st.sampled_from([None, 1, 7, 8, 40, 41]),
+    "shuffle": st.booleans(),
+    "average": st.sampled_from([False, True, 2, 20, 48]),
+    "validation": st.sampled_from([None, 0.3, HELD_OUT]),
+    "record": st.sampled_from(["all", "loss", "updates", None]),
+    "record_every": st.sampled_from([1, 2, 7, 31, 100, sys.maxsize]),
+    "l1": st.sampled_from([0.0, 0.1]),
+    "nesterov": st.booleans(),
+})  # fmt: skip
 
 
 @both

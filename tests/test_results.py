@@ -1,12 +1,13 @@
-"""A result: its shapes, its copies, what it equals, how it prints and what it predicts."""
+"""A result: its shapes, copies, equality and predictions; and its history, of the epochs and numbers recorded."""
 
 import copy
 import dataclasses
 import pickle
+import re
 
 import numpy as np
 import pytest
-from helpers import intercepts, make_noise
+from helpers import HISTORIES, history_sizes, intercepts, make_noise, refuse
 
 import sgdm
 
@@ -60,16 +61,13 @@ def test_results_that_differ_anywhere_are_unequal():
     other[0] = np.nextafter(other[0], 9)
     loss = result.history.loss.copy()
     loss[-1] += 1
-    for changed in [
-        *(
-            dataclasses.replace(result, coef=coef)
-            for coef in (other, result.coef.astype(np.float32), result.coef[:, None])
-        ),
-        dataclasses.replace(result, status=sgdm.Status.STOPPED),
-        dataclasses.replace(result, history=dataclasses.replace(result.history, loss=loss)),
-        *(sgdm.fit(X, y, **options) for options in ({"record": "loss"}, {"epochs": 49}, {"fit_intercept": True})),
-        "a result",
-    ]:
+    others = [
+        dataclasses.replace(result, coef=coef) for coef in (other, result.coef.astype("f4"), result.coef[:, None])
+    ]
+    others += [sgdm.fit(X, y, **options) for options in ({"record": "loss"}, {"epochs": 49}, {"fit_intercept": True})]
+    others.append(dataclasses.replace(result, status=sgdm.Status.STOPPED))
+    others.append(dataclasses.replace(result, history=dataclasses.replace(result.history, loss=loss)))
+    for changed in [*others, "a result"]:
         assert changed != result
         assert not changed == result  # noqa: SIM201
 
@@ -122,3 +120,59 @@ def test_a_result_predicts_by_its_coefficients(targets, fit_intercept):
     r = result.predict(X) - y
     longer = sgdm.fit(X, y, fit_intercept=fit_intercept, epochs=51)
     np.testing.assert_allclose((r**2).mean(axis=0), longer.history.loss[50], rtol=1e-13)
+
+
+# The history
+
+
+def test_a_fit_ends_where_its_history_goes_on():
+    X, y = make_noise(targets=2)
+    result, longer = sgdm.fit(X, y, epochs=8), sgdm.fit(X, y, epochs=9)
+    assert np.array_equal(result.loss, longer.history.loss[8])
+    assert np.array_equal(result.velocity, result.history.step[-1])
+    assert np.array_equal(result.coef, longer.history.coef[8])
+
+
+@pytest.mark.parametrize("every", [1, 2, 7, 20, 21, 1000])
+@pytest.mark.parametrize("record", ["all", "loss", None])
+def test_a_shorter_record_holds_part_of_the_whole_one(record, every):
+    X, y = make_noise()
+    full = sgdm.fit(X, y, epochs=21)
+    result = sgdm.fit(X, y, epochs=21, record=record, record_every=every)
+    assert np.array_equal(result.coef, full.coef)
+    assert result.epochs == 21
+    assert np.array_equal(result.loss, full.loss)
+    expected = np.arange(0, 21, every) if record else np.arange(0)
+    assert np.array_equal(result.history.epoch, expected)
+    assert len(result.history) == len(expected)
+    for name in HISTORIES:
+        kept = {"all": True, "loss": name == "loss", None: False}[record]
+        history = getattr(result.history, name)
+        assert (history is not None) == kept
+        if kept:
+            assert np.array_equal(history, getattr(full.history, name)[::every])
+
+
+def test_a_fit_that_stops_early_frees_the_rows_it_did_not_write():
+    X, y = make_noise()
+    result = sgdm.fit(X, y, tol=0.1, epochs=5000)
+    assert result.epochs < 100
+    for name in HISTORIES:
+        history = getattr(result.history, name)
+        owner = history if history.base is None else history.base
+        assert len(owner) == result.epochs
+
+
+@history_sizes
+@pytest.mark.parametrize("every", [1, 10])
+def test_a_history_too_large_for_memory_is_refused(every, options, numbers, hint):
+    epochs = 10**17  # more than any address space
+    size = epochs // every * numbers * 8
+    message = rf"^the history of {epochs // every} rows takes {size} bytes \(.* GiB\), .* pass {hint} to keep less$"
+    refuse(MemoryError, message, epochs=epochs, record_every=every, **options)
+
+
+@pytest.mark.parametrize("record", ["updates", "all"])
+def test_a_history_of_batches_too_large_for_memory_is_refused(record):
+    error = refuse(MemoryError, "^the history of ", epochs=10**14, batch_size=1, seed=0, record=record)
+    assert re.search(r"takes \d+ bytes .*pass record='loss', a larger record_every or record=None", str(error))

@@ -104,14 +104,12 @@ def test_is_fit(name, targets, dtype, weighted):
 @pytest.mark.parametrize(
     "data",
     [
-        make_data(),
-        make_data(3),
-        (StandardScaler().fit_transform(DIABETES[0]), DIABETES[1]),
+        make_data(), make_data(3), (StandardScaler().fit_transform(DIABETES[0]), DIABETES[1]),
         make_regression(500, 20, noise=5, random_state=0),
         make_regression(40, 80, noise=5, random_state=0),
     ],
     ids=["small", "targets", "diabetes", "regression", "wide"],
-)
+)  # fmt: skip
 def test_defaults_converge(data):
     X, y = data
     model, exact = SGDMRegressor().fit(X, y), LinearRegression().fit(X, y)  # a warning would be an error

@@ -484,16 +484,10 @@ print(grown, time.perf_counter() - start)
 """
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        10**7,
-        pytest.param(
-            10**8,
-            marks=pytest.mark.skipif("SGDM_LONG_TESTS" not in os.environ, reason="set SGDM_LONG_TESTS=1 to run it"),
-        ),
-    ],
-)
+too_long = pytest.mark.skipif("SGDM_LONG_TESTS" not in os.environ, reason="set SGDM_LONG_TESTS=1 to run it")
+
+
+@pytest.mark.parametrize("rows", [10**7, pytest.param(10**8, marks=too_long)])
 def test_constant_memory(run_python, rows):
     """10**8 rows of 8 columns are 6.4 GB."""
     pytest.importorskip("resource")

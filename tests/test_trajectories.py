@@ -72,18 +72,16 @@ def test_a_fit_follows_torch(name, order, dtype, tolerance):
 
 # Widths around the kernel's groups of 8 and 16 elements and their multiples, and anything else.
 EDGES = st.sampled_from([1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33])
-OPTIONS = st.fixed_dictionaries(
-    {
-        "n": st.one_of(EDGES, st.integers(1, 70), st.sampled_from([63, 64, 65])),
-        "d": st.one_of(EDGES, st.integers(1, 40), st.sampled_from([39, 40])),
-        "targets": st.sampled_from([None, 1, 2, 5]),
-        "fit_intercept": st.booleans(),
-        "weighted": st.booleans(),
-        "weight_decay": st.sampled_from([0.0, 0.1]),
-        "form": st.sampled_from(sorted(FORMS)),
-        "seed": st.integers(0, 2**32 - 1),
-    }
-)
+OPTIONS = st.fixed_dictionaries({
+    "n": st.one_of(EDGES, st.integers(1, 70), st.sampled_from([63, 64, 65])),
+    "d": st.one_of(EDGES, st.integers(1, 40), st.sampled_from([39, 40])),
+    "targets": st.sampled_from([None, 1, 2, 5]),
+    "fit_intercept": st.booleans(),
+    "weighted": st.booleans(),
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "form": st.sampled_from(sorted(FORMS)),
+    "seed": st.integers(0, 2**32 - 1),
+})  # fmt: skip
 
 
 def in_order(X, order, path=None):
