@@ -4,17 +4,18 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import ignore_far, intercepts, make_data
 
 import sgdm
 
 pytest.importorskip("sklearn")
 from sgdm.sklearn import SGDMRegressor, SGDMRegressorCV
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")
+pytestmark = ignore_far
 FEW, MANY = range(40), range(40, 1000)
 
 
-def problem(seed):
+def random_problem(seed):
     """A random problem of any shape: more rows than columns or fewer, centred or not, of integers or not."""
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(5, 40)), int(rng.integers(1, 15))
@@ -31,7 +32,7 @@ def predictions(X, y, at, **options):
 
 def assert_the_same_however_it_is_given(seeds):
     for seed in seeds:
-        rng, X, y = problem(seed)
+        rng, X, y = random_problem(seed)
         n, d = X.shape
         w = rng.integers(0, 5, n)
         w[:2] += 1
@@ -71,7 +72,7 @@ def test_weights_equal_repeated_rows(seed):
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"nesterov": True}, {"dampening": 0.5}], ids=str)
 def test_data_that_differ_by_rounding_get_constants_that_do(options):
     for seed in FEW:
-        rng, X, y = problem(seed)
+        rng, X, y = random_problem(seed)
         nudged = X * (1 + 1e-15 * rng.standard_normal(X.shape))
         constants = [
             (result.lr, result.momentum, result.dampening)
@@ -101,7 +102,7 @@ def test_the_optimum_is_reached_wherever_the_epochs_allow(weight_decay, nesterov
 @pytest.mark.parametrize("epochs", [1, 5, 50, 500])
 def test_a_momentum_that_is_given_is_kept_and_the_objective_falls(epochs, options, momentum):
     for seed in range(6):
-        _, X, y = problem(seed)
+        _, X, y = random_problem(seed)
         result = sgdm.fit(X, y, lr="auto", momentum=momentum, epochs=epochs, **options)
         assert result.momentum == momentum
         assert result.loss < result.history.loss[0]
@@ -131,3 +132,53 @@ def test_cross_validation_takes_constants_that_are_stable_on_every_training_set(
     ]
     limits = [part.max_lr(model.result_.momentum, 0.0) for part in ranges]
     assert model.result_.lr <= min(limits)
+
+
+@intercepts
+def test_tuned_descents_reach_the_penalised_optimum(fit_intercept):
+    """Not the point on the way where the loss alone is lowest."""
+    X, y = make_data()
+    reduced = sgdm.compress(X, y, fit_intercept=fit_intercept)
+    ones = np.ones((len(X), int(fit_intercept)))
+    Z, penalised = np.hstack([X, ones]), np.diag([1.0] * X.shape[1] + [0.0] * fit_intercept)
+    ridge = np.linalg.solve(2 * Z.T @ Z / len(X) + 0.5 * penalised, 2 * Z.T @ y / len(X))
+    result = reduced.fit(lr="auto", momentum="auto", weight_decay=0.5, epochs=300)
+    np.testing.assert_allclose(np.append(result.coef, result.intercept)[: len(ridge)], ridge, rtol=1e-8)
+
+
+def auto_rates(X, momentum, fit_intercept, nesterov=False, weight_decay=0.0, dampening=None):
+    """lr, momentum and dampening for lr="auto", from the eigenvalues of the Hessian, for many epochs."""
+    Z = np.hstack([X, np.ones((len(X), int(fit_intercept)))])
+    penalty = weight_decay * np.array([1.0] * X.shape[1] + [0.0] * fit_intercept)
+    values = np.linalg.eigvalsh(2 * Z.T @ Z / len(X) + np.diag(penalty))
+    top, low = values[-1], values[0]
+    if momentum == "auto":
+        root = np.sqrt(3 * top / low + 1) if nesterov else np.sqrt(top / low)
+        m = (root - 2) / (root + 2) if nesterov else ((root - 1) / (root + 1)) ** 2
+        lr = 4 / (3 * top + low) if nesterov else 4 / (np.sqrt(top) + np.sqrt(low)) ** 2
+        return lr, m, 0.0
+    kappa = ((2 * (1 + momentum) / (1 - momentum)) ** 2 - 1) / 3  # which this momentum is the best for
+    lr = 4 / (3 * top + top / kappa) if nesterov else (1 + np.sqrt(momentum)) ** 2 / top
+    dampening = momentum if dampening is None else dampening
+    return lr / (1 - dampening), momentum, dampening
+
+
+@pytest.mark.parametrize("method", ["auto", "direct", "compress"])
+@pytest.mark.parametrize("options", [{}, {"nesterov": True, "weight_decay": 0.1}, {"dampening": 0.0}], ids=str)
+@intercepts
+def test_the_constants_are_the_best_for_the_extreme_eigenvalues(fit_intercept, options, method):
+    """The result says what was chosen: the best constants for the extreme eigenvalues. auto reduces."""
+    X, y = make_data(n=200)
+    coef0 = np.ones(5 + fit_intercept)
+    reduced = sgdm.compress(X, y, fit_intercept=fit_intercept)
+    for momentum in (0.8, 0.5, "auto"):
+        result = sgdm.fit(
+            X, y, lr="auto", momentum=momentum, coef0=coef0, epochs=300, fit_intercept=fit_intercept, method=method,
+            **options,
+        )  # fmt: skip
+        expected = auto_rates(X, momentum, fit_intercept, **options)
+        assert (result.lr, result.momentum, result.dampening) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+        assert result.method == ("direct" if method == "direct" else "compress")
+        if method != "direct":
+            assert reduced.fit(lr="auto", momentum=momentum, coef0=coef0, epochs=300, **options) == result
+        assert result.loss <= 1.001 * result.optimal_loss + options.get("weight_decay", 0)

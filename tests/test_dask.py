@@ -9,26 +9,19 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import assert_same_factor, intercepts
 
 from sgdm import Compressed, compress
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
-
 N, D = 300, 3
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((N, D)), RNG.standard_normal(N)
 W = RNG.uniform(0.5, 2, N)
 SPOILT = np.where(np.arange(N * D).reshape(N, D) == 130 * D + 1, np.nan, X)
 ROWS = {"one": N, "even": 60, "ragged": (1, 99, 100, 37, 63), "many": 7}
-
-
-def assert_same(ours, expected, names=None):
-    assert (ours.n_rows, ours.slot, ours.fit_intercept) == (expected.n_rows, expected.slot, expected.fit_intercept)
-    assert ours.total_weight == pytest.approx(expected.total_weight, rel=1e-14)
-    assert ours.feature_names == names
-    np.testing.assert_allclose(ours.R, expected.R, rtol=0, atol=1e-13 * np.abs(expected.R).max())
 
 
 def as_dask(array, rows):
@@ -55,10 +48,10 @@ def local():
 # Arrays
 
 
-@pytest.mark.parametrize("fit_intercept", [False, True])
+@intercepts
 @pytest.mark.parametrize("targets", [Y, Y[:, None], np.column_stack([Y, W])], ids=["(n,)", "(n, 1)", "(n, 2)"])
 @pytest.mark.parametrize("rows", ROWS)
-def test_any_chunks_of_rows(local, rows, targets, fit_intercept):
+def test_rows_in_any_chunks_reduce_to_the_same_factor(local, rows, targets, fit_intercept):
     chunks = ROWS[rows]
     for weights in (None, W):
         expected = compress(X, targets, sample_weight=weights, fit_intercept=fit_intercept)
@@ -69,17 +62,17 @@ def test_any_chunks_of_rows(local, rows, targets, fit_intercept):
                 sample_weight=None if weights is None else as_dask(weights, other),
                 fit_intercept=fit_intercept,
             )
-            assert_same(reduced, expected)
+            assert_same_factor(reduced, expected)
 
 
-def test_chunks_of_columns(local):
+def test_chunks_of_columns_are_joined(local):
     chunked = da.from_array(X, chunks=(100, 2))
     with pytest.warns(UserWarning, match=r"^X has 2 chunks of columns; they are joined$") as caught:
         reduced = compress(chunked, as_dask(Y, 100))
     assert caught[0].filename == __file__
-    assert_same(reduced, compress(X, Y))
+    assert_same_factor(reduced, compress(X, Y))
     targets = np.column_stack([Y, W])
-    assert_same(compress(as_dask(X, 100), da.from_array(targets, chunks=(70, 1))), compress(X, targets))
+    assert_same_factor(compress(as_dask(X, 100), da.from_array(targets, chunks=(70, 1))), compress(X, targets))
 
 
 def test_the_same_chunks_give_the_same_bits(local):
@@ -89,17 +82,17 @@ def test_the_same_chunks_give_the_same_bits(local):
         assert compress(as_dask(X, 40), as_dask(Y, 40)) == reduced
 
 
-def test_unknown_chunks(local):
+def test_chunks_of_unknown_length_are_reduced(local):
     rows, y = as_dask(X, 100), as_dask(Y, 100)
-    assert_same(compress(rows[y > 0], y[y > 0]), compress(X[Y > 0], Y[Y > 0]))
+    assert_same_factor(compress(rows[y > 0], y[y > 0]), compress(X[Y > 0], Y[Y > 0]))
     none_in_the_first = da.arange(N, chunks=100) >= 150
-    assert_same(compress(rows[none_in_the_first], y[none_in_the_first]), compress(X[150:], Y[150:]))
+    assert_same_factor(compress(rows[none_in_the_first], y[none_in_the_first]), compress(X[150:], Y[150:]))
 
 
-def test_a_block_of_no_weight(local):
+def test_a_block_of_no_weight_adds_nothing(local):
     weights = np.where(np.arange(N) < 120, 0, W)
     reduced = compress(as_dask(X, 100), as_dask(Y, 100), sample_weight=as_dask(weights, 100))
-    assert_same(reduced, compress(X, Y, sample_weight=weights))
+    assert_same_factor(reduced, compress(X, Y, sample_weight=weights))
 
 
 def test_only_small_matrices_travel(monkeypatch):
@@ -143,7 +136,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "options", "error", "message"), BAD.values(), ids=BAD)
-def test_bad_arrays(local, arguments, options, error, message):
+def test_bad_arrays_are_refused(local, arguments, options, error, message):
     with pytest.raises(error, match="^" + re.escape(message)):
         compress(*arguments(), **options)
 
@@ -163,18 +156,18 @@ def frame():
 
 
 @pytest.mark.parametrize("weight", [None, "w"])
-def test_data_frames(local, frame, weight):
+def test_data_frames_reduce_to_the_same_factor(local, frame, weight):
     whole, split = frame
     expected = compress(whole, target="y", sample_weight=weight, fit_intercept=True)
     names = tuple(name for name in whole if name not in ("y", weight))
     for some in (split, split.repartition(npartitions=1), split.repartition(npartitions=3)):
-        assert_same(compress(some, target="y", sample_weight=weight, fit_intercept=True), expected, names)
-    assert_same(
+        assert_same_factor(compress(some, target="y", sample_weight=weight, fit_intercept=True), expected, names)
+    assert_same_factor(
         compress(split[split.a > 0], target="y"), compress(whole[whole.a > 0], target="y"), ("a", "b", "w", "c")
     )
 
 
-def test_bad_data_frames(local, frame):
+def test_bad_data_frames_are_refused(local, frame):
     whole, split = frame
     for arguments, options, error, message in [
         ((split,), {}, ValueError, "a Dask data frame needs target, the column to predict, and takes no y"),
@@ -193,15 +186,15 @@ def test_bad_data_frames(local, frame):
 
 
 @pytest.mark.parametrize("rows", ["even", "ragged"])
-def test_a_cluster(client, rows, frame):
+def test_a_cluster_reduces_to_the_same_bits(client, rows, frame):
     assert len(client.scheduler_info()["workers"]) == 2
     reduced = compress(as_dask(X, ROWS[rows]), as_dask(Y, 50), sample_weight=as_dask(W, 30), fit_intercept=True)
-    assert_same(reduced, compress(X, Y, sample_weight=W, fit_intercept=True))
+    assert_same_factor(reduced, compress(X, Y, sample_weight=W, fit_intercept=True))
     with dask.config.set(scheduler="synchronous"):
         alone = compress(as_dask(X, ROWS[rows]), as_dask(Y, 50), sample_weight=as_dask(W, 30), fit_intercept=True)
     assert reduced == alone
     whole, split = frame
-    assert_same(compress(split, target="y"), compress(whole, target="y"), ("a", "b", "w", "c"))
+    assert_same_factor(compress(split, target="y"), compress(whole, target="y"), ("a", "b", "w", "c"))
 
 
 def test_errors_come_back_from_a_cluster(client):
@@ -209,7 +202,7 @@ def test_errors_come_back_from_a_cluster(client):
         compress(as_dask(SPOILT, 50), as_dask(Y, 50))
 
 
-def test_a_worker_that_dies(client, tmp_path):
+def test_the_work_of_a_worker_that_dies_is_done_again(client, tmp_path):
     """A task kills its worker the first time it runs; what was on it is reduced again elsewhere."""
     flag = str(tmp_path / "died")
 
@@ -229,11 +222,11 @@ def test_a_worker_that_dies(client, tmp_path):
         assert reduced == compress(as_dask(X, 30), as_dask(Y, 30))
 
 
-def test_any_map_and_reduce(client):
+def test_any_map_and_reduce_gives_the_same_factor(client):
     """As with rdd.map(...).reduce(operator.add)."""
     blocks = [(X[i : i + 40], Y[i : i + 40]) for i in range(0, N, 40)]
     parts = map(lambda block: compress(*block), blocks)
     reduced = functools.reduce(operator.add, parts)
-    assert_same(reduced, compress(X, Y))
+    assert_same_factor(reduced, compress(X, Y))
     parts = client.gather(client.map(lambda block: compress(*block), blocks))
     assert functools.reduce(operator.add, parts) == reduced

@@ -1,14 +1,13 @@
 """An exception at any instant, as a signal's handler raises it: what is handed out is right, and no thread goes on."""
 
 import _thread
-import importlib.util
 import itertools
 import os
 import signal
 import threading
 import time
-from pathlib import Path
 
+import inject
 import numpy as np
 import pytest
 
@@ -23,16 +22,6 @@ SIGNALLED = [
     "fit", "fit, batches", "fit, validation", "fit, 2 threads", "fit, batches, 2 threads", "fit, validation, 2 threads",
     "fit_many", "fit_many, 2 threads", "compress, rarely saved", "compress, 2 threads", "SGDMRegressorCV",
 ]  # fmt: skip
-
-
-def load_inject():
-    spec = importlib.util.spec_from_file_location("inject", Path(__file__).with_name("inject.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-inject = load_inject()
 X, y = inject.X, inject.y
 cases = pytest.mark.parametrize("name", inject.CASES)
 alarms = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms there")

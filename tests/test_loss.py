@@ -1,26 +1,20 @@
 """A result's loss is that of the coefficients it holds; and who ends far above the least loss is told."""
 
 import _thread
+import functools
 import threading
 import warnings
 from fractions import Fraction
 
+import helpers
 import numpy as np
 import pytest
+from helpers import dtypes, ignore_far, layouts
 
 import sgdm
 
 N, D = 60, 4
-dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
-layouts = pytest.mark.parametrize("order", ["C", "F"])
-ignore_far = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")
-
-
-def make_data(n=N, d=D, targets=None, dtype=np.float64, order="C", seed=0):
-    rng = np.random.default_rng(seed)
-    X = np.asarray(rng.standard_normal((n, d)), dtype, order=order)
-    shape = (n,) if targets is None else (n, targets)
-    return X, (X @ np.ones((d, *shape[1:])) + 1 + rng.standard_normal(shape)).astype(dtype)
+make_data = functools.partial(helpers.make_data, slopes=1, noise=1)
 
 
 def mean_squared_error(result, X, y, weights=None):
@@ -30,20 +24,14 @@ def mean_squared_error(result, X, y, weights=None):
 
 
 OPTIONS = {
-    "plain": {},
-    "intercept": {"fit_intercept": True},
-    "batches": {"batch_size": 7, "seed": 0, "lr": 0.01},
+    "plain": {}, "intercept": {"fit_intercept": True}, "batches": {"batch_size": 7, "seed": 0, "lr": 0.01},
     "batches in order": {"batch_size": 16, "shuffle": False, "lr": 0.01},
-    "penalties": {"weight_decay": 0.3, "l1": 0.1},
-    "averages": {"average": True},
-    "updates": {"record": "updates", "batch_size": 20, "shuffle": False},
-    "nothing recorded": {"record": None},
-    "converged": {"tol": 1e-2, "lr": 0.3},
-    "reduced": {"method": "compress"},
-    "reduced, intercept": {"method": "compress", "fit_intercept": True},
-    "tuned": {"lr": "auto", "momentum": "auto"},
+    "penalties": {"weight_decay": 0.3, "l1": 0.1}, "averages": {"average": True},
+    "updates": {"record": "updates", "batch_size": 20, "shuffle": False}, "nothing recorded": {"record": None},
+    "converged": {"tol": 1e-2, "lr": 0.3}, "reduced": {"method": "compress"},
+    "reduced, intercept": {"method": "compress", "fit_intercept": True}, "tuned": {"lr": "auto", "momentum": "auto"},
     "threads": {"n_threads": 2},
-}
+}  # fmt: skip
 
 
 @ignore_far
@@ -53,7 +41,7 @@ OPTIONS = {
 @pytest.mark.parametrize("targets", [None, 1, 3])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_the_loss_is_that_of_the_coefficients(options, targets, weighted, order, dtype):
-    X, y = make_data(targets=targets, dtype=dtype, order=order)
+    X, y = make_data(N, D, targets=targets, dtype=dtype, order=order)
     weights = np.random.default_rng(1).integers(0, 4, N).astype(dtype) if weighted else None
     result = sgdm.fit(X, y, sample_weight=weights, epochs=12, **options)
     assert np.asarray(result.loss).dtype == dtype
@@ -71,8 +59,8 @@ def test_the_loss_of_rows_of_all_shapes_has_the_bits_of_the_next_epochs(order, s
 
 
 def test_with_patience_it_is_the_loss_of_the_best_epoch():
-    X, y = make_data()
-    held_out = make_data(20, seed=1)
+    X, y = make_data(N, D)
+    held_out = make_data(20, D, seed=1)
     result = sgdm.fit(X, y, validation=held_out, patience=2, lr=0.9, momentum=0.9, dampening=0.0, epochs=200)
     assert result.status == "stopped"
     assert result.best_epoch < result.epochs - 1
@@ -82,7 +70,7 @@ def test_with_patience_it_is_the_loss_of_the_best_epoch():
 @ignore_far
 @pytest.mark.parametrize("fit_intercept", [False, True])
 def test_it_is_what_the_forecast_says(fit_intercept):
-    X, y = make_data(targets=2)
+    X, y = make_data(N, D, targets=2)
     reduced = sgdm.compress(X, y, fit_intercept=fit_intercept)
     for epochs in (1, 2, 17):
         result = reduced.fit(lr=0.05, epochs=epochs)
@@ -103,13 +91,13 @@ def test_each_of_many_fits_has_its_own(dtype):
 
 
 def test_one_x_for_many_fits():
-    X, y = make_data()
+    X, y = make_data(N, D)
     many = sgdm.fit_many(X, y, lr=[0.01, 0.1], epochs=5)
     assert many.loss.tolist() == [sgdm.fit(X, y, lr=lr, epochs=5, method="direct").loss for lr in (0.01, 0.1)]
 
 
 def test_of_a_descent_that_diverged_it_is_that_of_the_epoch_that_overflowed():
-    X, y = make_data()
+    X, y = make_data(N, D)
     with pytest.raises(sgdm.DivergenceError) as caught:
         sgdm.fit(X, y, lr=50.0, epochs=5000)
     result = caught.value.result
@@ -128,7 +116,7 @@ def test_of_a_fit_that_was_interrupted_it_is_that_of_the_epochs_done(heeds_sigin
 
 
 def test_goes_on_with_the_loss_of_the_whole_descent():
-    X, y = make_data()
+    X, y = make_data(N, D)
     first = sgdm.fit(X, y, epochs=5)
     assert sgdm.fit(X, y, init=first, epochs=6) == sgdm.fit(X, y, epochs=11)
 
@@ -137,7 +125,7 @@ def test_goes_on_with_the_loss_of_the_whole_descent():
 
 
 def test_ending_far_above_the_least_loss_warns_with_both_numbers():
-    X, y = make_data()
+    X, y = make_data(N, D)
     reduced = sgdm.compress(X, y)
     message = r"^the objective went from \S+ to (\S+) in 3 epochs, far above the least there is, (\S+); centre the col"
     with pytest.warns(sgdm.ConvergenceWarning, match=message) as caught:
@@ -162,21 +150,19 @@ def test_milliseconds_since_1970_do_not_pass_in_silence():
 @pytest.mark.parametrize(
     "options",
     [
-        {"epochs": 500},
-        {"epochs": 500, "tol": 1e-3},
-        {"epochs": 500, "weight_decay": 2.0},
-        {"epochs": 3, "validation": sgdm.compress(*make_data(seed=1)), "patience": 1},
+        {"epochs": 500}, {"epochs": 500, "tol": 1e-3}, {"epochs": 500, "weight_decay": 2.0},
+        {"epochs": 3, "validation": sgdm.compress(*make_data(N, D, seed=1)), "patience": 1},
     ],
     ids=["converges", "tol", "penalised optimum", "stopped early"],
-)
+)  # fmt: skip
 def test_ending_near_it_or_stopping_on_purpose_does_not_warn(options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sgdm.compress(*make_data()).fit(**options)
+        sgdm.compress(*make_data(N, D)).fit(**options)
 
 
 def test_of_several_targets_the_first_that_is_far_is_named():
-    X, y = make_data(targets=3)
+    X, y = make_data(N, D, targets=3)
     y[:, 0] = 0
     with pytest.warns(sgdm.ConvergenceWarning, match=r"^the objective of target 1 went from"):
         sgdm.compress(X, y).fit(epochs=2, lr=0.001)
@@ -185,7 +171,7 @@ def test_of_several_targets_the_first_that_is_far_is_named():
 def test_folds_that_all_overflow_are_an_error():
     from sgdm.sklearn import SGDMRegressorCV
 
-    X, y = make_data()
+    X, y = make_data(N, D)
     with pytest.raises(sgdm.DivergenceError):
         SGDMRegressorCV(lr=[1e300, 1e200], momentum=0.5, max_iter=50).fit(X * 1e60, y)
 

@@ -1,8 +1,7 @@
-"""sgdm.plot: what is drawn, asserted on the artists. (`notebook`, and the command's --plot: test_command.py.)"""
+"""sgdm.plot: what is drawn, asserted on the artists. (`notebook` and the command's --plot: test_command_output.py.)"""
 
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,12 +23,6 @@ def closed():
     plt.close("all")
     yield
     plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def points():
-    cells = np.loadtxt(Path(sgdm.__file__).parent / "data/lesson2_points.csv", delimiter=",", skiprows=1)
-    return cells[:, :1], cells[:, 1]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +70,7 @@ def draw(ax):
 # --- Each picture ---
 
 
-def test_line(points, descent):
+def test_the_line_is_drawn_at_the_start_and_at_the_end(points, descent):
     x, y = points
     ax = sgdm.plot.line(descent, x, y, features=["hours"], target="marks")
     assert np.array_equal(ax.collections[0].get_offsets(), np.column_stack([x, y]))
@@ -90,7 +83,7 @@ def test_line(points, descent):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("hours", "marks")
 
 
-def test_line_of_several_features(wide):
+def test_several_features_are_drawn_as_predictions(wide):
     X, y, result = wide
     ax = sgdm.plot.line(result, X, y)
     before, after = (points.get_offsets() for points in ax.collections)
@@ -101,7 +94,7 @@ def test_line_of_several_features(wide):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("actual y", "predicted y")
 
 
-def test_line_says_that_the_best_epoch_was_restored(wide):
+def test_the_line_says_that_the_best_epoch_was_restored(wide):
     X, y, _ = wide
     X, y = X[:30], y[:30]
     noise = np.random.default_rng(1).normal(size=(30, 20))
@@ -113,7 +106,7 @@ def test_line_says_that_the_best_epoch_was_restored(wide):
     assert path[-1] == result.checkpoint.parameters[0, 0, 0]  # the last, not the best
 
 
-def test_loss(points, descent):
+def test_the_losses_are_drawn_over_the_epochs(points, descent):
     ax = sgdm.plot.loss(descent, optimum=())
     (drawn,) = ax.lines
     assert np.array_equal(drawn.get_xdata(), np.arange(50))
@@ -122,7 +115,7 @@ def test_loss(points, descent):
     assert said(ax) == []
 
 
-def test_loss_with_its_optimum(points, descent):
+def test_the_optimum_is_drawn_below_the_losses(points, descent):
     least = sgdm.compress(*points, fit_intercept=True).optimal_loss
     ax = sgdm.plot.loss(descent, optimum=least)
     assert set(ax.lines[1].get_ydata()) == {least}
@@ -140,7 +133,7 @@ def test_an_optimum_far_below_does_not_flatten_the_descent(points, descent, leas
     draw(ax)
 
 
-def test_loss_of_validation_and_batches(wide):
+def test_validation_losses_stand_at_the_ends_of_the_epochs(wide):
     X, y, _ = wide
     result = sgdm.fit(X, y, batch_size=32, lr=0.01, validation=0.25, seed=0, epochs=10)
     ax = sgdm.plot.loss(result, optimum=())
@@ -163,7 +156,7 @@ def test_updates_stand_within_their_epochs(wide):
     assert path.get_ydata().tolist() == [*result.history.coef[:, 0], result.coef[0]]
 
 
-def test_losses_of_several_results(points):
+def test_several_results_are_drawn_into_one_picture(points):
     ax = None
     for momentum in (0, 0.5, 0.9):
         result = sgdm.fit(*points, fit_intercept=True, momentum=momentum)
@@ -174,7 +167,7 @@ def test_losses_of_several_results(points):
     assert len({line.get_linestyle() for line in ax.lines}) == 3  # in print too
 
 
-def test_losses_of_many_fits(points):
+def test_many_fits_have_a_curve_each(points):
     rates = [0.001, 0.01, 0.1, 1, 1e6]
     sweep = sgdm.fit_many(*points, lr=rates, fit_intercept=True)
     ax = sgdm.plot.loss(sweep, label=[f"lr {lr:g}" for lr in rates], optimum=())
@@ -188,7 +181,7 @@ def test_losses_of_many_fits(points):
     assert said(fan) == []
 
 
-def test_losses_of_several_targets(points):
+def test_several_targets_have_a_curve_each(points):
     x, y = points
     result = sgdm.fit(x, np.column_stack([y, y**2]), fit_intercept=True)
     ax = sgdm.plot.loss(result, optimum=[0.1, 0.2])
@@ -197,14 +190,14 @@ def test_losses_of_several_targets(points):
     assert said(sgdm.plot.norms(result, label=["a", "b"])) == ["a, gradient", "b, gradient", "a, step", "b, step"]
 
 
-def test_norms(descent):
+def test_the_norms_of_gradient_and_step_are_drawn(descent):
     ax = sgdm.plot.norms(descent)
     for line, vectors in zip(ax.lines, (descent.history.grad, descent.history.step), strict=True):
         np.testing.assert_allclose(line.get_ydata(), np.sqrt((vectors**2).sum(axis=1)), rtol=1e-14)
     assert (ax.get_yscale(), said(ax)) == ("log", ["gradient", "step"])
 
 
-def test_paths(wide):
+def test_the_paths_of_all_parameters_are_drawn(wide):
     *_, result = wide
     ax = sgdm.plot.paths(result, features=list("abcdefghij"))
     whole = np.vstack([result.history.coef, np.append(result.coef, result.intercept)])
@@ -237,7 +230,7 @@ def test_of_many_paths_the_largest_have_names():
     assert 1 <= len(said(sgdm.plot.paths(result, ax=top))) < 5  # as many as fit
 
 
-def test_contours(points, descent):
+def test_contours_show_the_path_and_the_minimum(points, descent):
     x, y = points
     ax = sgdm.plot.contours(descent, x, y)
     path, minimum = ax.lines
@@ -269,7 +262,7 @@ def test_contours_of_two_of_many_parameters_have_the_least_loss_of_the_others(wi
     np.testing.assert_allclose(((rest - best) ** 2).mean(), level, rtol=0.02)
 
 
-def test_contours_of_a_valley(points):
+def test_contours_of_a_valley_show_the_minimum_of_least_norm(points):
     x, y = points
     twins = np.hstack([x, x])
     ax = sgdm.plot.contours(sgdm.fit(twins, y), twins, y)
@@ -280,7 +273,7 @@ def test_contours_of_a_valley(points):
 # --- The animation ---
 
 
-def test_gif(points, descent, tmp_path):
+def test_the_animation_is_saved_as_a_gif(points, descent, tmp_path):
     Image = pytest.importorskip("PIL.Image")
     before = plt.get_fignums()
     animation = sgdm.plot.animate(descent, *points, frames=6)
@@ -297,7 +290,7 @@ def test_gif(points, descent, tmp_path):
         assert gif.info["duration"] > 1000  # the end stays
 
 
-def test_frames(points, descent, wide):
+def test_the_frames_go_from_the_start_to_the_end(points, descent, wide):
     axes = plt.figure().subplots()
     animation = sgdm.plot.animate(descent, *points, frames=3, ax=axes)
     x = points[0]
@@ -323,7 +316,7 @@ def test_frames(points, descent, wide):
     animation._draw_was_started = True
 
 
-def test_animation_in_a_notebook(points, descent):
+def test_the_animation_moves_in_a_notebook(points, descent):
     """The setting for them is "none" by default, but the value of a cell should move."""
     html = sgdm.plot.animate(descent, *points, frames=2, interval=1000)._repr_html_()
     assert "<script" in html
@@ -338,7 +331,7 @@ def test_animation_in_a_notebook(points, descent):
 
 
 @pytest.mark.parametrize("name", ["line", "loss", "norms", "paths", "contours"])
-def test_ax(points, descent, name):
+def test_a_picture_is_drawn_into_the_axes_given(points, descent, name):
     draw_into = pictures(descent, *points)[name]
     own = matplotlib.figure.Figure().subplots()
     assert draw_into(own) is own
@@ -350,7 +343,7 @@ def test_ax(points, descent, name):
         draw_into(plt.subplots(2)[1])
 
 
-def test_ax_with_scales_of_its_own(points, descent):
+def test_axes_keep_scales_of_their_own(points, descent):
     drawn = pictures(descent, np.abs(points[0]), points[1])
     for name in ("line", "loss", "norms", "paths"):
         ax = plt.figure().subplots()
@@ -379,14 +372,14 @@ def contrast(colour, face):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_legible(style, points, descent, wide):
+def test_lines_and_text_are_legible(style, points, descent, wide):
     """Lines at 3:1 and text at 4.5:1, as the WCAG ask, in what the pictures choose."""
     with plt.style.context(style):
-        made = [picture() for picture in pictures(descent, *points).values()]
-        made += [picture() for picture in pictures(wide[2], *wide[:2]).values()]
-        for ax in made:
+        drawn = [picture() for picture in pictures(descent, *points).values()]
+        drawn += [picture() for picture in pictures(wide[2], *wide[:2]).values()]
+        for ax in drawn:
             draw(ax)
-    for ax in made:  # also after the style has been left
+    for ax in drawn:  # also after the style has been left
         for line in ax.lines:
             assert contrast(line.get_color(), ax.get_facecolor()) >= 3
         for points_ in ax.collections:
@@ -440,7 +433,7 @@ def test_odd_cases_can_be_drawn(style, case, points, diverged):
         assert max(map(abs, drawn[-1].get_ylim())) < 1000
 
 
-def test_diabetes():
+def test_the_diabetes_data_can_be_drawn():
     """As scikit-learn has it: 10 features of tiny scale."""
     data = pytest.importorskip("sklearn.datasets").load_diabetes()
     result = sgdm.fit(data.data, data.target, fit_intercept=True, lr="auto", momentum="auto", epochs=100)
@@ -453,7 +446,7 @@ def test_diabetes():
 # --- What can't be drawn ---
 
 
-def test_refusals(points, descent, wide):
+def test_results_that_cannot_be_drawn_are_refused(points, descent, wide):
     x, y = points
     plot = sgdm.plot
     lean, none = sgdm.fit(x, y, record="loss"), sgdm.fit(x, y, record=None)
@@ -492,7 +485,7 @@ def test_refusals(points, descent, wide):
         plot.animate(descent, x, y, frames=2.5)
 
 
-def test_refusals_of_contours(points, descent, wide):
+def test_contours_that_cannot_be_drawn_are_refused(points, descent, wide):
     x, y = points
     plot = sgdm.plot
     with pytest.raises(ValueError, match=r"needs two parameters, the fit has one, x; draw sgdm.plot.paths\(result\)"):
@@ -507,7 +500,7 @@ def test_refusals_of_contours(points, descent, wide):
         plot.contours(descent, reduced, y)
 
 
-def test_without_matplotlib(monkeypatch, points, descent):
+def test_a_picture_needs_matplotlib(monkeypatch, points, descent):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     animate = {"animate": lambda: sgdm.plot.animate(descent, *points)}
     for picture in (*pictures(descent, *points).values(), *animate.values()):

@@ -36,19 +36,19 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 SHELL = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
 
 
-def test_table_is_there():
+def test_the_readme_has_its_table():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "TABLE" not in text
     assert re.search(r"^\| 1 000 000 x 50 \| [\d.]+ ms per epoch \| [\d.]+ \(", text, re.M)
 
 
-def test_languages():
+def test_the_readme_holds_python_and_shell_commands():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
     assert len(PYTHON) >= 2
     assert SHELL[:2] == ["pip install -e . && sgdm", "pip install -e '.[test]' && pytest"]  # as .ci/run takes them
 
 
-def test_python_blocks(capsys, tmp_path, monkeypatch):
+def test_the_python_of_the_readme_runs(capsys, tmp_path, monkeypatch):
     """In one session from top to bottom, as a reader would."""
     monkeypatch.chdir(tmp_path)
     scope, results = {}, []
@@ -70,14 +70,14 @@ def test_python_blocks(capsys, tmp_path, monkeypatch):
         np.testing.assert_allclose(scope["model"].coef_, [1, -2, 0, 0, 3], atol=0.02)
 
 
-def test_guides_are_linked():
+def test_the_readme_links_all_guides():
     linked = re.findall(r"\(docs/(\w+\.md)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert sorted(linked) == [guide.name for guide in GUIDES]
     assert len(GUIDES) == 5
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
-def test_guide(guide, capsys, tmp_path, monkeypatch):
+def test_the_python_of_a_guide_runs(guide, capsys, tmp_path, monkeypatch):
     """Its blocks from top to bottom, up to one that needs what isn't there; torch is for comparison only."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -94,7 +94,7 @@ def test_guide(guide, capsys, tmp_path, monkeypatch):
         scope["plt"].close("all")
 
 
-def test_pictures(tmp_path, monkeypatch):
+def test_the_readme_shows_what_its_code_draws(tmp_path, monkeypatch):
     """Those that README shows are those its code draws."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     Image = pytest.importorskip("PIL.Image")
@@ -120,7 +120,7 @@ def test_pictures(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("sgdm ")])
-def test_commands(line, capsys, tmp_path, monkeypatch):
+def test_the_commands_of_the_readme_run(line, capsys, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     x = np.linspace(-1, 1, 30)

@@ -2,6 +2,7 @@
 
 import pickle
 
+import helpers
 import numpy as np
 import pytest
 
@@ -37,9 +38,7 @@ short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarnin
 
 
 def make_data(targets=None, dtype=float, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((N, D)) + 0.5
-    Y = X @ rng.uniform(1, 2, (D, 3)) + 1 + rng.standard_normal((N, 3))
+    X, Y = helpers.make_data(N, D, 3, seed=seed, noise=1, shift=0.5)
     return X.astype(dtype), (Y[:, 0] if targets is None else Y[:, :targets]).astype(dtype)
 
 
@@ -82,7 +81,7 @@ NAMES = {
 @pytest.mark.parametrize(("targets", "dtype"), [(None, float), (2, np.float32)])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_is_fit(name, targets, dtype, weighted):
+def test_the_regressor_is_fit_to_the_bit(name, targets, dtype, weighted):
     """Every bit of the result is that of `sgdm.fit`, and the attributes are of scikit-learn's shapes."""
     X, y = make_data(targets, dtype)
     options = {"tol": None, **FIXED, **OPTIONS[name], "max_iter": 40}
@@ -105,27 +104,25 @@ def test_is_fit(name, targets, dtype, weighted):
 @pytest.mark.parametrize(
     "data",
     [
-        make_data(),
-        make_data(3),
-        (StandardScaler().fit_transform(DIABETES[0]), DIABETES[1]),
+        make_data(), make_data(3), (StandardScaler().fit_transform(DIABETES[0]), DIABETES[1]),
         make_regression(500, 20, noise=5, random_state=0),
         make_regression(40, 80, noise=5, random_state=0),
     ],
     ids=["small", "targets", "diabetes", "regression", "wide"],
-)
-def test_defaults_converge(data):
+)  # fmt: skip
+def test_the_defaults_converge(data):
     X, y = data
     model, exact = SGDMRegressor().fit(X, y), LinearRegression().fit(X, y)  # a warning would be an error
     assert model.score(X, y) == pytest.approx(exact.score(X, y), abs=1e-9)
 
 
-def test_defaults_come_near_where_the_condition_number_is_large():
+def test_the_defaults_come_near_where_the_condition_number_is_large():
     """Of diabetes as it is, 50 000: the flattest direction needs more than 1000 epochs."""
     model, exact = SGDMRegressor().fit(*DIABETES), LinearRegression().fit(*DIABETES)
     assert model.score(*DIABETES) == pytest.approx(exact.score(*DIABETES), abs=1e-4)
 
 
-def test_tolerance():
+def test_a_tol_that_is_not_met_warns():
     X, y = make_data()
     message = r"did not fall to tol=1e-05 times .* in max_iter=3 epochs; raise max_iter"
     far = pytest.warns(sgdm.ConvergenceWarning, match=r"in 3 epochs, far above the least there is, \S+; centre")
@@ -144,7 +141,7 @@ BATCHES = {"batch_size": 16, "random_state": 3}
 
 
 @pytest.mark.parametrize("options", [{}, BATCHES, {"average": True, "record": "all", **BATCHES}])
-def test_goes_on(options):
+def test_warm_starts_and_partial_fits_go_on(options):
     """Warm starts and partial fits carry parameters, velocity, epochs, averages and row order."""
     X, y = make_data()
     options = {**FIXED, "tol": None, **options}
@@ -162,7 +159,7 @@ def test_goes_on(options):
     assert whole.fit(X, y).n_iter_ == 30  # a cold start
 
 
-def test_generator_may_come_late():
+def test_batches_may_begin_in_a_partial_fit():
     X, y = make_data()
     model = SGDMRegressor(max_iter=5, tol=None, **FIXED).fit(X, y).set_params(**BATCHES).partial_fit(X, y)
     again = clone(model).set_params(batch_size=None).fit(X, y).set_params(**BATCHES).partial_fit(X, y)
@@ -170,7 +167,7 @@ def test_generator_may_come_late():
 
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
-def test_random_states(random_state):
+def test_another_random_state_gives_another_order(random_state):
     X, y = make_data()
     model = SGDMRegressor(**FIXED, **BATCHES | {"random_state": random_state}).fit(X, y)
     assert not np.array_equal(model.coef_, clone(model).set_params(random_state=7).fit(X, y).coef_)
@@ -178,7 +175,7 @@ def test_random_states(random_state):
 
 @short
 @pytest.mark.parametrize("max_iter", [3, 200])
-def test_automatic_warm_start(max_iter):
+def test_warm_starts_with_automatic_constants_converge(max_iter):
     """Constants for a few epochs may be unstable in the long run; those that a fit goes on with are not."""
     X, y = make_data()
     model = SGDMRegressor(max_iter=max_iter, warm_start=True, tol=None)
@@ -196,7 +193,7 @@ def test_automatic_warm_start(max_iter):
         {"dampening": 1.0},
     ],
 )
-def test_automatic_partial_fit(options):
+def test_partial_fits_with_automatic_constants_converge(options):
     """A stream of blocks of differing sizes and scales, after a fit tuned to the first or from the start."""
     rng = np.random.default_rng(0)
     coef = rng.uniform(1, 2, D)
@@ -228,17 +225,17 @@ def test_automatic_partial_fit(options):
         ({"record": "some"}, "fit", "record must be"),
     ],
 )
-def test_refusals(options, method, message):
+def test_the_regressor_refuses_what_does_not_go_together(options, method, message):
     with pytest.raises(ValueError, match=message):
         getattr(SGDMRegressor(**options), method)(*make_data())
 
 
-def test_divergence_is_raised():
+def test_a_fit_that_diverges_is_an_error():
     with pytest.raises(sgdm.DivergenceError, match="lr=1000"):
         SGDMRegressor(lr=1e3).fit(*make_data())
 
 
-def test_missing_scikit_learn(run_python):
+def test_the_estimators_need_scikit_learn(run_python):
     done = run_python("import sys; sys.modules['sklearn'] = None; import sgdm; import sgdm.sklearn")
     assert "ImportError: sgdm.sklearn needs scikit-learn 1.6 or later: pip install 'sgdm[sklearn]'" in done.stderr
 
@@ -254,7 +251,7 @@ both = pytest.mark.parametrize("estimator", ESTIMATORS, ids=["regressor", "cv"])
 
 @short
 @both
-def test_tools(estimator):
+def test_the_estimators_work_in_scikit_learns_tools(estimator):
     X, y = make_data()
     model = clone(estimator).fit(X, y)
     copied = pickle.loads(pickle.dumps(model))
@@ -271,7 +268,7 @@ def test_tools(estimator):
 
 @both
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
-def test_data_frames(estimator, library):
+def test_the_estimators_take_data_frames(estimator, library):
     frames = pytest.importorskip(library)
     X, y = make_data()
     make_table, make_column = (
@@ -288,7 +285,7 @@ def test_data_frames(estimator, library):
 
 
 @both
-def test_routing(estimator):
+def test_sample_weight_is_routed(estimator):
     X, y = make_data()
     w = make_weights()
     with sklearn.config_context(enable_metadata_routing=True):
@@ -299,7 +296,7 @@ def test_routing(estimator):
 
 
 @both
-def test_zero_weights(estimator):
+def test_weights_that_are_all_zero_are_refused(estimator):
     with pytest.raises(ValueError, match="sample_weight must not be zero for every row"):
         clone(estimator).fit(*make_data(), sample_weight=np.zeros(N))
 
@@ -346,7 +343,7 @@ def loop(X, y, splits, w=None, max_iter=40, **options):
 @pytest.mark.parametrize(
     ("cv", "groups"), [(cv, GROUPS if name == "groups" else None) for name, cv in CVS.items()], ids=CVS
 )
-def test_is_the_loop(cv, groups, options):
+def test_cross_validation_is_the_loop_over_folds(cv, groups, options):
     X, y = make_data()
     model = SGDMRegressorCV(max_iter=40, cv=cv, **options).fit(X, y, groups=groups)
     rows = np.arange(N)
@@ -365,7 +362,7 @@ def test_is_the_loop(cv, groups, options):
 
 
 @pytest.mark.parametrize("cv", [None, ShuffleSplit(3, random_state=0)], ids=["folds", "overlapping"])
-def test_weights_and_targets(cv):
+def test_cross_validation_takes_weights_and_targets(cv):
     X, y = make_data(3)
     w = make_weights()
     model = SGDMRegressorCV(max_iter=40, cv=cv, **FIXED).fit(X, y, sample_weight=w)
@@ -380,7 +377,7 @@ def test_weights_and_targets(cv):
 
 @short
 @pytest.mark.parametrize(("cv", "times"), [(2, 1), (12, 1), (ShuffleSplit(3, test_size=0.5), 4)])
-def test_rows_are_read_once(cv, times, monkeypatch):
+def test_cross_validation_reads_the_rows_once(cv, times, monkeypatch):
     """However many folds share them out; else once per split, and once for the final fit."""
     rows, compress = [], sgdm.sklearn.compress
     monkeypatch.setattr(
@@ -391,7 +388,7 @@ def test_rows_are_read_once(cv, times, monkeypatch):
 
 
 @short
-def test_grid():
+def test_cross_validation_searches_a_grid():
     X, y = make_data()
     lrs, momenta, decays = [0.001, 0.05], (0.0, 0.9), np.array([0.0, 10.0])
     model = SGDMRegressorCV(lr=lrs, momentum=momenta, weight_decay=decays, max_iter=30).fit(X, y)
@@ -410,7 +407,7 @@ def test_grid():
     np.testing.assert_array_equal(model.val_loss_curves_, results["val_loss_curves"][best])
 
 
-def test_automatic_rates():
+def test_cross_validation_tunes_once_for_all_folds():
     """Tuned once, on all rows, and stable on every training set: the loop with the same constants gives the same."""
     X, y = make_data()
     X[:12] /= 10  # which makes the curvature of the other folds greater
@@ -424,7 +421,7 @@ def test_automatic_rates():
 
 
 @pytest.mark.parametrize("dtype", [float, np.float32])
-def test_overflow(dtype):
+def test_a_setting_that_diverges_loses(dtype):
     """A setting that diverges loses, with inf from where it overflowed; if all do at once, that is the error."""
     X, y = make_data(dtype=dtype)
     model = SGDMRegressorCV(lr=[1e3, 0.05], max_iter=300).fit(X, y)
@@ -437,7 +434,7 @@ def test_overflow(dtype):
         SGDMRegressorCV(lr=1e300).fit(X, y)
 
 
-def test_overflow_at_once():
+def test_settings_that_all_overflow_at_once_are_an_error():
     """In the first epoch: there is no loss of any."""
     X, y = make_data(targets=2)
     for target in (y, y[:, 0]):
@@ -458,6 +455,6 @@ def test_overflow_at_once():
         ({"cv": 1}, "n_splits=1|at least one train/test split"),
     ],
 )
-def test_cv_refusals(options, message):
+def test_cross_validation_refuses_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):
         SGDMRegressorCV(**options).fit(*make_data())

@@ -1,17 +1,17 @@
 """Rows that come in blocks: memory maps, iterables, tables and files, interruptions, checkpoints, constant memory."""
 
+import functools
 import inspect
-import itertools
 import os
 import re
 import signal
 
 import numpy as np
 import pytest
+from helpers import assert_same_factor, blocks_of, intercepts, layouts
 
 import sgdm
 from sgdm import Compressed, compress
-from sgdm._reduction import factor
 from sgdm._reduction.leaves import Reduction
 
 N, D = 300, 3
@@ -19,32 +19,15 @@ CUTS = (0, 70, 71, 200, N)
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((N, D)), RNG.standard_normal(N)
 W = RNG.uniform(0.5, 2, N)
-
-
-def blocks_of(*arrays):
-    return [tuple(array[a:b] for array in arrays) for a, b in itertools.pairwise(CUTS)]
-
-
-def assert_same(ours, expected, names=None):
-    assert (ours.n_rows, ours.slot, ours.fit_intercept) == (expected.n_rows, expected.slot, expected.fit_intercept)
-    assert ours.total_weight == pytest.approx(expected.total_weight, rel=1e-14)
-    assert ours.feature_names == names
-    np.testing.assert_allclose(ours.R, expected.R, rtol=0, atol=1e-13 * np.abs(expected.R).max())
-
-
-@pytest.fixture
-def small_leaves(monkeypatch):
-    """Several leaves, of several blocks each, in a few hundred rows."""
-    monkeypatch.setattr(factor, "_BLOCK_BYTES", 8 * 100)
-    monkeypatch.setattr(factor, "_LEAF_BLOCKS", 2)
+blocks_of = functools.partial(blocks_of, cuts=CUTS)
 
 
 # Memory maps and iterables
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_memory_maps(tmp_path, small_leaves, order, dtype):
+@layouts
+def test_memory_maps_reduce_to_the_bits_of_arrays(tmp_path, small_leaves, order, dtype):
     """The bits of the same arrays in memory."""
     values, targets = (10 * X).astype(dtype), (10 * Y).astype(dtype)
     mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=X.shape, order=order)
@@ -57,13 +40,13 @@ def test_memory_maps(tmp_path, small_leaves, order, dtype):
         assert compress(mapped, read, n_threads=threads) == compress(values, targets)
 
 
-@pytest.mark.parametrize("fit_intercept", [False, True])
+@intercepts
 @pytest.mark.parametrize("targets", [Y, Y[:, None], np.column_stack([Y, W])], ids=["(n,)", "(n, 1)", "(n, 2)"])
-def test_blocks(small_leaves, targets, fit_intercept):
+def test_blocks_reduce_to_the_factor_of_the_whole(small_leaves, targets, fit_intercept):
     for arrays, weights in (((X, targets), None), ((X, targets, W), W)):
         expected = compress(X, targets, sample_weight=weights, fit_intercept=fit_intercept)
         listed = compress(blocks_of(*arrays), fit_intercept=fit_intercept)
-        assert_same(listed, expected)
+        assert_same_factor(listed, expected)
         for threads in (1, 2, 3):
             reduced = compress(iter(blocks_of(*arrays)), fit_intercept=fit_intercept, n_threads=threads)
             assert reduced == listed
@@ -71,18 +54,18 @@ def test_blocks(small_leaves, targets, fit_intercept):
         assert compress(lists, fit_intercept=fit_intercept) == listed
 
 
-def test_blocks_of_both_kinds():
+def test_blocks_with_and_without_weights_go_together():
     """Without weights a block's rows weigh 1."""
     blocks = blocks_of(X, Y, W)
     blocks[1] = blocks[1][:2]
     weights = np.where((np.arange(N) >= 70) & (np.arange(N) < 71), 1, W)
-    assert_same(compress(blocks), compress(X, Y, sample_weight=weights))
+    assert_same_factor(compress(blocks), compress(X, Y, sample_weight=weights))
     blocks[0] = (*blocks[0][:2], np.zeros(70))  # one of no weight at all
     weights[:70] = 0
-    assert_same(compress(blocks), compress(X, Y, sample_weight=weights))
+    assert_same_factor(compress(blocks), compress(X, Y, sample_weight=weights))
 
 
-def test_float32_blocks():
+def test_blocks_of_float32_are_float32_if_all_are():
     pairs = [(x.astype(np.float32), y.astype(np.float32)) for x, y in blocks_of(X, Y)]
     assert compress(pairs).dtype == np.float32
     assert compress([*pairs, (X, Y)]).dtype == np.float64
@@ -116,7 +99,7 @@ BAD_BLOCKS = {
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("block", "error", "message"), BAD_BLOCKS.values(), ids=BAD_BLOCKS)
-def test_bad_blocks(small_leaves, block, error, message, threads):
+def test_a_bad_block_is_refused_by_number(small_leaves, block, error, message, threads):
     """Refused by number; what came before is not lost."""
     with pytest.raises(error, match="^" + re.escape(message)) as caught:
         compress([GOOD, block, GOOD], n_threads=threads)
@@ -154,7 +137,7 @@ def test_nothing_that_is_not_finite_gets_through(column, value, weights):
         (GOOD, {"checkpoint_every": -1}, ValueError, "checkpoint_every must be finite and not negative, got -1"),
     ],
 )
-def test_arguments_that_do_not_go_together(arguments, options, error, message):
+def test_arguments_that_do_not_go_together_are_refused(arguments, options, error, message):
     with pytest.raises(error, match="^" + re.escape(message)):
         compress(*arguments, **options)
 
@@ -191,22 +174,13 @@ def arrow_tables(path):
     }
 
 
-ARROW = [
-    "Table",
-    "chunked Table",
-    "RecordBatch",
-    "RecordBatchReader",
-    "dataset",
-    "path",
-    "path as str",
-    "folder",
-    "empty batches",
-]
+ARROW = ["Table", "chunked Table", "RecordBatch", "RecordBatchReader", "dataset", "path", "path as str", "folder",
+         "empty batches"]  # fmt: skip
 
 
 @pytest.mark.parametrize("weight", [None, "w"])
 @pytest.mark.parametrize("kind", [*ARROW, "pandas", "polars"])
-def test_tables(tmp_path, kind, weight):
+def test_tables_of_any_kind_reduce_to_the_same_factor(tmp_path, kind, weight):
     columns = make_columns()
     if kind in ("pandas", "polars"):
         table = pytest.importorskip(kind).DataFrame(columns)
@@ -215,13 +189,13 @@ def test_tables(tmp_path, kind, weight):
     names = tuple(name for name in columns if name not in ("y", weight))
     rows = np.column_stack([columns[name] for name in names])
     reduced = compress(table, target="y", sample_weight=weight, fit_intercept=True)
-    assert_same(reduced, compress(rows, Y, sample_weight=W if weight else None, fit_intercept=True), names)
+    assert_same_factor(reduced, compress(rows, Y, sample_weight=W if weight else None, fit_intercept=True), names)
 
 
-def test_numbered_columns_of_pandas():
+def test_numbered_columns_of_pandas_have_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.column_stack([X, Y]))
-    assert_same(compress(frame, target="3"), compress(X, Y), ("0", "1", "2"))
+    assert_same_factor(compress(frame, target="3"), compress(X, Y), ("0", "1", "2"))
     with pytest.raises(ValueError, match=r"^target must name a column, got 3; the columns are 0, 1, 2, 3$"):
         compress(frame, target=3)
 
@@ -240,7 +214,7 @@ BAD_COLUMNS = {
 
 @pytest.mark.parametrize("kind", ["pyarrow", "pandas", "polars"])
 @pytest.mark.parametrize(("values", "error", "message"), BAD_COLUMNS.values(), ids=BAD_COLUMNS)
-def test_bad_columns(kind, values, error, message):
+def test_bad_columns_are_refused_by_name(kind, values, error, message):
     library = pytest.importorskip(kind)
     table = (library.table if kind == "pyarrow" else library.DataFrame)({**COLUMNS, "b": values})
     with pytest.raises(error, match="^" + message):
@@ -252,7 +226,7 @@ def test_bad_columns(kind, values, error, message):
 
 
 @pytest.mark.parametrize("kind", ["pyarrow", "pandas", "polars"])
-def test_columns_that_are_not_there(kind):
+def test_columns_that_are_not_there_are_refused(kind):
     library = pytest.importorskip(kind)
     make = library.table if kind == "pyarrow" else library.DataFrame
     table = make(COLUMNS)
@@ -279,13 +253,13 @@ def test_columns_that_are_not_there(kind):
         compress(twice, target="y")
 
 
-def test_an_empty_table():
+def test_an_empty_table_is_refused():
     arrow = pytest.importorskip("pyarrow")
     with pytest.raises(ValueError, match=r"^X must have at least one row, got no block with any$"):
         compress(arrow.table(COLUMNS).slice(0, 0), target="y")
 
 
-def test_names_must_agree():
+def test_tables_that_merge_must_have_the_same_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(COLUMNS)
     with pytest.raises(ValueError, match="both parts must have the same features"):
@@ -296,7 +270,7 @@ def test_names_must_agree():
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_progress(small_leaves, known, capsys):
+def test_a_progress_bar_counts_rows(small_leaves, known, capsys):
     pytest.importorskip("tqdm")
     rows = (X, Y) if known else (iter(blocks_of(X, Y)),)
     assert compress(*rows, progress=True) == compress(*((X, Y) if known else (blocks_of(X, Y),)))
@@ -372,7 +346,7 @@ print(reduced.n_rows)
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
 @pytest.mark.parametrize("threads", [1, 3])
-def test_kill_and_resume(run_python, tmp_path, threads):
+def test_a_reduction_that_was_killed_is_resumed_to_the_bit(run_python, tmp_path, threads):
     """Killed twice, then resumed: the bits of an uninterrupted reduction; no row twice, no row lost."""
     path = tmp_path / "half.npz"
     expected = compress(all_blocks())
@@ -415,7 +389,7 @@ def test_an_exception_leaves_a_checkpoint(tmp_path, threads, small_leaves):
     assert not path.exists()
 
 
-def test_resumed_arrays_and_tables(tmp_path, small_leaves, monkeypatch):
+def test_an_array_that_was_half_reduced_is_resumed(tmp_path, small_leaves, monkeypatch):
     """Any source can be taken up again: here a reduction stopped within one array."""
     expected, add, path = compress(X, Y, sample_weight=W), Reduction.add, tmp_path / "half.npz"
 
@@ -432,7 +406,7 @@ def test_resumed_arrays_and_tables(tmp_path, small_leaves, monkeypatch):
     assert compress(X, Y, sample_weight=W, checkpoint=path) == expected
 
 
-def test_progress_goes_on(tmp_path, capsys):
+def test_a_progress_bar_goes_on_where_the_checkpoint_is(tmp_path, capsys):
     pytest.importorskip("tqdm")
     path = stop(all_blocks(), tmp_path / "half.npz", 12)
     reduced = compress(all_blocks(), checkpoint=path, progress=True)
@@ -510,17 +484,11 @@ print(grown, time.perf_counter() - start)
 """
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        10**7,
-        pytest.param(
-            10**8,
-            marks=pytest.mark.skipif("SGDM_LONG_TESTS" not in os.environ, reason="set SGDM_LONG_TESTS=1 to run it"),
-        ),
-    ],
-)
-def test_constant_memory(run_python, rows):
+too_long = pytest.mark.skipif("SGDM_LONG_TESTS" not in os.environ, reason="set SGDM_LONG_TESTS=1 to run it")
+
+
+@pytest.mark.parametrize("rows", [10**7, pytest.param(10**8, marks=too_long)])
+def test_a_long_stream_takes_constant_memory(run_python, rows):
     """10**8 rows of 8 columns are 6.4 GB."""
     pytest.importorskip("resource")
     process = run_python(LONG.format(rows=rows))

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import reference
+from helpers import HISTORIES, bad_counts, dtypes, ignore_far, layouts
 
 import sgdm
 from sgdm import _kernel, _run
 
 THREADS = (2, 3, 8)
-HISTORIES = ("loss", "grad", "step", "coef")
-pytestmark = pytest.mark.filterwarnings("ignore:.*far above the least:sgdm.ConvergenceWarning")  # of few epochs
+pytestmark = ignore_far
 
 # Little data, but several parts of it: narrow X, read by columns whatever its order; narrow X of more than 4 MB in
 # float64, no longer copied as a whole; and wide X, with rows left over for a last, short part.
@@ -25,8 +26,6 @@ SHAPES = [(66_001, 1), (33_003, 2), (14_001, 5), (11_003, 7), (9001, 8), (701, 3
 LARGE = [(270_001, 2), (80_003, 7)]
 
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
-layouts = pytest.mark.parametrize("order", ["C", "F"])
-dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 @functools.cache
@@ -80,7 +79,7 @@ def assert_same_bits(teams, X, y, **options):
 @layouts
 @dtypes
 @pytest.mark.parametrize("targets", [None, 3])
-def test_any_number_of_threads(teams, shape, order, dtype, targets):
+def test_any_number_of_threads_gives_the_same_bits(teams, shape, order, dtype, targets):
     X, y = make_data(shape, dtype, order, targets)
     assert_same_bits(teams, X, y)
 
@@ -88,7 +87,7 @@ def test_any_number_of_threads(teams, shape, order, dtype, targets):
 @shapes
 @layouts
 @dtypes
-def test_weights_intercept_and_all_the_rest(teams, shape, order, dtype):
+def test_threads_share_weights_intercept_and_all_the_rest(teams, shape, order, dtype):
     X, y = make_data(shape, dtype, order, 2)
     assert_same_bits(
         teams, X, y, sample_weight=make_weights(len(X), dtype), fit_intercept=True, nesterov=True, weight_decay=0.1,
@@ -98,7 +97,7 @@ def test_weights_intercept_and_all_the_rest(teams, shape, order, dtype):
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 @layouts
-def test_large_and_narrow(teams, shape, order):
+def test_threads_share_large_and_narrow_rows(teams, shape, order):
     X, y = make_data(shape, order=order)
     assert_same_bits(teams, X, y, epochs=2, sample_weight=make_weights(len(X)), fit_intercept=True)
 
@@ -106,7 +105,7 @@ def test_large_and_narrow(teams, shape, order):
 @pytest.mark.parametrize("shape", [*SHAPES, LARGE[0]], ids=str)
 @layouts
 @dtypes
-def test_the_oracle(teams, reference, shape, order, dtype):
+def test_threads_follow_the_oracle(teams, shape, order, dtype):
     """All parts, and each of them once."""
     X, y = make_data(shape, dtype, order)
     options = {"sample_weight": make_weights(len(X), dtype), "fit_intercept": True, "lr": 0.2 / shape[1], "epochs": 3}
@@ -130,13 +129,13 @@ batch_options = pytest.mark.parametrize(
 @layouts
 @dtypes
 @batch_options
-def test_batches_of_several_parts(teams, shape, batch, order, dtype, options):
+def test_threads_share_batches_of_several_parts(teams, shape, batch, order, dtype, options):
     X, y = make_data(shape, dtype, order)
     assert_same_bits(teams, X, y, batch_size=batch, sample_weight=1 + make_weights(len(X), dtype), **options)
 
 
 @layouts
-def test_batches_of_several_targets(teams, order):
+def test_threads_share_batches_of_several_targets(teams, order):
     X, y = make_data((901, 300), order=order, targets=3)
     assert_same_bits(teams, X, y, batch_size=450, seed=1)
 
@@ -182,7 +181,7 @@ def test_batches_of_so_many_rows_that_all_together_have_more_than_64_parts(run_p
 @dtypes
 @pytest.mark.parametrize("options", [{}, {"batch_size": 450, "seed": 2}], ids=["full", "batches"])
 @pytest.mark.parametrize("held_out", [40, 800, 0.3])
-def test_validation(teams, order, dtype, options, held_out):
+def test_threads_share_validation_rows(teams, order, dtype, options, held_out):
     """Of fewer rows than make a part, of more, and of a fraction of the rows."""
     X, y = make_data((1200, 300), dtype, order, 2)
     if held_out == 0.3:
@@ -200,7 +199,7 @@ def test_validation(teams, order, dtype, options, held_out):
     ids=["full", "batches", "validation"],
 )
 @pytest.mark.parametrize("threads", [(1, 2), (3, 1), (2, 8)], ids=str)
-def test_restart_with_another_number_of_threads(teams, options, threads):
+def test_a_restart_may_have_another_number_of_threads(teams, options, threads):
     X, y = make_data((701, 300))
     options = {"fit_intercept": True, **options}
     start = {"seed": 3} if len(options) > 1 else {}
@@ -213,14 +212,14 @@ def test_restart_with_another_number_of_threads(teams, options, threads):
 @layouts
 @dtypes
 @pytest.mark.parametrize("targets", [None, 3])
-def test_reductions(teams, order, dtype, targets):
+def test_threads_share_a_wide_reduction(teams, order, dtype, targets):
     """A wide one is shared in its turn."""
     X, y = make_data((900, 300), dtype, order, targets)
     weights = make_weights(900, dtype)
     assert_same_bits(teams, X, y, method="compress", fit_intercept=True, sample_weight=weights)
 
 
-def test_learning_rates(teams):
+def test_threads_share_a_fit_with_any_learning_rate(teams):
     X, y = make_data((301, 300))
     assert_same_bits(teams, X, y, lr="auto")
     teams.clear()
@@ -231,7 +230,7 @@ def test_learning_rates(teams):
 
 
 @pytest.mark.parametrize("threads", [16, 10**6, sys.maxsize])
-def test_more_threads_than_cores(teams, threads):
+def test_there_may_be_more_threads_than_cores(teams, threads):
     X, y = make_data((4096, 300))
     assert fit(X, y, epochs=20, n_threads=threads) == fit(X, y, epochs=20)
     assert_shared(teams, [threads])
@@ -244,19 +243,9 @@ def test_a_problem_of_one_part_needs_no_team(teams):
     assert not teams
 
 
-@pytest.mark.parametrize(
-    ("value", "error", "expected"),
-    [
-        (0, ValueError, "at least 1, got 0"),
-        (-2, ValueError, "at least 1, got -2"),
-        (1.5, TypeError, "a whole number, got 1.5 of type float"),
-        ("2", TypeError, "a whole number, got '2' of type str"),
-        (None, TypeError, "a whole number, got None of type NoneType"),
-        (True, TypeError, "a whole number, got True"),
-    ],
-)
+@bad_counts
 @pytest.mark.parametrize("method", ["direct", "compress"])
-def test_bad_numbers_of_threads(value, error, expected, method):
+def test_a_bad_number_of_threads_is_refused(value, error, expected, method):
     X, y = make_data((100, 300))
     with pytest.raises(error, match=f"^n_threads must be {re.escape(expected)}$"):
         fit(X, y, n_threads=value, method=method)
@@ -271,12 +260,12 @@ def slices_of_one_epoch(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 290, "seed": 1}], ids=["full", "batches"])
-def test_slices_of_one_epoch(teams, slices_of_one_epoch, options):
+def test_slices_of_one_epoch_change_no_bit(teams, slices_of_one_epoch, options):
     X, y = make_data((301, 300))
     assert_same_bits(teams, X, y, epochs=30, **options)
 
 
-def test_callbacks(teams):
+def test_callbacks_see_the_same_with_threads(teams):
     """They see the same, and may fit with threads of their own."""
     X, y = make_data((301, 300))
 
@@ -350,7 +339,7 @@ def test_no_thread_outlives_its_fit(teams, shape):
     [(1, {"lr": 1e60}), (1, {"lr": 1e9, "fit_intercept": True, "record_every": 3}), (1e200, {})],
     ids=["soon", "later", "at once"],
 )
-def test_divergence(teams, shape, factor, options):
+def test_a_fit_with_threads_diverges_as_without(teams, shape, factor, options):
     X, y = make_data(shape)
     errors = []
     for count in (1, 2, 8):
@@ -364,7 +353,7 @@ def test_divergence(teams, shape, factor, options):
 
 @pytest.mark.parametrize("shape", [(301, 300), (33_003, 2)], ids=str)
 @layouts
-def test_nonfinite_rows(teams, shape, order):
+def test_threads_name_the_row_that_is_not_finite(teams, shape, order):
     X, y = make_data(shape, order=order)
     X = X.copy(order="K")
     X[-1, 1] = np.nan
@@ -373,7 +362,7 @@ def test_nonfinite_rows(teams, shape, order):
     assert_shared(teams, [2])
 
 
-def test_rise():
+def test_a_rise_is_told_with_threads_as_without():
     X, y = make_data((301, 300))
     messages = []
     for count in (1, 2):
@@ -386,7 +375,7 @@ def test_rise():
 # Several fits at once, processes, interruption
 
 
-def test_four_fits_with_teams_at_once(teams):
+def test_four_fits_with_threads_at_once_get_the_same_bits(teams):
     problems = [make_data((301, 300)), make_data((33_003, 2), np.float32), make_data((701, 300), order="F", targets=2)]
     alone = [fit(X, y, epochs=20) for X, y in problems]
     together = threading.Barrier(4)
@@ -443,44 +432,10 @@ assert sgdm.fit(X, y, n_threads=3, **options) == alone
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
-def test_fork_after_and_during_a_fit_with_threads(run_python):
+def test_a_process_may_fork_after_and_during_a_fit_with_threads(run_python):
     # Python 3.12 warns of any fork beside threads; what is tested is that it works all the same.
     process = run_python(FORK_SCRIPT, PYTHONWARNINGS="ignore::DeprecationWarning")
     assert process.returncode == 0, process.stderr
-
-
-INTERRUPT_SCRIPT = """
-import dataclasses, faulthandler, os, signal, threading, time
-import numpy as np
-import sgdm
-
-faulthandler.dump_traceback_later(60, exit=True)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
-rng = np.random.default_rng(0)
-n, d = {shape}
-X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
-options = dict(lr=0.2 / d, method="direct", n_threads={threads}, **{options})
-pressed = []
-
-def press():
-    pressed.append(time.perf_counter())
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # os.kill may choose this thread
-
-threading.Timer(0.3, press).start()
-try:
-    sgdm.fit(X, y, epochs=10**6, **options)
-except KeyboardInterrupt as stop:
-    took, result = time.perf_counter() - pressed[0], stop.result
-assert took < 1, took
-assert result.status == "stopped" and 0 < result.epochs < 10**6, result
-deadline = time.monotonic() + 5
-while threading.active_count() > 1 and time.monotonic() < deadline:  # the timer may be on its way out
-    time.sleep(0.01)
-assert threading.active_count() == 1, threading.enumerate()
-options["n_threads"] = 1
-whole = sgdm.fit(X, y, epochs=result.epochs, **options)
-assert result == dataclasses.replace(whole, status=result.status)
-"""
 
 
 @pytest.mark.thread_unsafe(reason="it must be quick")
@@ -490,50 +445,27 @@ assert result == dataclasses.replace(whole, status=result.status)
 @pytest.mark.parametrize(
     "options", [{"record": "loss", "record_every": 100}, {"record": None, "batch_size": 20_000, "seed": 1}]
 )
-def test_ctrl_c(run_python, shape, threads, options):
+def test_ctrl_c_ends_a_fit_with_threads(press_ctrl_c, shape, threads, options):
     if "batch_size" in options and len({*shape, 300}) == 2:
         options = {**options, "batch_size": 600}
-    process = run_python(INTERRUPT_SCRIPT.format(shape=shape, threads=threads, options=options))
-    assert process.returncode == 0, process.stderr
-
-
-# The second helper can't be had: Ctrl-C comes then, or the system is out of threads.
-HELPERLESS_SCRIPT = """
-import _thread, faulthandler, time
-import numpy as np
-import sgdm
-
-faulthandler.dump_traceback_later(20, exit=True)
-start, calls = _thread.start_new_thread, []
-
-def fail(*task):
-    calls.append(1)
-    if len(calls) == 2:
-        raise {error}
-    return start(*task)
-
-_thread.start_new_thread = fail
-X, y = np.ones((1000, 300)), np.ones(1000)
-try:
-    sgdm.fit(X, y, lr=1e-3, method="direct", n_threads=3)
-except {error} as stop:
-    assert stop.result.epochs == 0 and stop.result.status == "stopped"
-else:
-    raise AssertionError("nothing raised")
-deadline = time.monotonic() + 5
-while _thread._count() and time.monotonic() < deadline:  # it may be on its way out
-    time.sleep(0.01)
-assert _thread._count() == 0
-calls.clear()
-_thread.start_new_thread = start
-assert sgdm.fit(X, y, lr=1e-3, method="direct", n_threads=3).status == "completed"
+    setup = f"""
+n, d = {shape}
+X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+options = dict(lr=0.2 / d, method="direct", **{options})
 """
+    check = """
+assert result.status == "stopped" and 0 < result.epochs < 10**6, result
+whole = sgdm.fit(X, y, epochs=result.epochs, n_threads=1, **options)
+assert result == dataclasses.replace(whole, status=result.status)
+"""
+    press_ctrl_c(setup, f"sgdm.fit(X, y, epochs=10**6, n_threads={threads}, **options)", check)
 
 
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
-def test_a_team_that_can_not_be_gathered_goes_home(run_python, error):
-    process = run_python(HELPERLESS_SCRIPT.format(error=error))
-    assert process.returncode == 0, process.stderr
+def test_threads_of_a_fit_end_if_one_can_not_be_started(without_second_thread, error):
+    fit = "sgdm.fit(np.ones((1000, 300)), np.ones(1000), lr=1e-3, method='direct', n_threads=3)"
+    expected = "result.epochs == 0 and result.status == 'stopped'"
+    without_second_thread(error, fit, expected, f"assert {fit}.status == 'completed'")
 
 
 def test_threads_raise_no_warnings():

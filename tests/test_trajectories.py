@@ -1,4 +1,4 @@
-"""Whole trajectories, epoch by epoch: the notebook's, torch's, the NumPy oracle's, and where they end."""
+"""Whole trajectories, epoch by epoch, are the notebook's, torch's and the NumPy oracle's, and end at least squares."""
 
 import json
 import re
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
+from helpers import FORMS, dtypes, layouts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,14 +17,14 @@ import sgdm
 DATA = Path(__file__).with_name("data")
 TORCH = dict(np.load(DATA / "torch_sgd.npz"))
 TORCH_RUNS = json.loads(str(TORCH["meta"]))
-FULL_BATCH = [name for name, run in TORCH_RUNS.items() if run["batch_size"] is None and not isinstance(run["lr"], list)]
+BY_UPDATES = ["lr_schedule", "minibatch_in_order_16", "minibatch_ragged_24"]  # torch wrote these down at each update
 
 
 # The notebook
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 5e-5), (np.float32, 6e-5)])
-def test_the_notebook_table(dtype, tolerance):
+def test_the_notebooks_table_comes_out_number_by_number(dtype, tolerance):
     points = np.loadtxt(files("sgdm") / "data" / "lesson2_points.csv", delimiter=",", skiprows=1, dtype=dtype)
     table = np.loadtxt(DATA / "lesson2_trajectory.csv", delimiter=",", skiprows=1)
     history = sgdm.fit(points[:, :1], points[:, 1], fit_intercept=True, coef0=[-1, 1]).history
@@ -39,19 +41,24 @@ def test_the_notebook_table(dtype, tolerance):
 # torch.optim.SGD
 
 
-def test_torch_runs_are_all_there():
-    assert len(FULL_BATCH) == 8
+def test_the_runs_of_torch_are_all_there():
+    assert len(TORCH_RUNS) == 11
+    in_batches = [run for run in TORCH_RUNS if TORCH_RUNS[run]["batch_size"] or isinstance(TORCH_RUNS[run]["lr"], list)]
+    assert sorted(in_batches) == BY_UPDATES
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
-@pytest.mark.parametrize("name", FULL_BATCH)
-def test_torch(name, dtype, tolerance):
-    run = dict(TORCH_RUNS[name])
+@layouts
+@pytest.mark.parametrize("name", TORCH_RUNS)
+def test_a_fit_follows_torch(name, order, dtype, tolerance):
+    run = {"dampening": 0.0, **TORCH_RUNS[name]}
     problem = run.pop("problem")
-    run.pop("batch_size")
-    run.setdefault("dampening", 0.0)
+    if name in BY_UPDATES:
+        run |= {"shuffle": False, "record": "updates"}
+    else:
+        run.pop("batch_size")
     X, y, coef0 = (TORCH[f"{array}_{problem}"].astype(dtype) for array in ("X", "y", "coef0"))
-    result = sgdm.fit(X, y, coef0=coef0, **run)
+    result = sgdm.fit(np.asarray(X, order=order), y, coef0=coef0, **run)
     history = result.history
     ours = {"loss": history.loss, "grad": history.grad, "buffer": history.step, "coef": history.coef}
     for key, array in {**ours, "final": result.coef}.items():
@@ -62,30 +69,19 @@ def test_torch(name, dtype, tolerance):
 
 # The NumPy oracle
 
-FORMS = {
-    "ema": {"momentum": 0.8},
-    "heavy ball": {"momentum": 0.9, "dampening": 0.0},
-    "partial dampening": {"momentum": 0.7, "dampening": 0.3},
-    "full dampening": {"momentum": 0.6, "dampening": 1.0},
-    "plain": {"momentum": 0.0},
-    "nesterov": {"momentum": 0.9, "dampening": 0.0, "nesterov": True},
-    "nesterov ema": {"momentum": 0.8, "nesterov": True},
-}
 
 # Widths around the kernel's groups of 8 and 16 elements and their multiples, and anything else.
 EDGES = st.sampled_from([1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33])
-OPTIONS = st.fixed_dictionaries(
-    {
-        "n": st.one_of(EDGES, st.integers(1, 70), st.sampled_from([63, 64, 65])),
-        "d": st.one_of(EDGES, st.integers(1, 40), st.sampled_from([39, 40])),
-        "targets": st.sampled_from([None, 1, 2, 5]),
-        "fit_intercept": st.booleans(),
-        "weighted": st.booleans(),
-        "weight_decay": st.sampled_from([0.0, 0.1]),
-        "form": st.sampled_from(sorted(FORMS)),
-        "seed": st.integers(0, 2**32 - 1),
-    }
-)
+OPTIONS = st.fixed_dictionaries({
+    "n": st.one_of(EDGES, st.integers(1, 70), st.sampled_from([63, 64, 65])),
+    "d": st.one_of(EDGES, st.integers(1, 40), st.sampled_from([39, 40])),
+    "targets": st.sampled_from([None, 1, 2, 5]),
+    "fit_intercept": st.booleans(),
+    "weighted": st.booleans(),
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "form": st.sampled_from(sorted(FORMS)),
+    "seed": st.integers(0, 2**32 - 1),
+})  # fmt: skip
 
 
 def in_order(X, order, path=None):
@@ -131,7 +127,7 @@ def make_problem(dtype, n, d, targets, fit_intercept, weighted, weight_decay, fo
     return X, y, {**options, "sample_weight": w if weighted else None}
 
 
-def assert_same_trajectory(reference, X, y, options, dtype, factor):
+def assert_same_trajectory(X, y, options, dtype, factor):
     """Every history of fit(X, y) equals the oracle's within factor * eps of the history's largest number."""
     twin = reference.fit(np.array(X), y, **options)
     result = sgdm.fit(X, y, **options)
@@ -153,9 +149,9 @@ def assert_same_trajectory(reference, X, y, options, dtype, factor):
 
 # Measured over 20 000 draws: at most 10 eps.
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # twelve epochs may end above the start
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@dtypes
 @pytest.mark.parametrize("order", ["C", "F", "strided", "negative", "read-only", "memmap"])
-def test_oracle(reference, draws, tmp_path_factory, order, dtype):
+def test_a_fit_follows_the_oracle(draws, tmp_path_factory, order, dtype):
     path = tmp_path_factory.mktemp("oracle") / "X"
 
     @settings(max_examples=draws(120), derandomize=True, database=None, deadline=None)
@@ -163,20 +159,20 @@ def test_oracle(reference, draws, tmp_path_factory, order, dtype):
     def check(drawn):
         X, y, options = make_problem(dtype, **drawn)
         X = in_order(X, order, path)
-        assert_same_trajectory(reference, X, y, {**options, "epochs": 12}, dtype, factor=32)
+        assert_same_trajectory(X, y, {**options, "epochs": 12}, dtype, factor=32)
 
     check()
 
 
 # Measured: at most 20 eps, for sums of 1000 terms.
 @pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # twelve epochs may end above the start
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("order", ["C", "F"])
+@dtypes
+@layouts
 @pytest.mark.parametrize(("n", "d"), [(3000, 4), (1500, 50), (700, 130), (40, 1000)])
 @pytest.mark.parametrize("targets", [None, 3])
-def test_oracle_over_many_blocks(reference, n, d, targets, order, dtype):
+def test_a_fit_of_many_blocks_follows_the_oracle(n, d, targets, order, dtype):
     X, y, options = make_problem(dtype, n, d, targets, True, True, 0.1, "nesterov ema", seed=n + d)
-    assert_same_trajectory(reference, in_order(X, order), y, {**options, "epochs": 12}, dtype, factor=64)
+    assert_same_trajectory(in_order(X, order), y, {**options, "epochs": 12}, dtype, factor=64)
 
 
 # Where it ends
@@ -190,7 +186,7 @@ def heavy_ball(Z):
     return constants, values[0] / values[-1]
 
 
-def check_against_lstsq(X, y):
+def assert_it_ends_at_lstsq(X, y):
     Z = np.column_stack([X, np.ones(len(X))])
     constants, kappa = heavy_ball(Z)
     # each epoch gains a factor of sqrt(momentum): enough of them to reach eps, with as many again
@@ -204,18 +200,18 @@ def check_against_lstsq(X, y):
 
 
 @pytest.mark.parametrize("shape", [(60,), (60, 3)])
-def test_random_problem_converges_to_lstsq(shape):
+def test_a_random_problem_ends_at_least_squares(shape):
     rng = np.random.default_rng(7)
-    check_against_lstsq(rng.standard_normal((60, 5)), rng.standard_normal(shape))
+    assert_it_ends_at_lstsq(rng.standard_normal((60, 5)), rng.standard_normal(shape))
 
 
 @pytest.mark.parametrize("name", ["load_diabetes", "load_linnerud"])
-def test_real_data_converges_to_lstsq(name):
+def test_real_data_end_at_least_squares(name):
     X, y = getattr(pytest.importorskip("sklearn.datasets"), name)(return_X_y=True)
-    check_against_lstsq(X, y)
+    assert_it_ends_at_lstsq(X, y)
 
 
-def test_suggested_lr_fits_unscaled_diabetes():
+def test_the_suggested_lr_fits_unscaled_diabetes():
     X, y = pytest.importorskip("sklearn.datasets").load_diabetes(return_X_y=True, scaled=False)
     with pytest.raises(sgdm.DivergenceError, match=r"lr=0\.1 is too large; use an lr of at most ") as caught:
         sgdm.fit(X, y)

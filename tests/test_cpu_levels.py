@@ -1,0 +1,76 @@
+"""All CPU levels give the same bits; one that is not known is refused."""
+
+import pytest
+
+from sgdm import _kernel
+
+FULL_BATCHES = """
+import hashlib, itertools, warnings
+import numpy as np
+import sgdm
+from sgdm import _kernel
+
+assert np.float64(5e-324) * 1 != 0 and np.float32(1e-45) * np.float32(1) != 0, "denormals are switched off"
+warnings.simplefilter("ignore", sgdm.ConvergenceWarning)
+digest = hashlib.sha256()
+shapes = [(1, 1), (7, 3), (33, 17), (64, 16), (600, 7), (300, 40), (130, 8), (20, 130), (259, 65), (139, 300)]
+
+def add(result):
+    for array in (result.coef, result.velocity, *vars(result.history).values()):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+
+for (n, d), dtype, order, k in itertools.product(shapes, ("f8", "f4"), "CF", (1, 3, 4, 9)):
+    rng = np.random.default_rng(n)
+    X, y = rng.standard_normal((n, d)).astype(dtype, order=order), rng.standard_normal((n, k)).astype(dtype)
+    for weights in (None, rng.uniform(0.5, 2, n)):
+        options = {"lr": 0.003, "momentum": 0.9, "dampening": 0.0, "epochs": 20, "sample_weight": weights,
+                   "fit_intercept": weights is None, "weight_decay": 0.01, "method": "direct"}
+        add(sgdm.fit(X, y, **options))
+        add(sgdm.fit(X, y, **options | {"epochs": 2, "lr": 1e-4, "batch_size": 13, "seed": 1}))
+    add(sgdm.fit_many(X, np.ascontiguousarray(y.T), lr=0.003, epochs=20))
+for d in (2, 3, 5):  # too large to be copied by columns, or not
+    X = np.random.default_rng(d).standard_normal((200_000, d))
+    add(sgdm.fit(X, X.sum(axis=1), lr=0.01, epochs=2, n_threads=d % 2 + 1, method="direct"))
+assert np.float64(5e-324) * 1 != 0, "denormals were switched off"
+print(_kernel.ISA, digest.hexdigest())
+"""
+
+
+MINI_BATCHES = """
+import hashlib, itertools, warnings
+import numpy as np, sgdm
+
+warnings.simplefilter("ignore", sgdm.ConvergenceWarning)
+digest = hashlib.sha256()
+for (n, d), dtype, order, k in itertools.product([(7, 3), (64, 16), (300, 41)], ("f8", "f4"), "CF", (1, 3)):
+    rng = np.random.default_rng(n)
+    X, y = rng.standard_normal((n, d)).astype(dtype, order=order), rng.standard_normal((n, k)).astype(dtype)
+    for weights, b in itertools.product((None, rng.uniform(0.5, 2, n)), (1, 20)):
+        result = sgdm.fit(X, y, lr=0.005, epochs=5, sample_weight=weights, fit_intercept=weights is None, l1=0.01,
+                          weight_decay=0.01, batch_size=b, seed=1, average=True, validation=(X, y), record="updates")
+        for array in (result.coef, result.average_coef, result.velocity, *vars(result.history).values()):
+            digest.update(np.ascontiguousarray(array).tobytes())
+print(sgdm._kernel.ISA, digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("script", [FULL_BATCHES, MINI_BATCHES], ids=["full batches, many fits", "mini-batches"])
+def test_all_levels_give_the_same_bits(run_python, script):
+    best = run_python("import sgdm._kernel; print(sgdm._kernel.ISA)", SGDM_ISA=None).stdout.strip()
+    assert best in _kernel.LEVELS
+    digests = set()
+    for level in _kernel.LEVELS[: _kernel.LEVELS.index(best) + 1]:
+        process = run_python(script, SGDM_ISA=level, PYTHONWARNINGS="error")
+        assert process.returncode == 0, process.stderr
+        used, digest = process.stdout.split()
+        assert used == level
+        digests.add(digest)
+    assert len(digests) == 1
+
+
+def test_an_unknown_level_is_refused(run_python):
+    process = run_python("import sgdm", SGDM_ISA="sse9")
+    assert process.returncode == 1
+    assert "ImportError: SGDM_ISA must be one of baseline" in process.stderr
+    assert "got 'sse9'" in process.stderr

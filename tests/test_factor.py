@@ -1,0 +1,255 @@
+"""What the triangular factor knows of its rows: solution, spectrum, largest stable lr, forecasts, tuning."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+from helpers import FORMS, assert_stable_up_to, design, ignore_far, intercepts, make_data, stable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sgdm
+from sgdm import compress
+
+pytestmark = ignore_far
+X60, Y60 = make_data()
+REDUCED = compress(X60, Y60)
+forms = pytest.mark.parametrize("form", FORMS)
+decays = pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+
+
+# Solution, spectrum and the largest stable lr
+
+
+@intercepts
+@pytest.mark.parametrize("targets", [None, 1, 3])
+@pytest.mark.parametrize("shape", [(200, 6), (6, 6), (4, 9)])
+def test_the_solution_and_the_spectrum_are_those_of_the_rows(shape, targets, fit_intercept):
+    X, y = make_data(*shape, targets=targets)
+    weights = np.random.default_rng(5).uniform(0.5, 2, len(X))
+    reduced = compress(X, y, sample_weight=weights, fit_intercept=fit_intercept)
+    Z, root = design(X, fit_intercept), np.sqrt(weights)[:, None]
+    expected = np.linalg.lstsq(root * Z, (root[:, 0] * y.T).T, rcond=None)[0]  # of minimum norm where there are many
+    solution = reduced.solve()
+    assert solution.shape == expected.shape
+    np.testing.assert_allclose(solution, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+    best = np.average((Z @ expected - y) ** 2, axis=0, weights=weights)
+    np.testing.assert_allclose(reduced.optimal_loss, best, rtol=1e-12, atol=1e-28)
+    assert np.shape(reduced.optimal_loss) == y.shape[1:]
+    values = np.linalg.eigvalsh(2 * Z.T @ (weights[:, None] * Z) / weights.sum())[::-1]
+    np.testing.assert_allclose(reduced.spectrum(), values, rtol=0, atol=1e-13 * values[0])
+    if len(X) > Z.shape[1]:
+        assert reduced.condition == pytest.approx(values[0] / values[-1], rel=1e-9)
+    else:
+        assert reduced.condition > 1e25 or shape == (6, 6)
+
+
+@decays
+@intercepts
+@forms
+def test_the_largest_lr_is_exact(form, fit_intercept, weight_decay):
+    X, y = make_data(40, 4)
+    reduced = compress(X, y, fit_intercept=fit_intercept)
+    constants = {"weight_decay": weight_decay, **FORMS[form]}
+    lr = reduced.max_lr(**constants)
+    if form == "full dampening":
+        assert lr == np.inf
+        return
+    assert 0.85 * lr < assert_stable_up_to(lr, reduced.fit, **constants).max_lr < lr
+
+
+def test_columns_of_zeros_have_no_largest_lr():
+    reduced = compress(0 * X60, Y60)
+    assert reduced.max_lr() == reduced.max_lr(weight_decay=1e-320) == np.inf
+    assert 0 < reduced.tune(5, weight_decay=1e-320).lr < np.inf
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_columns_whose_squares_overflow_or_vanish_are_solved(factor):
+    """Without numpy's overflow warnings, which would be errors here."""
+    plain, reduced = compress(X60, Y60), compress(X60 * factor, Y60)
+    np.testing.assert_allclose(reduced.solve(), plain.solve() / factor, rtol=1e-12)
+    assert reduced.condition == pytest.approx(plain.condition, rel=1e-12)
+    assert reduced.optimal_loss == pytest.approx(plain.optimal_loss, rel=1e-12)
+    limit = 0.0 if factor > 1 else np.inf
+    assert reduced.spectrum() == pytest.approx(np.full(5, 1 / limit if limit else np.inf))
+    assert reduced.max_lr() == limit
+    assert reduced.max_lr(dampening=1.0) == np.inf
+    assert compress(X60, Y60 * 1e200).optimal_loss == np.inf
+    if factor > 1:
+        with pytest.raises(ValueError, match=r"^lr can't be tuned, as the losses overflow whatever it is"):
+            reduced.tune(5)
+
+
+def test_a_solution_that_overflows_is_refused():
+    reduced = compress(X60 * 1e-200, Y60 * 1e200)
+    with pytest.raises(ValueError, match=r"^the parameters for these X and y overflow; scale the columns of X up"):
+        reduced.solve()
+    assert reduced.optimal_loss == np.inf
+
+
+def test_columns_that_are_hardly_there_have_a_solution():
+    X, y = np.array([[0.0, -1e-40, 1e-45, 1e-310]]), np.array([0.1])
+    reduced = compress(X, y)
+    np.testing.assert_allclose(X @ reduced.solve(), y, rtol=1e-14)
+    assert reduced.solve() == pytest.approx([0, -1e39, 1e34, 0], rel=1e-9, abs=1e-3)
+    assert reduced.optimal_loss == 0
+
+
+def test_a_penalty_and_weights_whose_product_overflows_have_a_largest_lr():
+    X, y = make_data()
+    reduced = compress(X, y, sample_weight=np.full(60, 1e10))
+    limit = 2 * 1.8 / (0.2 * 1e300)
+    assert reduced.max_lr(weight_decay=1e300) == pytest.approx(limit, rel=1e-12)
+
+
+# The forecast
+
+BUDGETS = (0, 1, 2, 10, 1000)
+
+
+@decays
+@forms
+@pytest.mark.parametrize("scales", [pytest.param(0, marks=pytest.mark.slow), 6])
+def test_the_forecast_is_the_loss_of_the_fit(form, weight_decay, scales):
+    """To 1e-9 of the loss, and where the descent is all but done, to the rounding of the residuals."""
+
+    @settings(max_examples=40, derandomize=True, database=None, deadline=None)
+    @given(st.integers(1, 60), st.integers(1, 12), st.booleans(), st.sampled_from([None, 2]), st.integers(0, 2**32 - 1))
+    def check(n, d, fit_intercept, targets, seed):
+        rng = np.random.default_rng(seed)
+        X, y = make_data(n, d, targets, seed=seed)
+        X = X * 10.0 ** rng.uniform(-scales, scales, d)
+        start = rng.standard_normal((d + fit_intercept, *y.shape[1:]))
+        reduced = compress(X, y, sample_weight=rng.uniform(0.5, 1, n), fit_intercept=fit_intercept)
+        for coef0 in (None, start):
+            options = {**stable(X, form, fit_intercept, None, weight_decay), "coef0": coef0}
+            loss = reduced.fit(epochs=1001, record="loss", **options).history.loss
+            for epochs in BUDGETS:
+                forecast = reduced.forecast(**options, epochs=epochs)
+                assert np.shape(forecast) == y.shape[1:]
+                rounding = 1e-14 * np.sqrt(loss[epochs] * loss[0]) + 1e-28 * loss[0]
+                assert np.all(np.abs(forecast - loss[epochs]) <= 1e-9 * loss[epochs] + rounding)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sgdm._run.Run, "concern", lambda *_: None)  # a heavy ball may end above its start
+        check()
+
+
+@forms
+def test_the_forecast_of_a_fit_that_diverges_is_infinite(form):
+    reduced = compress(X60, Y60, fit_intercept=True)
+    constants = FORMS[form]
+    lr = 1.5 * reduced.max_lr(**constants)
+    if lr == np.inf:
+        return
+    assert reduced.forecast(lr, **constants, epochs=10**6) == np.inf
+    with pytest.raises(sgdm.DivergenceError) as caught:
+        reduced.fit(lr=lr, epochs=10**6, record=None, **constants)
+    last = caught.value.result.epochs
+    assert reduced.forecast(lr, **constants, epochs=last - 5) < np.inf
+    assert reduced.forecast(lr, **constants, epochs=last + 5) == np.inf
+
+
+def test_a_forecast_refuses_bad_constants():
+    for options, error, message in [
+        ({"lr": -1.0, "epochs": 5}, ValueError, "lr must be finite and not negative, got -1.0"),
+        ({"lr": 0.1, "momentum": 1.0, "epochs": 5}, ValueError, "momentum must be in [0, 1), got 1.0"),
+        ({"lr": 0.1, "epochs": False}, TypeError, "epochs must be a whole number, got False"),
+        ({"lr": 0.1, "epochs": -1}, ValueError, "epochs must be at least 1, got -1"),
+        ({"lr": 0.1, "epochs": 5, "coef0": [1.0]}, ValueError, "coef0 must have shape (5,)"),
+        ({"lr": "auto", "epochs": 5}, TypeError, "lr must be a number, got 'auto'"),
+    ]:
+        with pytest.raises(error, match="^" + re.escape(message)):
+            REDUCED.forecast(**options)
+    assert REDUCED.forecast(0.1, epochs=np.int64(0)) == REDUCED.forecast(0.1, epochs=0)
+    with pytest.raises(ValueError, match=r"^epochs must be at least 1, got 0"):
+        REDUCED.tune(0)
+    with pytest.raises(ValueError, match=r"^dampening must be in \[0, 1\], got 2"):
+        REDUCED.tune(5, dampening=2)
+
+
+# Tuning
+
+
+def best_of_grid(reduced, epochs, nesterov=False, weight_decay=0.0):
+    """The lowest forecast over 40 lr around the stability limit x 40 momenta, as EMA and as heavy ball."""
+    modes = reduced._modes(None, weight_decay)
+    momentum, share = np.meshgrid(np.linspace(0, 0.999, 40), np.logspace(-4, 1, 40))
+    lowest = np.inf
+    for undamped in (1 + 0 * momentum, 1 - momentum):
+        limit = 2 * (1 + momentum) / ((1 + 2 * momentum if nesterov else 1) * undamped * modes.curvature[0])
+        losses = modes.losses(share * limit, momentum, undamped, nesterov, epochs, True).sum(-1)
+        lowest = min(lowest, losses.min())
+    return lowest
+
+
+def random_reduction(seed):
+    """Plain, badly scaled, or nearly collinear columns in turn."""
+    rng = np.random.default_rng(seed)
+    X, y = make_data(int(rng.integers(3, 60)), int(rng.integers(1, 12)), seed=seed)
+    X = [X, X * 10.0 ** rng.uniform(-3, 3, X.shape[1]), X + 10 * rng.standard_normal(X.shape[1])][seed % 3]
+    return compress(X, y, fit_intercept=seed % 2 == 1)
+
+
+def diabetes(fit_intercept):
+    datasets = pytest.importorskip("sklearn.datasets")
+    return compress(*datasets.load_diabetes(return_X_y=True, scaled=False), fit_intercept=fit_intercept)
+
+
+REDUCTIONS = {f"random {seed}": functools.partial(random_reduction, seed) for seed in range(9)}
+REDUCTIONS |= {f"diabetes {intercept}": functools.partial(diabetes, intercept) for intercept in (False, True)}
+
+
+@pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "epochs", [1, pytest.param(2, marks=pytest.mark.slow), 5, pytest.param(20, marks=pytest.mark.slow), 200]
+)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if re.search("[3-8]", name) else ()) for name in REDUCTIONS]
+)
+def test_tuned_constants_are_as_good_as_a_grids(name, epochs):
+    """And it promises nothing that the run doesn't hold."""
+    reduced = REDUCTIONS[name]()
+    for options in ({}, {"nesterov": True}, {"weight_decay": 0.01}):
+        tuned = reduced.tune(epochs, **options)
+        assert tuned.objective <= 1.01 * best_of_grid(reduced, epochs, **options) + 1e-20
+        assert tuned.dampening in (0, pytest.approx(tuned.momentum))
+        constants = {"lr": tuned.lr, "momentum": tuned.momentum, "dampening": tuned.dampening}
+        history = reduced.fit(epochs=epochs + 1, **constants, **options).history
+        penalties = options.get("weight_decay", 0) / 2 * (history.coef[:, : reduced.n_features] ** 2).sum(1)
+        assert history.loss[epochs] + penalties[epochs] == pytest.approx(tuned.objective, rel=1e-6, abs=1e-20)
+        assert tuned.objective <= history.loss[0]
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 50])
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.9999999])
+@pytest.mark.parametrize("name", ["random 0", "random 2", "diabetes True"])
+def test_a_momentum_that_is_given_is_kept_in_tuning(name, momentum, epochs):
+    reduced = REDUCTIONS[name]()
+    for dampening in (None, 0.0, 1.0):
+        tuned = reduced.tune(epochs, momentum=momentum, dampening=dampening)
+        undamped = 1 - (momentum if dampening is None else dampening)
+        assert (tuned.momentum, tuned.dampening) == (momentum, 1 - undamped)
+        modes = reduced._modes(None, 0.0)
+        lr = np.logspace(-6, 6, 3000) / modes.curvature[0]
+        assert tuned.objective <= 1.01 * modes.losses(lr, momentum, undamped, False, epochs).sum(-1).min() + 1e-20
+
+
+def test_targets_and_zeros_are_tuned_for():
+    X, y = make_data(targets=3)
+    reduced = compress(X, y)
+    tuned = reduced.tune(10)
+    assert tuned.objective == pytest.approx(reduced.forecast(*tuned[:2], dampening=tuned.dampening, epochs=10).sum())
+    tuned = compress(0 * X, y).tune(10)
+    assert 0 < tuned.lr < np.inf
+    assert tuned.objective == pytest.approx((y**2).mean(axis=0).sum())
+
+
+@pytest.mark.parametrize("epochs", [100, 300, 1000])
+def test_targets_whose_sum_overflows_are_tuned_for(epochs):
+    """Somewhere on the grid each loss is just below the largest number: no warning of numpy's, an error here."""
+    X, _ = make_data(n=12, d=3)
+    tuned = compress(X, np.tile(X[:, :1], 9)).tune(epochs, momentum=0.5)
+    assert tuned.objective < 1e-20
