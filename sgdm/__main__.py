@@ -18,10 +18,11 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from . import ConvergenceWarning, DivergenceError, FitResult, fit
+from ._drawing import equation
 from ._files import write_whole
 from ._summary import aligned, digits, printable
 from ._tables import Refusal, listed, read_csv, read_table
-from .plot import equation, notebook
+from .plot import notebook
 
 _EXAMPLES = """\
 examples:
