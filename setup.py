@@ -23,8 +23,7 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
-# -ffp-contract=off forbids fused multiply-add, so that all CPUs give the same bits. Never -ffast-math (see
-# CONTRIBUTING.md).
+# No fused multiply-add (-ffp-contract=off): so all CPUs give the same bits. Never -ffast-math (see CONTRIBUTING.md).
 UNIX_FLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
 UNIX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 SANITIZER_FLAGS = []

@@ -144,8 +144,8 @@ def batches_legend():
 
     return (
         "Each epoch takes the rows in a new random order. The column NumPy gathers the rows of a whole epoch at once."
-        f" For batches of 1, NumPy, torch and JAX do {MAX_BATCHES} rows, and Numba and scikit-learn all rows; the ratios"
-        " are per row. scikit-learn keeps no history of the loss."
+        f" For batches of 1, NumPy, torch and JAX do {MAX_BATCHES} rows, and Numba and scikit-learn all rows; the"
+        " ratios are per row. scikit-learn keeps no history of the loss."
     )
 
 
@@ -169,8 +169,8 @@ def compress_legend():
 def crossover_legend():
     return (
         "direct does few epochs on the rows, and its time is scaled; compress is the reduction and the epochs on it."
-        ' Both take the same time for the number of epochs in "even at". method="auto" reduces from "auto from" on: by its'
-        " own estimate a reduction is then twice as fast and saves a noticeable time."
+        ' Both take the same time for the number of epochs in "even at". method="auto" reduces from "auto from" on: by'
+        " its own estimate a reduction is then twice as fast and saves a noticeable time."
     )
 
 

@@ -61,7 +61,7 @@ class Problem(NamedTuple):
         return (X.reshape(self.fits, self.n, self.d), y.reshape(self.fits, self.n)) if self.fits else (X, y)
 
     def ours(self, X, y, **changes):
-        """sgdm's call as a function without arguments. Default values are left out: an older sgdm lacks some options."""
+        """sgdm's call, as a function without arguments. Defaults are left out, as an older sgdm lacks some options."""
         options = {"lr": self.lr, "momentum": self.momentum, "epochs": self.epochs}
         if self.fits:
             return partial(sgdm.fit_many, X, y, **options)

@@ -20,8 +20,7 @@ from .competitors import (
 from .problems import BATCH_PROBLEMS, LARGE, MANY, PROBLEMS, SEED
 from .rounds import alternate, compare
 
-# Times eps times the largest entry of a history. Seen: at most 363 (Numba, 1 000 000 rows), in mini-batches 8.
-TOLERANCE = 1000
+TOLERANCE = 1000  # times eps and the largest entry; seen: 363 (Numba, 1 000 000 rows), in mini-batches 8
 N_FITS = 200  # of the many fits, the competitors do so many, one by one
 
 

@@ -298,11 +298,7 @@ def write_arrays(
         target=np.array(target),
         mean=mean,
         scale=scale,
-        history_epoch=history.epoch,
-        history_loss=np.asarray(history.loss),
-        history_grad=np.asarray(history.grad),
-        history_step=np.asarray(history.step),
-        history_coef=np.asarray(history.coef),
+        **{f"history_{name}": getattr(history, name) for name in ("epoch", "loss", "grad", "step", "coef")},
     )
 
 

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._drawing import (
-    ModelPlot,
-    as_axes,
-    as_data,
-    end_label,
-    equation,
-    new_figure,
-    parameter_names,
-    parameters,
-    trajectory,
-)
+from . import _drawing as drawing
 from ._result import FitResult, Status
 from ._validation import as_count
 
@@ -74,14 +64,14 @@ def animate(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     animation.save(os.path.join(folder, "descent.gif"), writer="pillow")
     """
-    (X, y), names = as_data(result, X, y), parameter_names(result, features)
-    epochs, path = trajectory(result)
-    path[-1] = parameters(result)
+    (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
+    epochs, path = drawing.trajectory(result)
+    path[-1] = drawing.parameters(result)
     frames, interval = as_count(frames, "frames"), as_count(interval, "interval")
     rows = np.unique(np.linspace(0, len(path) - 1, max(2, frames)).round().astype(int)).tolist()
-    figure = new_figure(layout="constrained") if ax is None else None
-    ax = as_axes(ax) if figure is None else figure.subplots()
-    plot = ModelPlot(ax, X, y, names, target)
+    figure = drawing.new_figure(layout="constrained") if ax is None else None
+    ax = drawing.as_axes(ax) if figure is None else figure.subplots()
+    plot = drawing.ModelPlot(ax, X, y, names, target)
     plot.add_model(path[0], at_start=True)
     moving = plot.add_model(path[0])
     if result.status != Status.DIVERGED:
@@ -93,8 +83,8 @@ def animate(
 
     def draw_frame(row):
         plot.move(moving, path[row])
-        title = end_label(result) if row == len(path) - 1 else f"epoch {epochs[row].round(2):.12g}"
-        ax.set_title(f"{title}: {equation(*path[row].tolist())}" if X.shape[1] == 1 else title, loc="left")
+        title = drawing.end_label(result) if row == len(path) - 1 else f"epoch {epochs[row].round(2):.12g}"
+        ax.set_title(f"{title}: {drawing.equation(*path[row].tolist())}" if X.shape[1] == 1 else title, loc="left")
         return (moving,)
 
     draw_frame(rows[-1])

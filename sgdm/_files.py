@@ -51,8 +51,7 @@ def write_npz(path, kind, arrays, metadata):
     def write(file):
         try:
             np.savez(file, sgdm=header, digest=digest, **arrays)
-        except ValueError as error:
-            # After an interrupt the archive can't be closed either, which raises this error: raise the interrupt.
+        except ValueError as error:  # raised when the archive is closed after an interrupt: raise the interrupt
             if error.__context__ is None or "open writing handle" not in str(error):
                 raise
             raise error.__context__ from None

@@ -80,10 +80,8 @@ def contents_of_many(result):
     facts += [(status, str(count)) for status, count in zip(statuses.tolist(), counts.tolist(), strict=True)]
     shown = rows_at_ends(len(result.epochs))
     rows = [
-        [
-            *(str(i), str(result.status[i]), str(result.epochs[i]), six_digits(result.loss[i])),
-            *(f"{getattr(result, name)[i]:.6g}" for name in _CONSTANTS),
-        ]
+        [str(i), str(result.status[i]), str(result.epochs[i]), six_digits(result.loss[i])]
+        + [f"{getattr(result, name)[i]:.6g}" for name in _CONSTANTS]
         for i in shown
     ]
     note = f"{len(shown)} of the {len(result.epochs)} fits are shown." if len(shown) < len(result.epochs) else ""
@@ -132,8 +130,7 @@ def loss_svg(result) -> str:
     history = result.history
     if history.loss is None or not len(history):
         return ""
-    losses = np.asarray(history.loss, float)
-    many = isinstance(result.epochs, np.ndarray)
+    losses, many = np.asarray(history.loss, float), isinstance(result.epochs, np.ndarray)
     training, validation = [*(losses if many else losses.reshape(len(history), -1).T)][:_MAX_CURVES], []
     if history.val_loss is not None and len(history.val_loss) == len(history):
         validation = [*np.asarray(history.val_loss, float).reshape(len(history), -1).T][:_MAX_CURVES]
@@ -152,7 +149,8 @@ def loss_svg(result) -> str:
     low -= (high - low) / 20  # the lowest curve lies above the axis
     per_update = bool((np.diff(history.epoch) <= 0).any())  # several rows have the same epoch: count the updates
     chart = _Chart(np.arange(len(history)) if per_update else history.epoch, low, high)
-    legend = [("loss", _BLUE), ("validation loss, dashed", _ORANGE), ("optimal loss, dotted", "currentColor")]
+    legend = [("loss", _BLUE, training), ("validation loss, dashed", _ORANGE, validation)]
+    legend.append(("optimal loss, dotted", "currentColor", optima))
     parts = [
         *chart.axes("update" if per_update else "epoch"),
         *(
@@ -162,11 +160,7 @@ def loss_svg(result) -> str:
         *(chart.curve(losses, ceiling, f'stroke="{_BLUE}"') for losses in training),
         *(chart.curve(losses, ceiling, f'stroke="{_ORANGE}" stroke-dasharray="5 3"') for losses in validation),
         f'<text x="{chart.right}" y="{_MARGIN + 6}" text-anchor="end">',
-        *(
-            f'<tspan dx="8" fill="{colour}">{label}</tspan>'
-            for (label, colour), curves in zip(legend, (training, validation, optima), strict=True)
-            if curves
-        ),
+        *(f'<tspan dx="8" fill="{colour}">{label}</tspan>' for label, colour, curves in legend if curves),
         "</text></svg>",
     ]
     return "".join(parts)

@@ -15,8 +15,7 @@ class _Threads:
     """Running threads. `stop()` makes their functions return soon; it may be called more than once."""
 
     def __init__(self, stop):
-        self.stop = stop
-        self.locks, self.errors = [], []
+        self.stop, self.locks, self.errors = stop, [], []
 
     def start(self, function, *arguments):
         """Call a function in a new thread."""
@@ -99,8 +98,7 @@ def map_in_order(function, arguments, take, n_threads):
         for argument in arguments:
             take(argument, function(argument))
         return
-    # Imported here, as most calls don't need it. It is written in C, and no thread waits inside it for this one.
-    from queue import SimpleQueue
+    from queue import SimpleQueue  # here, as few calls need it; written in C: no thread waits for this one inside it
 
     tasks, n_helpers, stopped = SimpleQueue(), 0, False
 

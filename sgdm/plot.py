@@ -12,33 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _drawing as drawing
 from ._animation import animate
-from ._drawing import (
-    MAX_LABELLED,
-    ModelPlot,
-    as_axes,
-    as_data,
-    as_pair,
-    colours,
-    curve_labels,
-    diverged_fits,
-    draw_curves,
-    end_label,
-    equation,
-    fit_labels,
-    label_axes,
-    label_ends,
-    line_height,
-    new_figure,
-    parameter_names,
-    parameters,
-    profile_factor,
-    recorded_values,
-    shorten,
-    start_label,
-    three_digits,
-    trajectory,
-)
 from ._result import FitResult, Status
 
 if TYPE_CHECKING:
@@ -90,13 +65,13 @@ def line(
     >>> [text.get_text() for text in ax.texts]
     ['start\\ny = 0.00x + 0.00', 'after 50 epochs\\ny = 3.01x + 2.01']
     """
-    (X, y), names = as_data(result, X, y), parameter_names(result, features)
-    first, labels = trajectory(result)[1][0], (start_label(result), end_label(result))
-    plot = ModelPlot(as_axes(ax), X, y, names, target)
+    (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
+    first, labels = drawing.trajectory(result)[1][0], (drawing.start_label(result), drawing.end_label(result))
+    plot = drawing.ModelPlot(drawing.as_axes(ax), X, y, names, target)
     models = [plot.add_model(first, at_start=True), plot.add_result(result)]
     if X.shape[1] == 1:
-        for model, label, params in zip(models, labels, (first, parameters(result)), strict=True):
-            label_ends(plot.ax, [(*model.get_xydata()[-1], f"{label}\n{equation(*params.tolist())}")])
+        for model, label, params in zip(models, labels, (first, drawing.parameters(result)), strict=True):
+            drawing.label_ends(plot.ax, [(*model.get_xydata()[-1], f"{label}\n{drawing.equation(*params.tolist())}")])
     else:
         plot.legend(**dict(zip(labels, models, strict=True)))
     return plot.ax
@@ -140,23 +115,23 @@ def loss(
     >>> for momentum in (0, 0.9):
     ...     ax = sgdm.plot.loss(sgdm.fit(X, y, momentum=momentum), label=f"momentum {momentum}", ax=ax)
     """
-    (epochs, training), validation = recorded_values(result, "loss"), result.history.val_loss
-    labels = fit_labels(result, label)
-    ax = as_axes(ax)
-    names = curve_labels(labels, "" if validation is None else "training")
-    draw_curves(ax, epochs, training, names, log=True, diverged=diverged_fits(result))
+    (epochs, training), validation = drawing.recorded_values(result, "loss"), result.history.val_loss
+    labels = drawing.fit_labels(result, label)
+    ax = drawing.as_axes(ax)
+    names = drawing.curve_labels(labels, "" if validation is None else "training")
+    drawing.draw_curves(ax, epochs, training, names, log=True, diverged=drawing.diverged_fits(result))
     if validation is not None:
         best = "" if result.best_epoch is None else f", best: epoch {result.best_epoch}"
         validation = validation.reshape(len(validation), -1)
         epoch_ends = np.arange(len(validation)) * result.checkpoint.record_every + 1
-        draw_curves(ax, epoch_ends, validation, curve_labels(labels, f"validation{best}"), log=True)
+        drawing.draw_curves(ax, epoch_ends, validation, drawing.curve_labels(labels, f"validation{best}"), log=True)
     known = result.optimal_loss if optimum is None else optimum
     for least in np.unique(() if known is None else known).tolist():
         # A line far below all losses would leave the descent little height: then only the label shows the optimum.
         if least > np.min(training, where=training > 0, initial=np.inf) / 1000:
-            ax.axhline(least, color=colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))
-        label_ends(ax, [(epochs[-1], least, f"optimum {three_digits(least)}")])
-    label_axes(ax, "epoch", "mean squared error")
+            ax.axhline(least, color=drawing.colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))
+        drawing.label_ends(ax, [(epochs[-1], least, f"optimum {drawing.three_digits(least)}")])
+    drawing.label_axes(ax, "epoch", "mean squared error")
     return ax
 
 
@@ -189,15 +164,16 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
     >>> [text.get_text() for text in sgdm.plot.norms(sgdm.fit(np.eye(2), np.ones(2))).texts]
     ['gradient', 'step']
     """
-    histories = {"gradient": recorded_values(result, "grad"), "step": recorded_values(result, "step")}
-    labels = fit_labels(result, label)
-    ax = as_axes(ax)
+    histories = {"gradient": drawing.recorded_values(result, "grad"), "step": drawing.recorded_values(result, "step")}
+    labels = drawing.fit_labels(result, label)
+    ax = drawing.as_axes(ax)
     for quantity, (epochs, vectors) in histories.items():
         scale = np.abs(vectors).max(axis=1, keepdims=True)  # without it the squares might overflow
         scale[scale == 0] = 1
         norm = np.linalg.norm(vectors / scale, axis=1) * scale[:, 0]
-        draw_curves(ax, epochs, norm, curve_labels(labels, quantity), log=True, diverged=diverged_fits(result))
-    label_axes(ax, "epoch", "norm")
+        names = drawing.curve_labels(labels, quantity)
+        drawing.draw_curves(ax, epochs, norm, names, log=True, diverged=drawing.diverged_fits(result))
+    drawing.label_axes(ax, "epoch", "norm")
     return ax
 
 
@@ -227,12 +203,13 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
     >>> [text.get_text() for text in ax.texts]
     ['height', 'width']
     """
-    (epochs, path), names = trajectory(result), parameter_names(result, features)
-    ax = as_axes(ax)
-    fitting = int(ax.get_window_extent().height / line_height(ax))
-    labelled = np.argsort(-np.abs(path[-1]), kind="stable")[: max(1, min(MAX_LABELLED, fitting))]
-    draw_curves(ax, epochs, path, [shorten(name, 24) if i in labelled else None for i, name in enumerate(names)])
-    label_axes(ax, "epoch", "coefficient")
+    (epochs, path), names = drawing.trajectory(result), drawing.parameter_names(result, features)
+    ax = drawing.as_axes(ax)
+    fitting = int(ax.get_window_extent().height / drawing.line_height(ax))
+    labelled = np.argsort(-np.abs(path[-1]), kind="stable")[: max(1, min(drawing.MAX_LABELLED, fitting))]
+    labels = [drawing.shorten(name, 24) if i in labelled else None for i, name in enumerate(names)]
+    drawing.draw_curves(ax, epochs, path, labels)
+    drawing.label_axes(ax, "epoch", "coefficient")
     return ax
 
 
@@ -283,9 +260,9 @@ def contours(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('x0', 'x1')
     """
-    path, names = trajectory(result)[1], parameter_names(result, features)
-    pair = as_pair(params, names)
-    factor, total_weight = profile_factor(result, X, y, pair)
+    path, names = drawing.trajectory(result)[1], drawing.parameter_names(result, features)
+    pair = drawing.as_pair(params, names)
+    factor, total_weight = drawing.profile_factor(result, X, y, pair)
 
     def loss_at(a, b):
         return (np.tensordot(factor, np.stack([a, b, -np.ones_like(a)]), 1) ** 2).sum(0) / total_weight
@@ -305,15 +282,15 @@ def contours(
     losses, least = loss_at(*np.meshgrid(*grid.T)), loss_at(*minimum[:, np.newaxis])[0]
     levels = least + (losses.max() - least) * 3.0 ** -np.arange(8.5, 0, -1)
 
-    ax = as_axes(ax)
-    first, second, *_, ink = colours(ax)
+    ax = drawing.as_axes(ax)
+    first, second, *_, ink = drawing.colours(ax)
     if np.all(np.diff(levels) > 0):
         lines = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8)
-        ax.clabel(lines, levels[-5::2], fmt=three_digits, fontsize="x-small")
+        ax.clabel(lines, levels[-5::2], fmt=drawing.three_digits, fontsize="x-small")
     ax.plot(*path.T, color=first, linewidth=1.5, marker="o" if len(path) <= 200 else None, markersize=3)
     ax.plot(*minimum, color=second, linestyle="none", marker="*", markersize=13)
     halo = import_module("matplotlib.patheffects").withStroke(linewidth=3, foreground=ax.get_facecolor())
-    for point, name in ((path[0], start_label(result)), (minimum, "minimum")):
+    for point, name in ((path[0], drawing.start_label(result)), (minimum, "minimum")):
         right, up = ((path - point) / span).T
         up = up[(abs(right) < 0.2) & (abs(up) > 0.04) & (abs(up) < 0.2)]
         below = (up > 0).sum() > (up < 0).sum()  # the side with less of the path
@@ -323,7 +300,7 @@ def contours(
     ax.set(xlim=grid[[0, -1], 0], ylim=grid[[0, -1], 1])
     if similar:
         ax.set_aspect("equal")  # then steepest descent is at right angles to the contours
-    label_axes(ax, *(names[i] for i in pair))
+    drawing.label_axes(ax, *(names[i] for i in pair))
     ax.grid(False)
     return ax
 
@@ -353,19 +330,19 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
     >>> y = 3 * x[:, 0] + 2
     >>> figure = sgdm.plot.notebook(x, y, sgdm.fit(x, y, fit_intercept=True))
     """
-    (X, y), names = as_data(result, X, y), parameter_names(result, features)
-    start, first = start_label(result), trajectory(result)[1][0]
-    figure = new_figure(figsize=(13.5, 4.2))
+    (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
+    start, first = drawing.start_label(result), drawing.trajectory(result)[1][0]
+    figure = drawing.new_figure(figsize=(13.5, 4.2))
     figure.set_layout_engine("constrained", w_pad=0.12)
     left, middle, right = figure.subplots(1, 3)
     middle.sharex(left)
     middle.sharey(left)
-    before, after = ModelPlot(left, X, y, names, target), ModelPlot(middle, X, y, names, target)
+    before, after = drawing.ModelPlot(left, X, y, names, target), drawing.ModelPlot(middle, X, y, names, target)
     for plot, model, params, title in (
         (before, before.add_model(first), first, "at the start" if start == "start" else start),
-        (after, after.add_result(result), parameters(result), end_label(result)),
+        (after, after.add_result(result), drawing.parameters(result), drawing.end_label(result)),
     ):
         plot.ax.set_title(title)
-        plot.legend(**{equation(*params.tolist()): model} if X.shape[1] == 1 else {})
+        plot.legend(**{drawing.equation(*params.tolist()): model} if X.shape[1] == 1 else {})
     loss(result, ax=right).set_title("loss")
     return figure
