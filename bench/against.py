@@ -1,7 +1,7 @@
 """Compares the speed of this checkout with that of another sgdm: `python -m bench.against OTHER`, in the root folder.
 
 Each sgdm is installed into its own folder and runs in its own process. The two processes take turns, call by call. They
-are started anew for each of GROUPS groups, because the place of its memory changes a process's speed by some percent.
+are started anew for each of GROUPS groups: a process may be some percent slower, depending on its memory addresses.
 The exit status is 1 if this checkout is slower by more than the tolerance in all groups of some problem.
 """
 

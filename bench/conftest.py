@@ -80,7 +80,7 @@ def against_others(rows):
     for row in rows:
         ratios = [row["ratios"].get(name) for name in names]
         others = [row.get("columns", {}).get(title) for title in columns]
-        times = [f"{duration(seconds)} per {what}" for what, seconds in row["seconds"].items()]
+        times = [f"{duration(seconds)} per {unit}" for unit, seconds in row["seconds"].items()]
         yield [row["problem"], ", ".join(times + row.get("notes", [])), *map(ratio, ratios + others)]
 
 

@@ -9,7 +9,7 @@ from .problems import Problem
 from .rounds import GROUPS, alternate, compare
 from .test_ratios import check_same
 
-ELEMENTS = 5_000_000  # of X that a call reads at least, so that the set-up doesn't matter
+ELEMENTS = 5_000_000  # a call reads at least so many elements of X: then the set-up doesn't matter
 
 
 def sized(n, d):

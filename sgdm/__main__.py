@@ -87,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         print_message("error", "out of memory")
         return 2
-    except KeyboardInterrupt as stop:
-        result = getattr(stop, "result", None)
+    except KeyboardInterrupt as interrupt:
+        result = getattr(interrupt, "result", None)
         progress = f"the fit had done {result.epochs} epochs" if result else "no fit was running"
         print_message("interrupted", progress)
         return 130
@@ -204,8 +204,8 @@ def run_fit(options: argparse.Namespace, X: np.ndarray, y: np.ndarray, start: np
     except (ValueError, OverflowError) as error:
         raise CommandError(str(error)) from None
     except MemoryError:
-        kept = f"every {options.record_every}. of {options.epochs} epochs"
-        raise CommandError(f"a history of {kept} does not fit in memory; try a larger --record-every") from None
+        recorded = f"every {options.record_every}. of {options.epochs} epochs"
+        raise CommandError(f"a history of {recorded} does not fit in memory; try a larger --record-every") from None
 
 
 def moments(X: np.ndarray, features: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -307,8 +307,8 @@ def write_arrays(
 
 def json_report(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
     """The fit as one JSON object."""
-    used = {**vars(options), "target": target}
-    del used["json"], used["version"]
+    arguments = {**vars(options), "target": target}
+    del arguments["json"], arguments["version"]
     loss = np.asarray(result.history.loss)
     report = {
         "status": str(result.status),
@@ -316,7 +316,7 @@ def json_report(options: argparse.Namespace, result: FitResult, features: list[s
         "loss": float(result.loss),
         "coefficients": dict(zip(features, result.coef.tolist(), strict=True)),
         "intercept": float(result.intercept),
-        "options": used,
+        "options": arguments,
         "history": {"epoch": result.history.epoch.tolist(), "loss": loss.tolist()},
     }
     return json.dumps(report)

@@ -83,7 +83,7 @@ def loss(
     """Draw the loss over the epochs on a log scale, with the validation loss and the least possible loss if known.
 
     The result gives one curve for each target or fit. To compare results, draw them into the same `ax`, each with its
-    own `label`. A training loss stands at the start of its epoch, a validation loss at the end.
+    own `label`. A training loss is drawn at the start of its epoch, a validation loss at the end.
 
     Parameters
     ----------
