@@ -1,4 +1,4 @@
-"""Builds the extension modules; everything else about the package is in pyproject.toml."""
+"""Builds the extension modules. Everything else about the package is in pyproject.toml."""
 
 import glob
 import os
@@ -9,9 +9,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, ExecError, PlatformError
 
 DEBUG = os.environ.get("SGDM_DEBUG", "0") not in ("", "0")
-SANITIZE = os.environ.get("SGDM_SANITIZE", "")  # what the compiler's -fsanitize takes, as "address,undefined"
+SANITIZE = os.environ.get("SGDM_SANITIZE", "")  # a value for the compiler's -fsanitize, like "address,undefined"
 
-# The Limited API: one wheel for CPython 3.11 and later. Free-threaded ones before 3.15 have none.
+# The Limited API: one wheel serves CPython 3.11 and later. Free-threaded CPython has no Limited API before 3.15.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 DIRECTIVES = {
@@ -24,11 +24,11 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
-# No contraction to fused multiply-add: the same bits on every CPU. Never -ffast-math (see CONTRIBUTING.md).
+# No fused multiply-add (-ffp-contract=off): so all CPUs give the same bits. Never -ffast-math (see CONTRIBUTING.md).
 UNIX_FLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
 UNIX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 SANITIZER_FLAGS = []
-if SANITIZE:  # -g would take three times as long; -fwrapv, which Python comes with, hides signed overflow
+if SANITIZE:  # -g would build three times as long; Python's own flag -fwrapv would hide signed overflow
     SANITIZER_FLAGS = ["-O1", "-g1", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-wrapv"]
     SANITIZER_FLAGS += ["-fno-omit-frame-pointer"]
 
@@ -39,11 +39,11 @@ sgdm is compiled as it is installed, which takes a C compiler and the C headers 
     Fedora            dnf install gcc python3-devel
     macOS             xcode-select --install
     Windows           the workload "Desktop development with C++" of Microsoft's Build Tools for Visual Studio
-What the compiler itself says, if there is one, is above."""
+The compiler's own messages, if there is a compiler, are above."""
 
 
 class BuildExt(build_ext):
-    """Runs Cython at build time, its C in the build directory: none of it reaches an sdist or a wheel."""
+    """Runs Cython with its C files in the build directory, so that no sdist or wheel contains them."""
 
     def build_extension(self, ext):
         from Cython.Build import cythonize

@@ -1,8 +1,8 @@
-"""Compares the speed of this checkout with that of another sgdm: `python -m bench.against OTHER`, in the root.
+"""Compares the speed of this checkout with that of another sgdm: `python -m bench.against OTHER`, in the root folder.
 
-Both are installed into folders of their own and run by processes that differ in nothing else and take turns, call by
-call. GROUPS times over these start anew, as where its memory happens to lie is worth some percent to a process. The
-exit status is 1 if this checkout is slower in some problem by more than the tolerance in all groups.
+Each sgdm is installed into its own folder and runs in its own process. The two processes take turns, call by call. They
+are started anew for each of GROUPS groups: a process may be some percent slower, depending on its memory addresses.
+The exit status is 1 if this checkout is slower by more than the tolerance in all groups of some problem.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from time import perf_counter
 
 import numpy as np
 
-from .conftest import duration, markdown, ratio  # which also holds the processes started here to one thread of BLAS
+from .conftest import duration, markdown, ratio  # also limits BLAS to one thread in the processes started here
 from .rounds import GROUPS, compare, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent
-CLOSE = 1e-3  # of the largest coefficient: what makes it the same problem, in float32 too
+TOLERANCE = 1e-3  # of the largest coefficient, in float32 too: the two sides have solved the same problem
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m bench.against", description=__doc__)
-    parser.add_argument("other", help="a checkout, a wheel, or what else pip installs: sgdm==0.1.0, git+file://...@tag")
+    parser.add_argument("other", help="a checkout, a wheel, or a requirement for pip: sgdm==0.1.0, git+file://...@tag")
     parser.add_argument("-k", metavar="PART", default="", help="only problems with this in their name, like 1000x1000")
     parser.add_argument("--tolerance", type=float, default=0.05, help="0.05, the default, allows 5 %% more time")
     options = parser.parse_args()
@@ -46,25 +46,25 @@ def main():
         if measured["spread"][0] > 1 + options.tolerance:
             slower.append(title)
     print("\nLeast times of a call; in brackets the ratios' range over pairs of processes.")
-    for title, why in left_out.items():
-        print(f"Not compared: {title}: {why}.")
+    for title, reason in left_out.items():
+        print(f"Not compared: {title}: {reason}.")
     for title in slower:
         print(f"Slower by more than {options.tolerance:.0%}: {title}.")
     return 1 if slower else 0
 
 
-def install(what, folder):
-    """Has pip install a package alone into the folder."""
-    path = Path(what)
+def install(source, folder):
+    """Install a package without its dependencies into the folder."""
+    path = Path(source)
     local = path.suffix == ".whl" or (path / "pyproject.toml").exists()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    if subprocess.run([*pip, "--target", folder, path.resolve() if local else what]).returncode:
-        sys.exit(2)  # pip has said why
+    if subprocess.run([*pip, "--target", folder, path.resolve() if local else source]).returncode:
+        sys.exit(2)  # pip has printed the reason
     return folder
 
 
 def take_turns(folders, part):
-    """The seconds of each side's calls by title and side, and why a problem was left out by its title."""
+    """By title of the problem: the seconds of each side's calls, and the reasons why problems are left out."""
     times, left_out = {}, {}
     for group in range(GROUPS):
         print(f"pair {group + 1} of {GROUPS}", file=sys.stderr)
@@ -74,8 +74,8 @@ def take_turns(folders, part):
                 if part not in name or title in left_out:
                     continue
                 answers = {side: ask(process, name) for side, process in sides.items()}
-                if why := different(answers):
-                    left_out[title] = why
+                if reason := difference(answers):
+                    left_out[title] = reason
                     continue
                 calls = times.setdefault(title, defaultdict(list))
                 for turn in range(rounds // GROUPS):
@@ -84,17 +84,17 @@ def take_turns(folders, part):
     return times, left_out
 
 
-def different(answers):
-    """What keeps two sides from being compared, None if they came to the same."""
+def difference(answers):
+    """Why two sides can't be compared: an error, or other coefficients. None if they can."""
     for side, answer in answers.items():
         if isinstance(answer, str):
             return f"{side} says {answer}"
     this, other = map(np.array, answers.values())
-    return None if np.abs(this - other).max() <= CLOSE * np.abs(this).max() else "the coefficients differ"
+    return None if np.abs(this - other).max() <= TOLERANCE * np.abs(this).max() else "the coefficients differ"
 
 
 def start(folder):
-    """A process that works with the package in the folder."""
+    """Start a process that uses the package in the folder."""
     command = [sys.executable, "-P", "-c", f"from {__spec__.parent}.against import work; work()", folder]
     path = os.pathsep.join(map(str, (folder, ROOT)))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -102,6 +102,7 @@ def start(folder):
 
 
 def ask(process, line):
+    """Send a line to `work` in a process, and return its answer."""
     print(line, file=process.stdin, flush=True)
     answer = process.stdout.readline()
     if not answer:
@@ -110,14 +111,15 @@ def ask(process, line):
 
 
 def work():
-    """Answers every line: `problems` by them all, a problem's name by its coefficients, `time` by a call's seconds."""
+    """Answer each line of stdin: "problems" with the list of problems; the name of a problem, after setting it up, with
+    its coefficients; "time" with the seconds of one call."""
     import sgdm
 
-    from .problems import EVERYTHING
+    from .problems import ALL_PROBLEMS
 
     if not Path(sgdm.__file__).resolve().is_relative_to(Path(sys.argv[1]).resolve()):
         raise RuntimeError(f"sgdm was found in {sgdm.__file__}, not in {sys.argv[1]}")
-    problems = {str(problem): problem for problem in EVERYTHING}
+    problems = {str(problem): problem for problem in ALL_PROBLEMS}
     fit = None
     for line in map(str.strip, sys.stdin):
         if line == "problems":
@@ -128,12 +130,12 @@ def work():
             fit()
             answer = perf_counter() - begin
         else:
-            fit = None  # and with it the data before
+            fit = None  # frees the data of the last problem
             try:
                 fit = problems[line].ours(*problems[line].data())
                 answer = fit().coef.ravel().tolist()
-            except (AttributeError, TypeError) as lacking:  # of what came with a later release
-                answer = str(lacking)
+            except (AttributeError, TypeError) as error:  # an older release lacks this function or option
+                answer = str(error)
         print(json.dumps(answer), flush=True)
 
 

@@ -1,10 +1,11 @@
-"""sgdm's competitors: the same descent as other people's tools do it, each with its own set-up and full history.
+"""sgdm's competitors: the same descent with other packages, set-up and whole history included.
 
-Every loop takes (X, y, lr, momentum, epochs), starts from zeros, takes the first step undamped and dampens later ones
-by `momentum`, as `sgdm.fit` does by default. It returns something with the fields of `Trajectory`. With mini-batches it
-also takes (batch, seed), shuffles the rows as `sgdm.fit` does if it can, and returns a `Descent`. A new competitor is
-one such function, which imports its package itself, and its place in COMPETITORS, BATCH_COMPETITORS or ROW_COMPETITORS.
-What compiles does so in its first call with arrays of a kind, which nobody times.
+Each loop takes (X, y, lr, momentum, epochs). As `sgdm.fit` by default, it starts from zeros and dampens all steps but
+the first by `momentum`. It returns a `Trajectory`. A loop over mini-batches also takes (batch, seed), shuffles the rows
+as `sgdm.fit` does if it can, and returns a `Descent`.
+
+To add a competitor, write such a function and list it in COMPETITORS, BATCH_COMPETITORS or ROW_COMPETITORS. It imports
+its package itself. If it compiles, it does so in the first call with arrays of a type, which is not timed.
 """
 
 import os
@@ -26,22 +27,22 @@ class Trajectory(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """Each epoch's running loss (epochs,), None where it isn't kept, and the coefficients at the end (d,)."""
+    """The loss of each epoch, as its batches met it, (epochs,) or None; and the coefficients at the end, (d,)."""
 
     loss: np.ndarray | None
     coef: np.ndarray
 
 
 def numpy_loop(X, y, lr, momentum, epochs):
-    """NumPy with care: everything allocated beforehand, results written in place, straight into the history."""
+    """Careful NumPy: all arrays allocated before the loop, and results written into the history in place."""
     n, d = X.shape
     loss = np.empty(epochs, X.dtype)
     grad, step = np.empty((2, epochs, d), X.dtype)
     coef = np.zeros((epochs + 1, d), X.dtype)
     residual, scratch, transposed = np.empty(n, X.dtype), np.empty(d, X.dtype), X.T
-    scale, undamped = 2 / n, 1 - momentum
+    scale, one_minus_dampening = 2 / n, 1 - momentum
     last = None
-    for t, (a, g, v, following) in enumerate(zip(coef, grad, step, coef[1:], strict=False)):
+    for t, (a, g, v, next_a) in enumerate(zip(coef, grad, step, coef[1:], strict=False)):
         np.dot(X, a, out=residual)
         residual -= y
         loss[t] = np.dot(residual, residual)
@@ -51,17 +52,17 @@ def numpy_loop(X, y, lr, momentum, epochs):
             v[:] = g
         else:
             np.multiply(last, momentum, out=v)
-            np.multiply(g, undamped, out=scratch)
+            np.multiply(g, one_minus_dampening, out=scratch)
             v += scratch
         np.multiply(v, lr, out=scratch)
-        np.subtract(a, scratch, out=following)
+        np.subtract(a, scratch, out=next_a)
         last = v
     loss /= n
     return Trajectory(loss, grad, step, coef[:epochs])
 
 
 def torch_loop(X, y, lr, momentum, epochs):
-    """torch, eager, on the CPU: autograd, optim.SGD and lists of tensors."""
+    """torch on the CPU, without compilation: autograd, optim.SGD and lists of tensors."""
     import torch
 
     torch.set_num_threads(1)
@@ -70,7 +71,7 @@ def torch_loop(X, y, lr, momentum, epochs):
     optimizer = torch.optim.SGD([a], lr=lr, momentum=momentum, dampening=momentum)
     losses, grads, steps, coefs = [], [], [], []
     for _ in range(epochs):
-        optimizer.zero_grad()  # a.grad becomes a new tensor each epoch, so the history needs no copy of it
+        optimizer.zero_grad()  # a.grad is a new tensor each epoch: no copy for the history
         loss = torch.nn.functional.mse_loss(X @ a, y)
         loss.backward()
         losses.append(loss.item())
@@ -82,18 +83,18 @@ def torch_loop(X, y, lr, momentum, epochs):
 
 
 def jax_loop(X, y, lr, momentum, epochs):
-    """JAX: value_and_grad, jit, and lax.scan over the epochs, whose stacked outputs are the history."""
+    """JAX: value_and_grad, jit and lax.scan over the epochs. The outputs of scan are the history."""
     descend, _ = jax_functions()
     by_columns = not X.flags.c_contiguous
-    fresh = np.full(epochs, 1 - momentum, X.dtype)  # how much of the gradient enters the step
-    fresh[:1] = 1
-    history = descend(X.T if by_columns else X, y, lr, momentum, fresh, by_columns)
+    gradient_factors = np.full(epochs, 1 - momentum, X.dtype)
+    gradient_factors[:1] = 1  # the first step is not dampened
+    history = descend(X.T if by_columns else X, y, lr, momentum, gradient_factors, by_columns)
     return Trajectory(*map(np.asarray, history))
 
 
 @contextmanager
 def one_cpu():
-    """Keeps this thread, and those it starts meanwhile for good, on one CPU, where the system can."""
+    """Keep this thread on one CPU, where the system can. Threads started inside stay there for good."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -107,11 +108,11 @@ def one_cpu():
 
 @cache
 def jax_functions():
-    """The whole descent, `by_columns` for X transposed, as JAX knows C order alone; and one epoch of mini-batches."""
+    """The whole descent; and one epoch of mini-batches. JAX has only C order: `by_columns` takes X transposed."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    with one_cpu():  # its threads stay there: no flag keeps it from having as many as there are CPUs
+    with one_cpu():  # JAX starts one thread per CPU, whatever its flags: keep them on one CPU
         jax.block_until_ready(jax.jit(jax.numpy.dot)(*np.ones((2, 500, 500))))
 
     def loss(a, X, y, by_columns=False):
@@ -119,22 +120,22 @@ def jax_functions():
         return residual @ residual / len(y)
 
     @partial(jax.jit, static_argnames="by_columns")
-    def descend(X, y, lr, momentum, fresh, by_columns):
-        def epoch(state, share):
+    def descend(X, y, lr, momentum, gradient_factors, by_columns):
+        def epoch(state, gradient_factor):
             a, v = state
             f, g = jax.value_and_grad(loss)(a, X, y, by_columns)
-            v = momentum * v + share * g
+            v = momentum * v + gradient_factor * g
             return (a - lr * v, v), (f, g, v, a)
 
         zeros = jax.numpy.zeros(X.shape[0 if by_columns else 1], X.dtype)
-        return jax.lax.scan(epoch, (zeros, zeros), fresh)[1]
+        return jax.lax.scan(epoch, (zeros, zeros), gradient_factors)[1]
 
     @partial(jax.jit, static_argnames="batch")
     def shuffled_epoch(X, y, order, batch, lr, momentum, state):
         def update(state, rows):
-            a, v, share = state
+            a, v, gradient_factor = state
             f, g = jax.value_and_grad(loss)(a, X[rows], y[rows])
-            v = momentum * v + share * g
+            v = momentum * v + gradient_factor * g
             return (a - lr * v, v, 1 - momentum), f * len(rows)
 
         whole = len(order) // batch * batch
@@ -149,7 +150,7 @@ def jax_functions():
 
 
 def numba_loop(X, y, lr, momentum, epochs, fastmath=False):
-    """Numba: one compiled loop over the rows, which reads each once; over the columns, twice, where those are whole."""
+    """Numba: one compiled loop that reads each row once; for X in F order, one that reads each column twice."""
     on_rows, on_columns, _ = numba_functions(fastmath)
     descend = on_rows if X.flags.c_contiguous else on_columns
     loss = np.empty(epochs, X.dtype)
@@ -161,8 +162,7 @@ def numba_loop(X, y, lr, momentum, epochs, fastmath=False):
 
 @cache
 def numba_functions(fastmath):
-    """The epochs on rows and on columns, and one epoch of mini-batches; the arithmetic as it is written, or in any
-    order (fastmath)."""
+    """The epochs by rows and by columns, and one epoch of mini-batches. With fastmath, sums may be in any order."""
     import numba
 
     @numba.njit(fastmath=fastmath)
@@ -198,12 +198,12 @@ def numba_functions(fastmath):
                 for i in range(n):
                     residual[i] += coef[t, j] * X[i, j]
             for j in range(d):
-                grad[t, j] = np.dot(X[:, j], residual) * 2 / n  # by BLAS, through SciPy: a loop's sum has no vectors
+                grad[t, j] = np.dot(X[:, j], residual) * 2 / n  # BLAS, through SciPy: a loop is not vectorised
             loss[t] = np.dot(residual, residual) / n
             step_from(t, lr, momentum, grad, step, coef)
 
     @numba.njit(fastmath=fastmath)
-    def shuffled_epoch(X, y, order, batch, lr, momentum, share, a, v):
+    def shuffled_epoch(X, y, order, batch, lr, momentum, gradient_factor, a, v):
         n, d = len(order), len(a)
         g, total = np.empty_like(a), 0.0
         for start in range(0, n, batch):
@@ -217,16 +217,16 @@ def numba_functions(fastmath):
                 for j in range(d):
                     g[j] += residual * X[i, j]
             for j in range(d):
-                v[j] = momentum * v[j] + share * 2 / len(rows) * g[j]
+                v[j] = momentum * v[j] + gradient_factor * 2 / len(rows) * g[j]
                 a[j] -= lr * v[j]
-            share = 1 - momentum
+            gradient_factor = 1 - momentum
         return total / n
 
     return on_rows, on_columns, shuffled_epoch
 
 
 def numpy_batches(X, y, lr, momentum, epochs, batch, seed):
-    """NumPy with care: rows gathered an epoch at a time, which beats batch by batch, and everything in place."""
+    """Careful NumPy: the rows of a whole epoch gathered at once, which is faster, and all results written in place."""
     n, d = X.shape
     generator = np.random.default_rng(seed)
     loss = np.empty(epochs, X.dtype)
@@ -237,12 +237,12 @@ def numpy_batches(X, y, lr, momentum, epochs, batch, seed):
     scale = 2
     for t in range(epochs):
         order = generator.permutation(n)
-        np.take(X, order, axis=0, out=shuffled, mode="clip")  # the other modes buffer
+        np.take(X, order, axis=0, out=shuffled, mode="clip")  # the other modes copy once more
         np.take(y, order, out=targets, mode="clip")
-        for lines, target, r in batches:
-            np.dot(lines, a, out=r)
+        for batch_X, target, r in batches:
+            np.dot(batch_X, a, out=r)
             r -= target
-            np.dot(r, lines, out=g)
+            np.dot(r, batch_X, out=g)
             g *= scale / len(r)
             v *= momentum
             v += g
@@ -255,17 +255,17 @@ def numpy_batches(X, y, lr, momentum, epochs, batch, seed):
 
 
 def numpy_textbook(X, y, lr, momentum, epochs, batch, seed):
-    """NumPy as one writes it down: each batch's rows gathered, an array for every result."""
+    """NumPy as in a textbook: the rows of each batch gathered, and a new array for each result."""
     generator = np.random.default_rng(seed)
     a, v, losses = np.zeros(X.shape[1], X.dtype), None, []
     for _ in range(epochs):
         order, total = generator.permutation(len(X)), 0.0
         for start in range(0, len(X), batch):
             rows = order[start : start + batch]
-            lines, target = X[rows], y[rows]
-            residual = lines @ a - target
+            batch_X, target = X[rows], y[rows]
+            residual = batch_X @ a - target
             total += residual @ residual
-            g = 2 / len(rows) * (residual @ lines)
+            g = 2 / len(rows) * (residual @ batch_X)
             v = g if v is None else momentum * v + (1 - momentum) * g
             a = a - lr * v
         losses.append(total / len(X))
@@ -273,7 +273,7 @@ def numpy_textbook(X, y, lr, momentum, epochs, batch, seed):
 
 
 def torch_batches(X, y, lr, momentum, epochs, batch, seed):
-    """torch, eager, on the CPU: a permutation's rows, split; autograd and optim.SGD for each batch."""
+    """torch on the CPU, without compilation: shuffled rows, split into batches; autograd and optim.SGD for each."""
     import torch
 
     torch.set_num_threads(1)
@@ -285,9 +285,9 @@ def torch_batches(X, y, lr, momentum, epochs, batch, seed):
     for _ in range(epochs):
         order = torch.from_numpy(generator.permutation(len(X)))
         total = 0.0
-        for lines, target in zip(X[order].split(batch), y[order].split(batch), strict=True):
+        for batch_X, target in zip(X[order].split(batch), y[order].split(batch), strict=True):
             optimizer.zero_grad()
-            loss = torch.nn.functional.mse_loss(lines @ a, target)
+            loss = torch.nn.functional.mse_loss(batch_X @ a, target)
             loss.backward()
             optimizer.step()
             total += loss.item() * len(target)
@@ -296,7 +296,7 @@ def torch_batches(X, y, lr, momentum, epochs, batch, seed):
 
 
 def jax_batches(X, y, lr, momentum, epochs, batch, seed):
-    """JAX: lax.scan over an epoch's batches, whose rows it gathers, and the permutation from outside."""
+    """JAX: lax.scan over the batches of an epoch, gathering their rows. NumPy draws the permutation."""
     _, epoch = jax_functions()
     generator = np.random.default_rng(seed)
     a, v = np.zeros((2, X.shape[1]), X.dtype)
@@ -308,7 +308,7 @@ def jax_batches(X, y, lr, momentum, epochs, batch, seed):
 
 
 def numba_batches(X, y, lr, momentum, epochs, batch, seed, fastmath=False):
-    """Numba: one compiled loop over an epoch's batches, which reads each row once, and the permutation from outside."""
+    """Numba: one compiled loop over the batches of an epoch, reading each row once. NumPy draws the permutation."""
     _, _, epoch = numba_functions(fastmath)
     generator = np.random.default_rng(seed)
     a, v = np.zeros((2, X.shape[1]), X.dtype)
@@ -320,35 +320,35 @@ def numba_batches(X, y, lr, momentum, epochs, batch, seed, fastmath=False):
 
 
 def sklearn_rows(X, y, lr, momentum, epochs, batch, seed):
-    """scikit-learn, for a batch of 1 and no momentum; it shuffles in its own way, not at all if `seed` is None."""
+    """scikit-learn, only for batches of 1 without momentum. It shuffles in its own way, or not if `seed` is None."""
     from sklearn.linear_model import SGDRegressor
 
     own = {"shuffle": seed is not None, "random_state": seed}
-    rate = {"learning_rate": "constant", "eta0": 2 * lr}  # its loss is half the square
+    rate = {"learning_rate": "constant", "eta0": 2 * lr}  # its loss has a factor 1/2
     fit = SGDRegressor(penalty=None, fit_intercept=False, max_iter=epochs, tol=None, **rate, **own).fit(X, y)
     return Descent(None, fit.coef_)
 
 
 def numpy_lstsq(X, y):
-    """NumPy's closed form, by the singular values."""
+    """NumPy's solver, by singular values."""
     return np.linalg.lstsq(X, y, rcond=None)[0]
 
 
 def sklearn_linear(X, y):
-    """scikit-learn's closed form without an intercept, which is scipy.linalg.lstsq."""
+    """scikit-learn without an intercept, which calls scipy.linalg.lstsq."""
     from sklearn.linear_model import LinearRegression
 
     return LinearRegression(fit_intercept=False).fit(X, y).coef_
 
 
 def sklearn_ridge(X, y):
-    """scikit-learn's normal equations, without penalty and intercept: they square the condition number."""
+    """scikit-learn's normal equations, which square the condition number; without penalty and intercept."""
     from sklearn.linear_model import Ridge
 
     return Ridge(alpha=0, fit_intercept=False).fit(X, y).coef_
 
 
-# By the name to install each under, then by that of its column.
+# {name of the package: {title of the column: function}}
 COMPETITORS = {
     "NumPy": {"NumPy": numpy_loop},
     "torch": {"torch": torch_loop},
@@ -366,8 +366,8 @@ SOLVERS = {
     "NumPy": {"lstsq": numpy_lstsq},
     "scikit-learn": {"LinearRegression": sklearn_linear, "Ridge": sklearn_ridge},
 }
-ALL_ROWS = {"Numba", "Numba, fastmath", "scikit-learn"}  # fast enough for any number of batches an epoch;
-LONGEST = 3125  # the others get the rows of at most so many, the first ones
+ALL_ROWS = {"Numba", "Numba, fastmath", "scikit-learn"}  # fast enough for all batches of an epoch
+MAX_BATCHES = 3125  # the others get the rows of the first so many batches
 
 
 def installed(name):
@@ -379,5 +379,5 @@ def installed(name):
 
 
 def available(competitors):
-    """The functions of the installed ones, by the name of the column."""
+    """The functions of the installed packages, by the title of their column."""
     return {name: call for package, own in competitors.items() if installed(package) for name, call in own.items()}

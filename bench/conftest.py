@@ -1,4 +1,4 @@
-"""Sets the benchmarks up (one thread, on when asked for by name) and prints their tables."""
+"""Sets the benchmarks up and prints their tables. They use one thread, and run only if bench/ is asked for."""
 
 import os
 import platform
@@ -11,8 +11,8 @@ import pytest
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 TOO_LATE = "numpy" in sys.modules and any(os.environ.get(name) != "1" for name in THREADS)
-os.environ.update(dict.fromkeys(THREADS, "1"))  # read when numpy and torch are imported
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"  # when JAX is
+os.environ.update(dict.fromkeys(THREADS, "1"))  # numpy and torch read them when they are imported
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"  # JAX reads it likewise
 
 TABLES = pytest.StashKey[dict]()
 
@@ -22,7 +22,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Runs the benchmarks in spite of --benchmark-skip in pyproject.toml if nothing but bench/ was asked for."""
+    """Run the benchmarks, although pyproject.toml has --benchmark-skip, if only bench/ is asked for."""
     config.stash[TABLES] = {name: [] for name in LAYOUTS}
     here, start = Path(__file__).resolve().parent, config.invocation_params.dir
     asked_for = [(start / arg.split("::")[0]).resolve() for arg in config.args]
@@ -31,13 +31,13 @@ def pytest_configure(config):
         return
     if TOO_LATE:
         raise pytest.UsageError(
-            "numpy was imported before bench/conftest.py could hold it to one thread; run with "
+            "numpy was imported before bench/conftest.py could limit it to one thread; run with "
             + " ".join(f"{name}=1" for name in THREADS)
         )
     if config.option.plot and not find_spec("matplotlib"):
         raise pytest.UsageError("--plot needs matplotlib: pip install '.[bench]'")
     config.option.benchmark_skip = False
-    config.option.benchmark_quiet = True  # ours are the only tables
+    config.option.benchmark_quiet = True  # print only our own tables
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def markdown(line):
 
 
 def against_others(rows):
-    """The lines of a table of times and ratios: those to `ratios` of others, then what else is in `columns`."""
+    """The lines of a table of times, ratios to the others, and other columns."""
     names = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
     columns = list(dict.fromkeys(title for row in rows for title in row.get("columns", {})))
     columns = [title for title in columns if any(row.get("columns", {}).get(title) for row in rows)]
@@ -80,14 +80,14 @@ def against_others(rows):
     for row in rows:
         ratios = [row["ratios"].get(name) for name in names]
         others = [row.get("columns", {}).get(title) for title in columns]
-        times = [f"{duration(seconds)} per {what}" for what, seconds in row["seconds"].items()]
+        times = [f"{duration(seconds)} per {unit}" for unit, seconds in row["seconds"].items()]
         yield [row["problem"], ", ".join(times + row.get("notes", [])), *map(ratio, ratios + others)]
 
 
 def crossovers(rows):
-    """The lines of the table of when reducing pays."""
+    """The lines of the table of the epochs from which on a reduction is faster."""
     budgets = list(rows[0]["ratios"])
-    titles = ["an epoch on the rows", "the reduction", "1000 epochs on it"]
+    titles = ["an epoch on the rows", "the reduction", "1000 epochs on the reduction"]
     yield ["problem", *titles, *(f"direct / compress, {epochs} epochs" for epochs in budgets), "even at", "auto from"]
     yield ["---"] + ["---:"] * (len(titles) + len(budgets) + 2)
     for row in rows:
@@ -112,7 +112,7 @@ def ratio(measured):
 
 
 def machine():
-    """What the tables were measured on and how, and which competitors were not there."""
+    """The machine, the versions and the method of the tables, and which competitors are not installed."""
     from sgdm._kernel import ISA
 
     from .competitors import ROW_COMPETITORS, SOLVERS, installed
@@ -121,54 +121,56 @@ def machine():
     model = re.search(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
     cpu = model[1] if model else platform.processor() or platform.machine()
     versions = {name: installed(name) for name in [*(ROW_COMPETITORS | SOLVERS), "dask"]}
-    there = [f"{name} {version}" for name, version in versions.items() if version]
+    present = [f"{name} {version}" for name, version in versions.items() if version]
     absent = [name for name, version in versions.items() if not version]
-    line = f"{cpu}, sgdm at level {ISA}, Python {platform.python_version()}, {', '.join(there)}; one thread where none"
-    line += " are counted. Ratios of least times, in brackets their range over fifths of the run."
+    line = f"{cpu}, sgdm at level {ISA}, Python {platform.python_version()}, {', '.join(present)}. All use one"
+    line += " thread unless the column says otherwise. A / B is A's time over B's: if NumPy / sgdm is above 1, sgdm is"
+    line += " faster. Each ratio compares the least times; the brackets show its range over fifths of the run."
     return line + (f" Not installed: {', '.join(absent)}." if absent else "")
 
 
 def ratios_legend():
-    from .test_ratios import FEW
+    from .test_ratios import N_FITS
 
     return (
-        "X begins with a cache line. Closed forms stand in epochs: as many of ours take the time of one call. Numba"
-        " adds in the order written, or in any with fastmath; JAX finds its own gradients. Of many fits the others do"
-        f" {FEW} in a loop."
+        "X begins at a cache line. lstsq, LinearRegression and Ridge show how many sgdm epochs fit into one call of"
+        " theirs. Numba adds in the order written, or with fastmath in any order. JAX differentiates by itself. Of the"
+        f" many fits, the others do {N_FITS} in a loop."
     )
 
 
 def batches_legend():
-    from .competitors import LONGEST
+    from .competitors import MAX_BATCHES
 
     return (
-        "Batches are of rows in a new random order each epoch: no reading limit. For batches of 1 NumPy, torch and JAX"
-        f" do {LONGEST} rows, Numba and scikit-learn all, the latter without history of the loss; ratios are per row."
+        "Each epoch takes the rows in a new random order. The column NumPy gathers the rows of a whole epoch at once."
+        f" For batches of 1, NumPy, torch and JAX do {MAX_BATCHES} rows, and Numba and scikit-learn all rows; the"
+        " ratios are per row. scikit-learn keeps no history of the loss."
     )
 
 
 def scale_legend():
     return (
-        "Every epoch on all rows, with the whole history. Growth is the time over that of the row above, for ten times"
-        " the rows, columns or epochs."
+        "Every epoch uses all rows and keeps the whole history. Growth is the time over that of the row above, which"
+        " has a tenth of the rows, columns or epochs."
     )
 
 
 def compress_legend():
-    from .test_compress import EPOCHS, FEW
+    from .test_compress import EPOCHS, EPOCHS_TIMED
 
     return (
-        f"NumPy stands for its loop, which does {FEW} epochs, scaled to {EPOCHS}; LinearRegression and Ridge are"
+        f"NumPy's loop does {EPOCHS_TIMED} epochs, and its time is scaled to {EPOCHS}. LinearRegression and Ridge are"
         " scikit-learn's, both without an intercept, Ridge without a penalty. Streams are read from memory; peak memory"
-        " is above that of the blocks. Dask's workers are processes of one thread that hold the rows."
+        " is that above the blocks. Dask's workers are processes of one thread that hold the rows."
     )
 
 
 def crossover_legend():
     return (
-        "The epochs on the rows are few and scaled; compress is the reduction and the epochs on it. Both take the same"
-        ' time at the epochs "even at"; method="auto" reduces from "auto from" on, where that is twice as fast'
-        " by its own estimate and saves what one would notice."
+        "direct does few epochs on the rows, and its time is scaled; compress is the reduction and the epochs on it."
+        ' Both take the same time for the number of epochs in "even at". method="auto" reduces from "auto from" on: by'
+        " its own estimate a reduction is then twice as fast and saves a noticeable time."
     )
 
 

@@ -1,4 +1,4 @@
-"""What sgdm is timed on, here against its competitors and in `against` against another sgdm."""
+"""The problems that the benchmarks time, for sgdm against its competitors and against another sgdm."""
 
 from functools import partial
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 import sgdm
 
-from .rounds import draw, grouped
+from .rounds import format_count, random_data
 
 SEED = 0
 
@@ -24,7 +24,7 @@ class Problem(NamedTuple):
     fits: int | None = None
     method: str = "direct"
     n_threads: int = 1
-    solvers: bool = False  # whether to time closed forms beside it
+    solvers: bool = False  # whether to time the closed-form solvers too
 
     def __str__(self):
         parts = [f"{self.n}x{self.d}-{self.dtype.__name__}-{self.order}-order"]
@@ -36,13 +36,13 @@ class Problem(NamedTuple):
     def title(self):
         return "".join(
             [
-                f"{grouped(self.fits)} fits of " if self.fits else "",
-                f"{grouped(self.n)} x {self.d}",
+                f"{format_count(self.fits)} fits of " if self.fits else "",
+                f"{format_count(self.n)} x {self.d}",
                 ", F-order" * (self.order == "F"),
                 ", float32" * (self.dtype == np.float32),
                 f", batches of {self.batch}" if self.batch else "",
                 ", no momentum" * (self.batch == 1),
-                f", {grouped(self.epochs)} epochs" * (self.per == "call"),
+                f", {format_count(self.epochs)} epochs" * (self.per == "call"),
                 f", {self.n_threads} threads" * (self.n_threads > 1),
             ]
         )
@@ -53,15 +53,15 @@ class Problem(NamedTuple):
 
     @property
     def momentum(self):
-        return 0.0 if self.batch == 1 else 0.8  # scikit-learn, which has batches of 1, has none
+        return 0.0 if self.batch == 1 else 0.8  # scikit-learn's fits by single rows have none
 
     def data(self):
-        """X and y, of `fits` problems one after the other if there are several."""
-        X, y = draw(self.n * (self.fits or 1), self.d, self.dtype, self.order)
+        """X (n, d) and y (n,); with `fits`, X (fits, n, d) and y (fits, n)."""
+        X, y = random_data(self.n * (self.fits or 1), self.d, self.dtype, self.order)
         return (X.reshape(self.fits, self.n, self.d), y.reshape(self.fits, self.n)) if self.fits else (X, y)
 
     def ours(self, X, y, **changes):
-        """What is timed of sgdm, as a function without arguments; it passes no option that it can do without."""
+        """sgdm's call, as a function without arguments. Defaults are left out, as an older sgdm lacks some options."""
         options = {"lr": self.lr, "momentum": self.momentum, "epochs": self.epochs}
         if self.fits:
             return partial(sgdm.fit_many, X, y, **options)
@@ -88,11 +88,11 @@ PROBLEMS = [
     *SIZES[2:],
     *(size._replace(**variant, solvers=False) for variant in VARIANTS for size in SIZES),
 ]
-LARGE = 1_000_000  # elements of X, from which on two threads are timed too, and closed forms take long
+LARGE = 1_000_000  # elements of X: from here on two threads are timed too, and the closed-form solvers are slow
 BATCH_PROBLEMS = [Problem(100_000, 50, 3, 10, batch=batch) for batch in (32, 1)]
 MANY = Problem(100, 2, 50, 10, per="call", fits=10_000)
 REDUCED = Problem(1_000_000, 50, 1000, 5, per="call", method="auto")
-EVERYTHING = [
+ALL_PROBLEMS = [
     *PROBLEMS,
     *(problem._replace(n_threads=2) for problem in (*SIZES[1:], WIDE)),
     *BATCH_PROBLEMS,

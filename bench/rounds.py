@@ -1,15 +1,15 @@
-"""What the suites share: data, calls timed in alternating rounds, and the ratios of their times."""
+"""What the benchmarks share: random data, timing in alternating rounds, and ratios of times."""
 
 from itertools import cycle
 from time import perf_counter
 
 import numpy as np
 
-GROUPS = 5  # of successive rounds, so rounds come in multiples of it
+GROUPS = 5  # of successive rounds: the number of rounds is a multiple of it
 
 
-def draw(n, d, dtype=np.float64, order="C"):
-    """Standard normal X in the order asked for, and y linear in it with standard normal noise; both aligned."""
+def random_data(n, d, dtype=np.float64, order="C"):
+    """Standard normal X in C or F order, and y, linear in X with standard normal noise; both aligned."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal(out=aligned((n, d) if order == "C" else (d, n), dtype), dtype=dtype)
     X = X if order == "C" else X.T
@@ -19,32 +19,31 @@ def draw(n, d, dtype=np.float64, order="C"):
 
 
 def aligned(shape, dtype=np.float64):
-    """An empty array that begins with a cache line: JAX copies others, and they cost NumPy and sgdm up to a fifth."""
+    """An empty array that begins at a cache line. JAX copies others; NumPy and sgdm take up to 20 % longer on them."""
     line, size = 64, np.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + line, np.uint8)
     start = -memory.ctypes.data % line
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def grouped(n):
-    """A count, its digits in threes where there are five or more."""
+def format_count(n):
+    """A count as text. From 10 000 on, spaces separate the thousands."""
     return f"{n:,}".replace(",", " ") if n >= 10_000 else str(n)
 
 
-def alternate(benchmark, fit, others, rounds, warm=True, seldom=None):
-    """Times one call of each of the `others` and of `fit`, round after round; each is warmed up first if `warm`.
+def alternate(benchmark, fit, others, rounds, warm=True, slow=None):
+    """Time one call of each of the `others` and of `fit` in each round. With `warm`, each is warmed up before its call.
 
-    Those of `seldom`, which take long, have one turn in each of the GROUPS and are not warmed up. Returns the seconds
-    of each side's calls by name, those of `fit`, which pytest-benchmark times, as "sgdm". None if benchmarks are
-    disabled.
+    The `slow` ones have one call in each of the GROUPS, without a warm-up. Returns the seconds of all calls by name,
+    with those of `fit`, which pytest-benchmark times, as "sgdm"; None if benchmarks are disabled.
     """
-    seldom = seldom or {}
-    seconds = {name: [] for name in seldom | others}
+    slow = slow or {}
+    seconds = {name: [] for name in slow | others}
     starts_group = cycle([True] + [False] * (rounds // GROUPS - 1))
 
     def time_the_others():
-        for name, call in (seldom | others if next(starts_group) else others).items():
-            if warm and name not in seldom:
+        for name, call in (slow | others if next(starts_group) else others).items():
+            if warm and name not in slow:
                 warm_up(call)
             start = perf_counter()
             call()
@@ -61,7 +60,7 @@ def alternate(benchmark, fit, others, rounds, warm=True, seldom=None):
 
 
 def warm_up(call, seconds=2e-3):
-    """Calls it for a while: after one call of 20 µs the caches still belong to the side before (28 µs after torch)."""
+    """Call a function for 2 ms: one call doesn't refill the caches (directly after torch 28 instead of 20 µs)."""
     end = perf_counter() + seconds
     while True:
         call()
@@ -69,7 +68,7 @@ def warm_up(call, seconds=2e-3):
             return
 
 
-def compare(above, below):
-    """The ratio of the least times; and as its spread the least and the largest such ratio of the GROUPS of rounds."""
-    of_groups = above.reshape(GROUPS, -1).min(axis=1) / below.reshape(GROUPS, -1).min(axis=1)
-    return {"ratio": above.min() / below.min(), "spread": [of_groups.min(), of_groups.max()]}
+def compare(numerator, denominator):
+    """The ratio of the least times; and its spread, the least and the largest such ratio among the GROUPS of rounds."""
+    by_group = numerator.reshape(GROUPS, -1).min(axis=1) / denominator.reshape(GROUPS, -1).min(axis=1)
+    return {"ratio": numerator.min() / denominator.min(), "spread": [by_group.min(), by_group.max()]}

@@ -1,4 +1,4 @@
-"""sgdm's reduction against loops and solvers, the rows themselves, threads and workers: `pytest bench -k compress`."""
+"""Reductions against NumPy's loop, solvers, fits on the rows, and with threads and Dask: `pytest bench -k compress`."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ import sgdm
 from sgdm._method import pays
 
 from .competitors import SOLVERS, available, numpy_loop
-from .rounds import GROUPS, alternate, compare, draw, grouped
+from .rounds import GROUPS, alternate, compare, format_count, random_data
 
 LR, MOMENTUM = 0.1, 0.8
 EPOCHS = 1000
-FEW = 5  # epochs of the NumPy loop, and of ours on a million rows, that stand for EPOCHS
+EPOCHS_TIMED = 5  # on a million rows NumPy's loop and ours do so many; the time is scaled to EPOCHS
 BUDGETS = (10, 100, EPOCHS)
 TOLERANCE = 1e-12  # of the largest entry
 SIZES = [(n, d) for n in (10_000, 100_000, 1_000_000) for d in (10, 50, 200)]
@@ -28,8 +28,8 @@ ROWS = 100_000  # in a block
 
 
 def test_compress_is_direct():
-    """Checks what the times below are of: one trajectory, and the solvers' optimum."""
-    X, y = draw(20_000, 50)
+    """Rows and reduction give the same trajectory, and the solvers the same optimum."""
+    X, y = random_data(20_000, 50)
     reduced = sgdm.compress(X, y)
     on_rows, on_factor = (sgdm.fit(X, y, lr=LR, epochs=EPOCHS, method=method) for method in ("direct", "compress"))
     for field in ("loss", "grad", "step", "coef"):
@@ -43,30 +43,30 @@ def test_compress_is_direct():
 
 def test_compress_whole_call(benchmark, tables):
     n, d = 1_000_000, 50
-    X, y = draw(n, d)
+    X, y = random_data(n, d)
     fit = partial(sgdm.fit, X, y, lr=LR, momentum=MOMENTUM, epochs=EPOCHS)
     assert fit().method == "compress"
     solvers = available(SOLVERS)
     others = {name: partial(solver, X, y) for name, solver in solvers.items()}
-    others["NumPy"] = partial(numpy_loop, X, y, LR, MOMENTUM, FEW)
+    others["NumPy"] = partial(numpy_loop, X, y, LR, MOMENTUM, EPOCHS_TIMED)
     seconds = alternate(benchmark, fit, others, GROUPS, warm=False)
     if seconds is None:
         return
-    seconds["NumPy"] *= EPOCHS / FEW
+    seconds["NumPy"] *= EPOCHS / EPOCHS_TIMED
     ours = seconds.pop("sgdm")
     ratios = {name: compare(seconds[name], ours) for name in ("NumPy", *solvers)}
-    info = {"problem": f"{grouped(n)} x {d}, {EPOCHS} epochs", "seconds": {"call": ours.min()}, "ratios": ratios}
+    info = {"problem": f"{format_count(n)} x {d}, {EPOCHS} epochs", "seconds": {"call": ours.min()}, "ratios": ratios}
     benchmark.extra_info.update(info)
     tables["compress"].append(info)
 
 
 @pytest.mark.parametrize(("n", "d"), SIZES)
 def test_compress_crossover(n, d, benchmark, tables):
-    X, y = draw(n, d)
-    few = max(FEW, 5_000_000 // (n * d))
-    reduced = sgdm.compress(X[: 10 * d], y[: 10 * d])  # the epochs on it cost the same
+    X, y = random_data(n, d)
+    n_epochs = max(EPOCHS_TIMED, 5_000_000 // (n * d))
+    reduced = sgdm.compress(X[: 10 * d], y[: 10 * d])  # epochs on it take as long as on the reduction of all rows
     others = {
-        "direct": partial(sgdm.fit, X, y, lr=LR, epochs=few, method="direct"),
+        "direct": partial(sgdm.fit, X, y, lr=LR, epochs=n_epochs, method="direct"),
         "epochs": partial(reduced.fit, lr=LR, epochs=EPOCHS),
     }
     small = n * d < 10_000_000
@@ -74,19 +74,19 @@ def test_compress_crossover(n, d, benchmark, tables):
     seconds = alternate(benchmark, partial(sgdm.compress, X, y), others, rounds, warm=small)
     if seconds is None:
         return
-    direct, on_factor, reduction = seconds["direct"] / few, seconds["epochs"] / EPOCHS, seconds["sgdm"]
+    direct, on_factor, reduction = seconds["direct"] / n_epochs, seconds["epochs"] / EPOCHS, seconds["sgdm"]
     saved = direct.min() - on_factor.min()
     size = SimpleNamespace(n=n, p=d, k=1)
-    ever = 10**9
-    auto = 1 + bisect_left(range(1, ever), True, key=lambda epochs: pays(size, epochs))
+    most = 10**9  # epochs
+    auto = 1 + bisect_left(range(1, most), True, key=lambda epochs: pays(size, epochs))
     info = {
-        "problem": f"{grouped(n)} x {d}",
+        "problem": f"{format_count(n)} x {d}",
         "direct": direct.min(),
         "reduction": reduction.min(),
         "epochs": seconds["epochs"].min(),
         "ratios": {epochs: compare(epochs * direct, reduction + epochs * on_factor) for epochs in BUDGETS},
         "crossover": reduction.min() / saved if saved > 0 else None,
-        "auto": auto if auto < ever else None,
+        "auto": auto if auto < most else None,
     }
     benchmark.extra_info.update(info)
     tables["crossover"].append(info)
@@ -106,7 +106,7 @@ def test_compress_stream(benchmark, tables):
     notes = [] if growth is None else [f"peak memory +{growth / 1e6:.0f} MB"]
     for n_threads, seconds in (("", one), (", 2 threads", two)):
         info = {
-            "problem": f"{grouped(n)} x {d} in blocks of {grouped(ROWS)}{n_threads}",
+            "problem": f"{format_count(n)} x {d} in blocks of {format_count(ROWS)}{n_threads}",
             "seconds": {"row": seconds.min() / n},
             "notes": [f"{n / seconds.min() / 1e6:.2f} million rows/s", *notes],
             "ratios": {"one thread": compare(one, seconds)} if n_threads else {},
@@ -121,7 +121,7 @@ def test_compress_dask(benchmark, tables):
     n, d = 2_000_000, 50
     with ExitStack() as stack:
         sides = [stack.enter_context(Workers(count, n, d)) for count in (1, 2)]
-        first, second = (side.compress() for side in sides)  # which also warms them up
+        first, second = (side.compress() for side in sides)  # this also warms them up
         assert first == second
         one, two = (side.compress for side in sides)
         seconds = alternate(benchmark, two, {"one worker": one}, GROUPS, warm=False)
@@ -129,7 +129,7 @@ def test_compress_dask(benchmark, tables):
         return
     ours = seconds.pop("sgdm")
     info = {
-        "problem": f"{grouped(n)} x {d} on two Dask workers",
+        "problem": f"{format_count(n)} x {d} on two Dask workers",
         "seconds": {"call": ours.min()},
         "notes": [f"{n / ours.min() / 1e6:.2f} million rows/s"],
         "ratios": {name: compare(theirs, ours) for name, theirs in seconds.items()},
@@ -139,7 +139,7 @@ def test_compress_dask(benchmark, tables):
 
 
 class Workers:
-    """A cluster of processes of one thread, and the rows that they drew and hold."""
+    """A Dask cluster of processes of one thread each, and the random rows that they hold."""
 
     def __init__(self, count, n, d):
         self.count, self.shape = count, (n, d)
@@ -168,5 +168,5 @@ class Workers:
 
 
 def check_close(got, expected, name):
-    """Asserts that they agree to TOLERANCE of the largest entry."""
+    """Assert that two arrays agree to TOLERANCE times the largest entry."""
     np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max(), err_msg=name)

@@ -1,4 +1,4 @@
-"""sgdm.fit against its competitors, full-batch and with mini-batches: `pytest bench`, or a part of it with -k."""
+"""sgdm against its competitors: full batches, mini-batches and many fits. `pytest bench -k PART` runs a part."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from .competitors import (
     ALL_ROWS,
     BATCH_COMPETITORS,
     COMPETITORS,
-    LONGEST,
+    MAX_BATCHES,
     ROW_COMPETITORS,
     SOLVERS,
     Descent,
@@ -20,8 +20,8 @@ from .competitors import (
 from .problems import BATCH_PROBLEMS, LARGE, MANY, PROBLEMS, SEED
 from .rounds import alternate, compare
 
-TOLERANCE = 1000  # eps, times the largest entry of a history; the most seen is 363 (Numba, 1 000 000 rows); batches: 8
-FEW = 200  # of many fits, which the competitors do one by one
+TOLERANCE = 1000  # times eps and the largest entry; seen: 363 (Numba, 1 000 000 rows), in mini-batches 8
+N_FITS = 200  # of the many fits, the competitors do so many, one by one
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
@@ -42,12 +42,12 @@ def test_direct(problem, benchmark, tables):
         flat = X.ravel(order="K")  # a view
         others["reading"] = partial(np.dot, flat, flat)
     solvers = {name: partial(solver, X, y) for name, solver in available(SOLVERS).items()} if problem.solvers else {}
-    for solve in solvers.values():  # which imports
+    for solve in solvers.values():  # the first call imports
         solve()
 
-    often, seldom = (others, solvers) if problem.n * problem.d >= LARGE else (others | solvers, {})
-    seconds = alternate(benchmark, fit, often, problem.rounds, seldom=seldom)
-    if seconds is None:  # --benchmark-disable: the check was all
+    fast, slow = (others, solvers) if problem.n * problem.d >= LARGE else (others | solvers, {})
+    seconds = alternate(benchmark, fit, fast, problem.rounds, slow=slow)
+    if seconds is None:  # --benchmark-disable: only check the results
         return
     ours = seconds["sgdm"]
     epoch = ours / problem.epochs
@@ -72,10 +72,10 @@ def test_batches(problem, benchmark, tables):
     options = {"momentum": problem.momentum, "epochs": problem.epochs, "batch": problem.batch}
     others, rows = {}, {"sgdm": problem.n}
     for name, loop in available(BATCH_COMPETITORS if problem.batch > 1 else ROW_COMPETITORS).items():
-        rows[name] = problem.n if name in ALL_ROWS else min(problem.n, LONGEST * problem.batch)
+        rows[name] = problem.n if name in ALL_ROWS else min(problem.n, MAX_BATCHES * problem.batch)
         data = X[: rows[name]], y[: rows[name]]
         others[name] = partial(loop, *data, problem.lr, **options, seed=SEED)
-        own_order = name not in available(BATCH_COMPETITORS)  # then compared without any
+        own_order = name not in available(BATCH_COMPETITORS)  # shuffles differently: compare without shuffling
         result = problem.ours(*data, **{"shuffle": False, "seed": None} if own_order else {})()
         theirs = loop(*data, problem.lr, **options, seed=None) if own_order else others[name]()
         check_same(theirs, Descent(result.history.loss, result.coef), name)
@@ -104,16 +104,16 @@ def test_many(benchmark, tables):
         np.testing.assert_allclose(coef[i], expected, rtol=0, atol=TOLERANCE * np.finfo(float).eps)
 
     def one_by_one(loop):
-        for rows, target in zip(X[:FEW], y[:FEW], strict=True):
+        for rows, target in zip(X[:N_FITS], y[:N_FITS], strict=True):
             loop(rows, target, MANY.lr, MANY.momentum, MANY.epochs)
 
     others = {name: partial(one_by_one, loop) for name, loop in available(COMPETITORS).items()}
-    for call in others.values():  # which compiles
+    for call in others.values():  # the first call compiles
         call()
     seconds = alternate(benchmark, fit, others, MANY.rounds)
     if seconds is None:
         return
-    per_fit = {name: calls / (MANY.fits if name == "sgdm" else FEW) for name, calls in seconds.items()}
+    per_fit = {name: calls / (MANY.fits if name == "sgdm" else N_FITS) for name, calls in seconds.items()}
     ours = per_fit.pop("sgdm")
     info = {
         "problem": MANY.title,
@@ -125,7 +125,7 @@ def test_many(benchmark, tables):
 
 
 def check_same(theirs, ours, name):
-    """Asserts that two trajectories agree to TOLERANCE in what they keep."""
+    """Assert that two trajectories agree in all fields that both keep, to TOLERANCE."""
     for field in theirs._fields:
         expected, got = getattr(ours, field), getattr(theirs, field)
         if got is None:

@@ -1,4 +1,4 @@
-"""How the time of sgdm.fit grows with rows, columns and epochs: `pytest bench -k scale`, with a picture by --plot."""
+"""How the time of sgdm.fit grows with rows, columns and epochs: `pytest bench -k scale --plot scale.png`."""
 
 from functools import partial
 
@@ -9,10 +9,11 @@ from .problems import Problem
 from .rounds import GROUPS, alternate, compare
 from .test_ratios import check_same
 
-ELEMENTS = 5_000_000  # read per call, so that it isn't all set-up
+ELEMENTS = 5_000_000  # a call reads at least so many elements of X: then the set-up doesn't matter
 
 
 def sized(n, d):
+    """A problem with enough epochs for ELEMENTS, and fewer rounds if one epoch is large."""
     return Problem(n, d, min(max(ELEMENTS // (n * d), 5), 1000), GROUPS if n * d > ELEMENTS else 10 * GROUPS)
 
 
@@ -58,12 +59,12 @@ PANELS = {
 
 
 def plot(rows, path):
-    """Draws the table's rows, a panel for each axis that has some; in two of Okabe and Ito's colours, and shapes."""
+    """Draw the rows of the table, with one panel for each axis in it."""
     from matplotlib.figure import Figure
 
-    there = [axis for axis in PANELS if any(row["axis"] == axis for row in rows)]
-    figure = Figure(figsize=(4 * len(there), 3.5), layout="constrained")
-    for ax, axis in zip(figure.subplots(1, len(there), squeeze=False)[0], there, strict=True):
+    axes = [axis for axis in PANELS if any(row["axis"] == axis for row in rows)]
+    figure = Figure(figsize=(4 * len(axes), 3.5), layout="constrained")
+    for ax, axis in zip(figure.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
         own = [row for row in rows if row["axis"] == axis]
         at = [row["at"] for row in own]
         ax.loglog(at, [row["NumPy"].min() for row in own], "s--", color="#D55E00", label="NumPy")

@@ -1,4 +1,4 @@
-"""The command ``sgdm``: fits the notebook's points, or the columns of a file, and prints the descent."""
+"""The command ``sgdm``: fits the columns of a file, or 100 points shipped with it, and prints the descent."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from . import ConvergenceWarning, DivergenceError, FitResult, fit
-from ._files import write_whole
-from ._summary import aligned, digits, printable
-from ._tables import Refusal, listed, read_csv, read_table
-from .plot import equation, notebook
+from ._drawing import equation
+from ._files import write_atomically
+from ._summary import align_columns, one_line, six_digits
+from ._tables import CommandError, join_names, read_csv, read_table
+from .plot import notebook
 
 _EXAMPLES = """\
 examples:
-  sgdm                                      the notebook's 100 points
-  sgdm --plot lesson2.png                   and its pictures
+  sgdm                                      100 points near y = 3x + 2.5, shipped with sgdm
+  sgdm --plot lesson2.png                   the same, with a picture
   sgdm houses.csv --target price --standardize --epochs 500
   sgdm houses.parquet --target price --json | jq .coefficients
   sgdm arrays.npz --target y
@@ -34,7 +35,7 @@ examples:
 
 _DATA = (
     "CSV file with a header, .parquet file or folder, .npz file of arrays (the columns of a 2-D one are X[0], X[1], "
-    "...) or .npy file (of fields, or columns 0, 1, ...); the notebook's points by default"
+    "...) or .npy file (of fields, or columns 0, 1, ...); by default 100 points shipped with sgdm"
 )
 
 _STANDARDIZE = (
@@ -42,7 +43,7 @@ _STANDARDIZE = (
     "units, coefficients in those of DATA"
 )
 
-_NOTEBOOK_ROWS, _TABLE_ROWS = 50, 20  # rows of a printed table at most
+_POINTS_EPOCHS, _FILE_EPOCHS = 50, 20  # epochs printed at most, for the points of the package and for a file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,13 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; those of the process by default.
+        The arguments. By default those of the process.
 
     Returns
     -------
     int
-        The exit code: 0 for a fit, 1 for one that diverged, 2 for arguments or files that won't do, 130 for
-        Ctrl-C; each but 0 with one line on stderr. 141, quietly, where the reader of stdout left.
+        The exit code: 0 for a fit, 1 if it diverged, 2 for a wrong argument or file, 130 for Ctrl-C, each but 0 with
+        one line on stderr; 141, without a line, if the reader of stdout closed the pipe.
+
+    Examples
+    --------
+    >>> from sgdm.__main__ import main
+    >>> main(["--epochs", "2"])
+    epoch    loss    grad0    grad1    step0    step1
+        0  7.5648  -2.5998  -2.8958  -2.5998  -2.8958
+        1  6.1540  -2.4394  -2.3239  -2.5678  -2.7814
+    <BLANKLINE>
+    y = -0.483x + 1.57
+    0
     """
     try:
         options = parse(argv)
@@ -67,33 +79,33 @@ def main(argv: Sequence[str] | None = None) -> int:
                 execute(options)
             finally:
                 for warning in caught:
-                    if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning)):  # developers'
-                        complain("warning", warning.message)
-    except Refusal as refusal:
-        complain("error", refusal)
-        return refusal.code
+                    if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning)):
+                        print_message("warning", warning.message)
+    except CommandError as error:
+        print_message("error", error)
+        return error.code
     except MemoryError:
-        complain("error", "out of memory")
+        print_message("error", "out of memory")
         return 2
-    except KeyboardInterrupt as stop:
-        result = getattr(stop, "result", None)
+    except KeyboardInterrupt as interrupt:
+        result = getattr(interrupt, "result", None)
         progress = f"the fit had done {result.epochs} epochs" if result else "no fit was running"
-        complain("interrupted", progress)
+        print_message("interrupted", progress)
         return 130
     except BrokenPipeError:
-        return 128 + 13  # what the shell reports of a process that SIGPIPE ended
+        return 128 + 13  # the shell's code for a process that SIGPIPE ended
     return 0
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage."""
+    """A parser that raises its errors, without printing the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise Refusal(message)
+        raise CommandError(message)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options, refused where they don't go together."""
+    """The options; CommandError if two of them exclude each other."""
     parser = Parser(
         prog="sgdm",
         description="Fit linear least squares by gradient descent with momentum, and print the descent.",
@@ -123,36 +135,36 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Read, fit, save, print."""
+    """Read the data, fit, save the files, print."""
     if options.version:
-        emit(f"sgdm {installed_version()}")
+        print_out(f"sgdm {installed_version()}")
         return
     check_destinations(options)
-    features, X, y, target = load(options)
+    features, X, y, target = read_data(options)
     mean, scale = np.zeros(len(features)), np.ones(len(features))
     if options.standardize:
         mean, scale = moments(X, features)
     start = None
-    if options.data is None:  # the line y = -x + 1, where the notebook starts
+    if options.data is None:  # the line y = -x + 1, in the units of the descent
         start = np.array([-1.0 * scale[0], 1.0 - mean[0]])[: 1 + options.intercept]
-    descent = descend(options, (X - mean) / scale if options.standardize else X, y, start)
+    descent = run_fit(options, (X - mean) / scale if options.standardize else X, y, start)
     result = in_original_units(descent, mean, scale) if options.standardize else descent
-    report = as_json if options.json else as_text
-    printed = report(options, result, features, target)
+    report = (json_report if options.json else text_report)(options, result, features, target)
     try:
         if options.output is not None:
-            save(options.output, lambda file: write_npz(file, descent, result, features, target, mean, scale))
+            save(options.output, lambda file: write_arrays(file, descent, result, features, target, mean, scale))
         if options.plot is not None:
-            draw(options.plot, X, y, result, features, target)
-    finally:  # a full disk doesn't cost the fit that is done
-        emit(printed)
+            figure = notebook(X, y, result, features=features, target=target)
+            save(options.plot, lambda file: figure.savefig(file, format=suffix(options.plot), dpi=150))
+    finally:  # print the fit even if a file can't be written
+        print_out(report)
 
 
-# --- The table ---
+# --- The data ---
 
 
-def load(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.ndarray, str]:
-    """The features' names, the features, the target, and its name."""
+def read_data(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.ndarray, str]:
+    """The feature names, the features (n, d), the target (n,), and the target's name."""
     if options.data is None:
         points = resources.files("sgdm").joinpath("data/lesson2_points.csv")
         names, cells = read_csv(points, points.name)
@@ -162,7 +174,7 @@ def load(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.ndarray
         target = options.target
     if target not in names:
         problem = "DATA needs a --target" if target is None else f"--target: there is no column {target!r}"
-        raise Refusal(f"{problem}; the columns are {listed(names)}")
+        raise CommandError(f"{problem}; the columns are {join_names(names)}")
     features = [name for name in names if name != target]
     column = names.index(target)
     return features, np.delete(cells, column, axis=1), cells[:, column], target
@@ -171,8 +183,8 @@ def load(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.ndarray
 # --- The fit ---
 
 
-def descend(options: argparse.Namespace, X: np.ndarray, y: np.ndarray, start: np.ndarray | None) -> FitResult:
-    """The fit that the options ask for."""
+def run_fit(options: argparse.Namespace, X: np.ndarray, y: np.ndarray, start: np.ndarray | None) -> FitResult:
+    """The fit of the options; CommandError if it diverges or can't be done."""
     try:
         return fit(
             X,
@@ -185,31 +197,31 @@ def descend(options: argparse.Namespace, X: np.ndarray, y: np.ndarray, start: np
             record_every=options.record_every,
         )
     except DivergenceError as error:
-        scaled = options.data is None or options.standardize or not options.intercept
-        too_fast = error.max_lr is not None and options.lr >= error.max_lr
-        hint = "; or try --standardize" if too_fast and not scaled else ""
-        raise Refusal(f"{error}{hint}", code=1) from None
+        can_scale = options.data is not None and options.intercept and not options.standardize
+        lr_too_large = error.max_lr is not None and options.lr >= error.max_lr
+        hint = "; or try --standardize" if lr_too_large and can_scale else ""
+        raise CommandError(f"{error}{hint}", code=1) from None
     except (ValueError, OverflowError) as error:
-        raise Refusal(str(error)) from None
+        raise CommandError(str(error)) from None
     except MemoryError:
-        kept = f"every {options.record_every}. of {options.epochs} epochs"
-        raise Refusal(f"a history of {kept} does not fit in memory; try a larger --record-every") from None
+        recorded = f"every {options.record_every}. of {options.epochs} epochs"
+        raise CommandError(f"a history of {recorded} does not fit in memory; try a larger --record-every") from None
 
 
 def moments(X: np.ndarray, features: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column; the value and 1 for a constant one."""
+    """The mean and the standard deviation of each column; for a constant column its value and 1."""
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         mean, scale = X.mean(axis=0), X.std(axis=0)
     for name, finite in zip(features, np.isfinite(mean) & np.isfinite(scale), strict=True):
         if not finite:
-            raise Refusal(f"--standardize: the squares of column {name!r} overflow; scale it down")
-    constant = X.max(axis=0) == X.min(axis=0)  # rounding leaves its standard deviation just off 0
+            raise CommandError(f"--standardize: the squares of column {name!r} overflow; scale it down")
+    constant = X.max(axis=0) == X.min(axis=0)  # rounding may make its standard deviation a little larger than 0
     scale[constant | (scale == 0)] = 1
     return np.where(constant, X[0], mean), scale
 
 
 def in_original_units(result: FitResult, mean: np.ndarray, scale: np.ndarray) -> FitResult:
-    """A fit to ``(X - mean) / scale`` with its coefficients as they apply to X."""
+    """The result of a fit to ``(X - mean) / scale``, with coefficients and path in the units of X."""
     path = np.array(result.history.coef)
     path[:, :-1] /= scale
     path[:, -1] -= path[:, :-1] @ mean
@@ -222,7 +234,7 @@ def in_original_units(result: FitResult, mean: np.ndarray, scale: np.ndarray) ->
 
 
 def check_destinations(options: argparse.Namespace) -> None:
-    """Refuses, before the fit, files that could not be written after it."""
+    """Raise a CommandError, before the fit, for files that could not be written after it."""
     if options.plot is not None:
         check_picture(options.plot)
     destinations = [path for path in (options.output, options.plot) if path is not None]
@@ -230,44 +242,44 @@ def check_destinations(options: argparse.Namespace) -> None:
         real = os.path.realpath(path)
         folder = os.path.dirname(real)
         if os.path.isdir(real):
-            raise Refusal(f"cannot write {path!r}: it is a directory")
+            raise CommandError(f"cannot write {path!r}: it is a directory")
         if os.path.exists(real) and not os.path.isfile(real):
-            raise Refusal(f"cannot write {path!r}: it is not a regular file")
+            raise CommandError(f"cannot write {path!r}: it is not a regular file")
         if not os.path.isdir(folder):
-            raise Refusal(f"cannot write {path!r}: there is no directory {folder!r}")
+            raise CommandError(f"cannot write {path!r}: there is no directory {folder!r}")
         if not os.access(folder, os.W_OK):
-            raise Refusal(f"cannot write {path!r}: the directory {folder!r} is read-only")
+            raise CommandError(f"cannot write {path!r}: the directory {folder!r} is read-only")
     if options.data is not None:
         destinations.append(options.data)
     if len(set(map(os.path.realpath, destinations))) < len(destinations):
-        raise Refusal("DATA, --output and --plot must be different files")
+        raise CommandError("DATA, --output and --plot must be different files")
 
 
 def check_picture(path: str) -> None:
-    """Refuses a picture that matplotlib, if it is there at all, can't write."""
+    """Raise a CommandError if matplotlib is missing or can't write this kind of file."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise Refusal("--plot needs matplotlib: pip install 'sgdm[plot]'") from None
+        raise CommandError("--plot needs matplotlib: pip install 'sgdm[plot]'") from None
     known = Figure().canvas.get_supported_filetypes()
     if suffix(path) not in known:
-        raise Refusal(f"--plot: expected a file ending in one of {', '.join(sorted(known))}, got {path!r}")
+        raise CommandError(f"--plot: expected a file ending in one of {', '.join(sorted(known))}, got {path!r}")
 
 
 def suffix(path: str) -> str:
-    """The ending of a file's name, without its dot."""
+    """The ending of a file's name, in lower case and without the dot."""
     return os.path.splitext(path)[1].lower().removeprefix(".")
 
 
 def save(path: str, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file, whole or not at all."""
+    """Write a file completely or not at all."""
     try:
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as error:
-        raise Refusal(f"cannot write {path!r}: {error.strerror}") from None
+        raise CommandError(f"cannot write {path!r}: {error.strerror}") from None
 
 
-def write_npz(
+def write_arrays(
     file: BinaryIO,
     descent: FitResult,
     result: FitResult,
@@ -276,7 +288,7 @@ def write_npz(
     mean: np.ndarray,
     scale: np.ndarray,
 ) -> None:
-    """The arrays of ``--output``; the history is of the fit to ``(X - mean) / scale``."""
+    """Write the arrays of ``--output``. The history is that of the fit to ``(X - mean) / scale``."""
     history = descent.history
     np.savez(
         file,
@@ -286,67 +298,57 @@ def write_npz(
         target=np.array(target),
         mean=mean,
         scale=scale,
-        history_epoch=history.epoch,
-        history_loss=np.asarray(history.loss),
-        history_grad=np.asarray(history.grad),
-        history_step=np.asarray(history.step),
-        history_coef=np.asarray(history.coef),
+        **{f"history_{name}": getattr(history, name) for name in ("epoch", "loss", "grad", "step", "coef")},
     )
 
 
-def draw(path: str, X: np.ndarray, y: np.ndarray, result: FitResult, features: list[str], target: str) -> None:
-    """The picture of ``--plot``."""
-    figure = notebook(X, y, result, features=features, target=target)
-    save(path, lambda file: figure.savefig(file, format=suffix(path), dpi=150))
+# --- The report ---
 
 
-# --- What is printed ---
-
-
-def as_json(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
+def json_report(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
     """The fit as one JSON object."""
-    used = {**vars(options), "target": target}
-    del used["json"], used["version"]
+    arguments = {**vars(options), "target": target}
+    del arguments["json"], arguments["version"]
     loss = np.asarray(result.history.loss)
-    fitted = {
+    report = {
         "status": str(result.status),
         "epochs": result.epochs,
         "loss": float(result.loss),
         "coefficients": dict(zip(features, result.coef.tolist(), strict=True)),
         "intercept": float(result.intercept),
-        "options": used,
+        "options": arguments,
         "history": {"epoch": result.history.epoch.tolist(), "loss": loss.tolist()},
     }
-    return json.dumps(fitted)
+    return json.dumps(report)
 
 
-def as_text(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
-    """The fit for people: a table of the descent, and what it found."""
+def text_report(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
+    """The fit as text: a table of the descent, then the coefficients."""
     history = result.history
-    loss, grad, step = (np.asarray(kept) for kept in (history.loss, history.grad, history.step))
-    rows = shown(len(history), _NOTEBOOK_ROWS if options.data is None else _TABLE_ROWS)
+    loss, grad, step = map(np.asarray, (history.loss, history.grad, history.step))
+    rows = shown(len(history), _POINTS_EPOCHS if options.data is None else _FILE_EPOCHS)
     values = [*result.coef.tolist(), *[float(result.intercept)] * options.intercept]
     if options.data is None:
         p = grad.shape[1]
         header = ["epoch", "loss", *(f"grad{j}" for j in range(p)), *(f"step{j}" for j in range(p))]
-        body = [[str(history.epoch[i]), *map(fixed, (loss[i], *grad[i], *step[i]))] for i in rows]
-        found = [equation(*values)]
+        body = [[str(history.epoch[i]), *map(four_decimals, (loss[i], *grad[i], *step[i]))] for i in rows]
+        model = [equation(*values)]
     else:
         header = ["epoch", "loss", "|gradient|", "|step|"]
         norms = ((loss[i], math.hypot(*grad[i]), math.hypot(*step[i])) for i in rows)
-        body = [[str(history.epoch[i]), *map(digits, row)] for i, row in zip(rows, norms, strict=True)]
-        found = [f"{printable(target)} ="]
-        names = [*map(printable, features), *["(intercept)"] * options.intercept]
+        body = [[str(history.epoch[i]), *map(six_digits, row)] for i, row in zip(rows, norms, strict=True)]
+        model = [f"{one_line(target)} ="]
+        names = [*map(one_line, features), *["(intercept)"] * options.intercept]
         width = max(map(len, names))
-        found += [f"  {name:{width}}  {digits(value):>12}" for name, value in zip(names, values, strict=True)]
-    lines = [*aligned([header, *body]), ""]
+        model += [f"  {name:{width}}  {six_digits(value):>12}" for name, value in zip(names, values, strict=True)]
+    lines = [*align_columns([header, *body]), ""]
     if len(rows) < len(history):
         lines += [f"{len(rows)} of the {len(history)} epochs recorded are shown.", ""]
-    return "\n".join([*lines, *found])
+    return "\n".join([*lines, *model])
 
 
 def shown(rows: int, limit: int) -> list[int]:
-    """At most `limit` of so many rows: all, or each 2nd, 5th, 10th, 20th ... and the last."""
+    """The rows to print, at most `limit`: all of them, or every 2nd, 5th, 10th, 20th, ... and the last."""
     if rows <= limit:
         return [*range(rows)]
     strides = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
@@ -354,31 +356,31 @@ def shown(rows: int, limit: int) -> list[int]:
     return sorted({*range(0, rows, stride), rows - 1})
 
 
-def fixed(value: float) -> str:
-    """A number to four decimals, as the notebook prints it, unless it is huge."""
-    return f"{value:z.4f}" if abs(value) < 1e7 else digits(value)
+def four_decimals(value: float) -> str:
+    """A number to four decimals, or to six digits from 1e7 on."""
+    return f"{value:z.4f}" if abs(value) < 1e7 else six_digits(value)
 
 
-def emit(text: str) -> None:
-    """Prints to stdout, at once, so that what goes wrong is seen here; escapes what its encoding lacks."""
+def print_out(text: str) -> None:
+    """Print to stdout and flush, so that errors appear here. Characters that its encoding lacks are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
-        with suppress(OSError):  # or else the interpreter tries again on exit, and complains
+        with suppress(OSError):  # otherwise the interpreter flushes again on exit, and prints an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise
-        raise Refusal(f"cannot write to stdout: {error.strerror}") from None
+        raise CommandError(f"cannot write to stdout: {error.strerror}") from None
 
 
-def complain(kind: str, message: object) -> None:
-    """One line on stderr."""
+def print_message(kind: str, message: object) -> None:
+    """Print one line to stderr."""
     print(f"sgdm: {kind}: {' '.join(str(message).splitlines())}", file=sys.stderr)
 
 
 def installed_version() -> str:
-    """The version that is installed; pyproject.toml alone states it."""
+    """The installed version. Only pyproject.toml states it."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

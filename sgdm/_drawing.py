@@ -1,4 +1,4 @@
-"""What of a result the pictures of `plot` show, and how they draw it."""
+"""What the functions of `plot` share: the values to draw, and the drawing itself."""
 
 from __future__ import annotations
 
@@ -11,59 +11,62 @@ from ._reduction.compressed import Compressed
 from ._result import Status
 from ._validation import as_matrix, as_targets
 
-# Okabe and Ito's colours, for colour-blind eyes: those at 3:1 or more against white, and against black. With that of
-# the style's text they are five, and the dashes four: so twenty curves differ.
+# Okabe and Ito's colours, for colour-blind readers: those with a contrast of at least 3:1 against white, and against
+# black. The style's text colour is the fifth. Five colours and four dashes make twenty different curves.
 _ON_LIGHT = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _ON_DARK = "#56B4E9", "#E69F00", "#009E73", "#CC79A7"
 _DASHES = "-", "--", "-.", ":"
-NAMED = 12  # curves that have a name and a colour, at most
+MAX_LABELLED = 12  # curves with a label and a colour, at most
 
 
-# --- What of a result is drawn ---
+# --- The values to draw ---
 
 
-def recorded(result, what):
-    """The epochs of the history's rows, (rows,), and what they hold, (rows, targets or fits) or (rows, p, ...)."""
-    kept, was, many = getattr(result.history, what), result.checkpoint, isinstance(result.epochs, np.ndarray)
-    if kept is None or not kept.size:
-        need = "record='loss' or 'all'" if what == "loss" else "record='all'"
-        held = "of no epoch" if kept is not None else f"with record={was.record!r}"
-        raise ValueError(f"expected a result with a history of {what}, got one {held}; fit with {need}")
-    kept, epochs = kept.astype(float), result.history.epoch
-    updates = -(-was.updates // was.epoch) if was.record != "loss" and not many else 1  # an epoch
-    if was.record == "updates":
-        epochs = was.record_every * np.arange(len(epochs)) / updates
-    elif what != "loss":
-        epochs = epochs + 1 - 1 / updates  # when the last of the epoch's updates is due
+def recorded_values(result, name):
+    """The epochs of the recorded rows, (rows,), and the values: loss (rows, curves), others (rows, p, curves).
+
+    There is one curve for each target or fit. Rows within an epoch have fractional epochs.
+    """
+    values, checkpoint, many = getattr(result.history, name), result.checkpoint, isinstance(result.epochs, np.ndarray)
+    if values is None or not values.size:
+        need = "record='loss' or 'all'" if name == "loss" else "record='all'"
+        held = "of no epoch" if values is not None else f"with record={checkpoint.record!r}"
+        raise ValueError(f"expected a result with a history of {name}, got one {held}; fit with {need}")
+    values, epochs = values.astype(float), result.history.epoch
+    per_epoch = 1 if many or checkpoint.record == "loss" else -(-checkpoint.updates // checkpoint.epoch)  # updates
+    if checkpoint.record == "updates":
+        epochs = checkpoint.record_every * np.arange(len(epochs)) / per_epoch
+    elif name != "loss":
+        epochs = epochs + 1 - 1 / per_epoch  # the row holds the values of the epoch's last update
     if many:
-        return epochs, np.moveaxis(kept, 0, -1)
-    return epochs, kept if result.coef.ndim == 2 else kept[..., np.newaxis]
+        return epochs, np.moveaxis(values, 0, -1)
+    return epochs, values if result.coef.ndim == 2 else values[..., np.newaxis]
 
 
 def trajectory(result):
-    """The epochs done, (rows + 1,), and the parameters then, (rows + 1, p): those recorded, and the last."""
+    """The epochs, (rows + 1,), and the parameters, (rows + 1, p): the recorded rows, then the last update's."""
     if isinstance(result.epochs, np.ndarray):
         raise ValueError(f"expected the result of one fit, got {len(result.epochs)} of fit_many; draw one, result[i]")
     if result.coef.ndim == 2:
         k = result.coef.shape[1]
         raise ValueError(f"expected the result of one target, got {k}; fit one, y[:, i], and draw that")
-    epochs, kept = recorded(result, "coef")
+    epochs, coef = recorded_values(result, "coef")
     last = parameters(result) if result.best_epoch is None else result.checkpoint.parameters[0, :, 0]
-    return np.append(epochs, result.epochs), np.vstack([kept[..., 0], last])
+    return np.append(epochs, result.epochs), np.vstack([coef[..., 0], last])
 
 
 def parameters(result):
-    """The coefficients, then the intercept if there is one."""
+    """The coefficients, then the intercept if the fit has one."""
     return np.append(result.coef, result.intercept)[: len(result.velocity)].astype(float)
 
 
-def beginning(result):
-    """Where the first recorded coefficients come from: of batches, the last one's are kept."""
+def start_label(result):
+    """The label of the first recorded parameters. With mini-batches they belong to the last update of epoch 0."""
     return "start" if trajectory(result)[0][0] == 0 else "in epoch 0"
 
 
-def ending(result):
-    """Where the result comes from."""
+def end_label(result):
+    """The label of the result's parameters: how many epochs they took, or which epoch was the best."""
     if result.best_epoch is not None:
         last = result.checkpoint.parameters[0, : len(result.coef), 0]
         if not np.array_equal(result.coef, last.astype(result.coef.dtype)):
@@ -72,19 +75,19 @@ def ending(result):
     return f"{diverged}after {result.epochs} epoch{'' if result.epochs == 1 else 's'}"
 
 
-def data(result, X, y):
-    """X and y as arrays that go with the result."""
+def as_data(result, X, y):
+    """X and y as arrays of the result's columns and of one target."""
     X = as_matrix(X, "X")
     y = as_targets(y, len(X))
     if y.ndim != 1:
         raise ValueError(f"y must be one target, of shape ({len(X)},), got shape {y.shape}")
-    trajectory(result)
-    result.predict(X[:1])  # refuses an X of other columns
+    trajectory(result)  # raises for a result that can't be drawn
+    result.predict(X[:1])  # raises for other columns
     return X, y
 
 
-def names_of(result, features):
-    """The parameters' names."""
+def parameter_names(result, features):
+    """The names of the features, then "intercept" if the fit has one."""
     d, p = len(result.coef), len(result.velocity)
     if features is None:
         features = result.feature_names or (["x"] if d == 1 else [f"x{i}" for i in range(d)])
@@ -93,13 +96,13 @@ def names_of(result, features):
     return [*map(str, features), "intercept"][:p]
 
 
-def calm(result):
-    """Whether each curve did not diverge, if others may."""
-    return result.status != Status.DIVERGED if isinstance(result.epochs, np.ndarray) else True
+def diverged_fits(result):
+    """For `fit_many`, which fits diverged. False for one fit: its curves always set the limits."""
+    return isinstance(result.epochs, np.ndarray) and result.status == Status.DIVERGED
 
 
-def owners(result, label):
-    """Whose each curve is: a name for each target or fit, "" for the only one."""
+def fit_labels(result, label):
+    """One label for each target or fit; by default "" where there is only one."""
     many = isinstance(result.epochs, np.ndarray)
     k = len(result.epochs) if many else result.coef.shape[1] if result.coef.ndim == 2 else 0
     if label is None:
@@ -110,13 +113,13 @@ def owners(result, label):
     return labels
 
 
-def titled(who, what):
-    """A curve's name."""
-    return ", ".join(filter(None, (who, what)))
+def curve_labels(labels, quantity):
+    """The labels of the curves of one quantity: "fit 0, gradient", or either part alone if the other is empty."""
+    return [", ".join(filter(None, (label, quantity))) for label in labels]
 
 
 def as_pair(params, names):
-    """Two different indices of parameters."""
+    """`params` as two different indices into `names`."""
     if len(names) < 2:
         raise ValueError(f"contours needs two parameters, the fit has one, {names[0]}; draw sgdm.plot.paths(result)")
     given = list(params) if np.iterable(params) else []
@@ -126,134 +129,140 @@ def as_pair(params, names):
     return pair
 
 
-def section(result, X, y, pair):
-    """(3, 3) T and w: ``|T (a, b, -1)|**2 / w`` is the least loss with a and b as the pair of parameters."""
+def profile_factor(result, X, y, pair):
+    """(3, 3) T and the total weight w: ``|T (a, b, -1)|**2 / w`` is the loss with a and b as the pair of parameters,
+    minimised over all others."""
     if not isinstance(X, Compressed):
-        X = compress(*data(result, X, y), fit_intercept=result.checkpoint.fit_intercept)
+        X = compress(*as_data(result, X, y), fit_intercept=result.checkpoint.fit_intercept)
     elif y is not None:
         raise ValueError("a Compressed holds y already; leave y out")
     p = len(result.velocity)
     if (X.n_params, X.slot) != (p, ()):
         raise ValueError(f"X must have the {p} parameters of the fit, intercept included, and one target, got {X!r}")
     others = X.R[:, [i for i in range(p) if i not in pair]]
-    free = X.R[:, [*pair, p]]
+    factor = X.R[:, [*pair, p]]
     if others.size:
-        free = free - others @ np.linalg.lstsq(others, free, rcond=None)[0]
-    return np.linalg.qr(free, mode="r"), X.total_weight
+        factor = factor - others @ np.linalg.lstsq(others, factor, rcond=None)[0]
+    return np.linalg.qr(factor, mode="r"), X.total_weight
 
 
-# --- How it is drawn ---
+# --- Models over the data ---
 
 
 def equation(slope: float, intercept: float | None = None) -> str:
-    """A line in school's notation: ``y = 3.07x + 2.51``."""
+    """The equation of a line: ``y = 3.07x + 2.51``."""
     slope_digits = f"{slope:#.3g}".rstrip(".")
     if intercept is None:
         return f"y = {slope_digits}x"
     return f"y = {slope_digits}x {'-' if intercept < 0 else '+'} {f'{abs(intercept):#.3g}'.rstrip('.')}"
 
 
-class Model:
-    """Points in an Axes, and models over them: lines through the points, or points of predicted over actual targets."""
+class ModelPlot:
+    """The data and models in one Axes. One feature: points, and lines through them. Several features: predicted over
+    actual targets."""
 
     def __init__(self, ax, X, y, names, target):
         self.ax, self.X, self.y, self.is_line = ax, X, y, X.shape[1] == 1
-        self.at = X[:, 0] if self.is_line else y
+        self.x = X[:, 0] if self.is_line else y  # where the points are on the horizontal axis
         if self.is_line:
-            self.ends = [self.at.argmin(), self.at.argmax()]
+            self.ends = [self.x.argmin(), self.x.argmax()]
             self.scatter(y)
             label_axes(ax, names[0], target)
         else:
             self.diagonal = ax.axline((y[0], y[0]), slope=1, color=colours(ax)[1], linewidth=1.5)
             label_axes(ax, f"actual {target}", f"predicted {target}")
         for axis in (ax.xaxis, ax.yaxis):
-            set_ticks(axis, nbins=5)  # so that long ones fit
+            set_ticks(axis, nbins=5)  # long tick labels fit too
 
-    def scatter(self, over, **style):
-        """Points: many are smaller and fainter, and pixels where a vector file would swell."""
-        many = len(over) > 2000
-        looks = {"s": 6 if many else 22, "alpha": 0.25 if many else 0.8, "linewidths": 0, "rasterized": many}
-        return self.ax.scatter(self.at, over, **{"color": colours(self.ax)[0], **looks, **style})
+    def scatter(self, heights, **style):
+        """Draw points. More than 2000 are smaller and fainter, and pixels in a vector file, which would grow large."""
+        many = len(heights) > 2000
+        defaults = {"s": 6 if many else 22, "alpha": 0.25 if many else 0.8, "linewidths": 0, "rasterized": many}
+        return self.ax.scatter(self.x, heights, **{"color": colours(self.ax)[0], **defaults, **style})
 
     def predict(self, params):
-        """The predictions that are drawn, at the ends of a line or everywhere."""
+        """The predictions to draw: at both ends of a line, or for all rows."""
         d = self.X.shape[1]
         return self.X[self.ends if self.is_line else slice(None)] @ params[:d] + params[d:].sum()
 
-    def show(self, params, before=False):
-        """Draws a model; before, as it was at the start."""
+    def add_model(self, params, at_start=False):
+        """Draw a model, in the style of the start or of the result."""
         _, second, *_, ink = colours(self.ax)
         if self.is_line:
-            style = {"color": ink, "linestyle": "--"} if before else {"color": second, "linewidth": 2.5}
-            return self.ax.plot(self.at[self.ends], self.predict(params), **style)[0]
-        return self.scatter(self.predict(params), **({"color": ink, "marker": "x", "linewidths": 1} if before else {}))
+            style = {"color": ink, "linestyle": "--"} if at_start else {"color": second, "linewidth": 2.5}
+            return self.ax.plot(self.x[self.ends], self.predict(params), **style)[0]
+        style = {"color": ink, "marker": "x", "linewidths": 1} if at_start else {}
+        return self.scatter(self.predict(params), **style)
 
-    def show_end(self, result):
-        """Draws the result's model; one that diverged does not take the view with it."""
-        view = self.ax.get_ylim()
-        drawn = self.show(parameters(result))
+    def add_result(self, result):
+        """Draw the result's model. A diverged one leaves the y-limits as they are."""
+        limits = self.ax.get_ylim()
+        artist = self.add_model(parameters(result))
         if result.status == Status.DIVERGED:
-            self.ax.set_ylim(view)
-        return drawn
+            self.ax.set_ylim(limits)
+        return artist
 
-    def legend(self, **entries):
-        """A legend of what is drawn, by name; where the fewest points are, if that is quickly found."""
+    def move(self, artist, params):
+        """Give a drawn model other parameters."""
+        if self.is_line:
+            artist.set_ydata(self.predict(params))
+        else:
+            artist.set_offsets(np.column_stack([self.y, self.predict(params)]))
+
+    def legend(self, **artists):
+        """Add a legend. With more than 2000 points matplotlib's search for the emptiest corner is slow: upper left."""
         if not self.is_line:
-            entries["predicted = actual"] = self.diagonal
-        legend = self.ax.legend(entries.values(), entries, loc="best" if len(self.y) <= 2000 else "upper left")
-        for handle in legend.legend_handles:  # not as small and faint as the points may be
+            artists["predicted = actual"] = self.diagonal
+        legend = self.ax.legend(artists.values(), artists, loc="best" if len(self.y) <= 2000 else "upper left")
+        for handle in legend.legend_handles:  # larger and darker than many points are
             handle.set_alpha(1)
             if hasattr(handle, "set_sizes"):
                 handle.set_sizes([22])
 
-    def move(self, drawn, params):
-        """Shows another model in its place."""
-        if self.is_line:
-            drawn.set_ydata(self.predict(params))
-        else:
-            drawn.set_offsets(np.column_stack([self.y, self.predict(params)]))
+
+# --- Curves over the epochs ---
 
 
-def curves(ax, x, ys, names, log=False, calm=True):
+def draw_curves(ax, x, ys, labels, log=False, diverged=False):
     """Draw each column of ys, (rows, curves), and label it at its right end.
 
-    Curves without a name are thin, and so are all where too many have one; "" is the name of a curve that needs none.
+    A label of None makes a curve thin; "" leaves it without a label. More than MAX_LABELLED labels make all thin.
     Diverged curves don't set the y-limits unless all diverged. Log scale only if values differ by more than 10 %.
     """
-    ys = np.where(np.abs(ys) < 1e200, ys, np.nan)  # with more, margins and ticks overflow
+    ys = np.where(np.abs(ys) < 1e200, ys, np.nan)  # larger values make margins and ticks overflow
     palette, first = colours(ax), len(ax.lines)
-    if sum(name is not None for name in names) > NAMED:
-        names = [None] * len(names)
+    if sum(label is not None for label in labels) > MAX_LABELLED:
+        labels = [None] * len(labels)
     ends = []
-    for i, (y, name) in enumerate(zip(ys.T, names, strict=True), first):
+    for i, (y, label) in enumerate(zip(ys.T, labels, strict=True), first):
         style = {"color": palette[-1], "linewidth": 0.7, "alpha": 0.4, "zorder": 1.5}
-        if name is not None:
+        if label is not None:
             style = {"color": palette[i % len(palette)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 2}
-        dotted = len(x) == 1 or (len(x) <= 60 and names == [""])
+        dotted = len(x) == 1 or (len(x) <= 60 and labels == [""])
         ax.plot(x, y, marker="." if dotted else None, **style)
         finite = np.flatnonzero(np.isfinite(y))
-        if name and len(finite):
-            ends.append((x[finite[-1]], y[finite[-1]], name))
-    calm = np.broadcast_to(calm, len(names))
-    positive = ys[:, calm if calm.any() else ~calm]
+        if label and len(finite):
+            ends.append((x[finite[-1]], y[finite[-1]], label))
+    diverged = np.broadcast_to(diverged, len(labels))
+    positive = ys if diverged.all() else ys[:, ~diverged]
     positive = positive[positive > 0]
     if log and positive.size and positive.max() > 1.1 * positive.min():
         ax.set_yscale("log")
-    if len(x) == 1:  # a view without whole epochs would have ticks between them
+    if len(x) == 1:  # show the next epoch too: else the ticks would be fractions of an epoch
         ax.update_datalim([(x[0] + 1, 0)], updatey=False)
         ax.autoscale_view()
-    if positive.size and calm.any() and not calm.all():
+    if positive.size and diverged.any() and not diverged.all():
         ax.set_ylim(positive.min() / 2, positive.max() * 5)
-    name_ends(ax, ends)
+    label_ends(ax, ends)
 
 
-def name_ends(ax, ends):
-    """Names each (x, y, name) at the right of the Axes, and moves all names there apart."""
+def label_ends(ax, ends):
+    """Write each label of (x, y, label) right of the Axes, and move all labels there apart."""
     ink = colours(ax)[-1]
-    for x, y, name in ends:
+    for x, y, label in ends:
         joint = {"arrowstyle": "-", "color": ink, "alpha": 0.5, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
         text = ax.annotate(
-            short(name, 60), (x, y), (1.03, y), textcoords="axes fraction", annotation_clip=False, arrowprops=joint,
+            shorten(label, 60), (x, y), (1.03, y), textcoords="axes fraction", annotation_clip=False, arrowprops=joint,
             color=ink, va="center", parse_math=False,
         )  # fmt: skip
         text.set_label("end")
@@ -263,17 +272,20 @@ def name_ends(ax, ends):
         text.xy = text.xy[0], min(max(text.xy[1], low), high)
     if not texts:
         return
-    place = (ax.transData + ax.transAxes.inverted()).transform
-    texts.sort(key=lambda text: place(text.xy)[1])
-    wanted = np.array([place(text.xy)[1] for text in texts])
-    lines = np.array([1 + text.get_text().count("\n") for text in texts])
-    room = line_height(ax) / ax.get_window_extent().height * (lines[1:] + lines[:-1]) / 2
-    above = np.append(0, room.cumsum())
-    up = np.maximum.accumulate(wanted - above) + above  # each pushed up by those below,
-    down = np.minimum.accumulate((wanted - above)[::-1])[::-1] + above  # or down by those above; and the mean of both
-    heights = np.clip((up + down) / 2 - above, 0, max(0, 1 - above[-1])) + above
+    to_axes = (ax.transData + ax.transAxes.inverted()).transform
+    texts.sort(key=lambda text: to_axes(text.xy)[1])
+    wanted = np.array([to_axes(text.xy)[1] for text in texts])
+    n_lines = np.array([1 + text.get_text().count("\n") for text in texts])
+    distances = line_height(ax) / ax.get_window_extent().height * (n_lines[1:] + n_lines[:-1]) / 2
+    stacked = np.append(0, distances.cumsum())  # the heights of labels without gaps
+    up = np.maximum.accumulate(wanted - stacked) + stacked  # each label pushed up by those below it
+    down = np.minimum.accumulate((wanted - stacked)[::-1])[::-1] + stacked  # each pushed down by those above it
+    heights = np.clip((up + down) / 2 - stacked, 0, max(0, 1 - stacked[-1])) + stacked
     for text, height in zip(texts, heights, strict=True):
         text.set_position((1.03, height))
+
+
+# --- Text, colours, Axes ---
 
 
 def line_height(ax):
@@ -282,33 +294,33 @@ def line_height(ax):
 
 
 def label_axes(ax, x, y):
-    """Axis labels, at a length that fits; a $ in a name is a $, not mathematics. Whole epochs; a faint grid."""
+    """Label both axes, with a $ as a plain character; whole epochs as ticks; a faint grid."""
     for set_label, text in ((ax.set_xlabel, x), (ax.set_ylabel, y)):
-        set_label(short(text, 40), parse_math=False)
+        set_label(shorten(text, 40), parse_math=False)
     if x == "epoch":
         set_ticks(ax.xaxis, integer=True)
     ax.grid(alpha=0.3)
 
 
 def set_ticks(axis, **options):
-    """Where ticks go, on an axis that the user has not made another than linear."""
+    """Set options of an axis' tick locator, unless the user has given the axis another kind of locator."""
     locator = axis.get_major_locator()
     if isinstance(locator, import_module("matplotlib.ticker").MaxNLocator):
         locator.set_params(**options)
 
 
-def number(value):
-    """A number in three digits, or those before the point."""
+def three_digits(value):
+    """A number to three digits, or to all digits before the point."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-def short(text, length):
-    """The text, cut where it is longer."""
+def shorten(text, length):
+    """The text, cut off with "..." where it is longer."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def colours(ax):
-    """The palette that goes with the background of an Axes, and the colour of its text as the last."""
+    """Four colours that suit the background of the Axes, then the colour of its text."""
     to_rgba, ink = import_module("matplotlib.colors").to_rgba, ax.xaxis.label.get_color()
 
     def luminance(colour):
@@ -319,24 +331,24 @@ def colours(ax):
     return (*(_ON_DARK if dark else _ON_LIGHT), ink)
 
 
-def axes(ax):
-    """The Axes to draw into, those of a new pyplot figure for None."""
+def as_axes(ax):
+    """`ax`, or for None the Axes of a new pyplot figure."""
     if ax is None:
-        with_matplotlib()
+        require_matplotlib()
         return import_module("matplotlib.pyplot").subplots(layout="constrained")[1]
     if not hasattr(ax, "transAxes"):
         raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}")
     return ax
 
 
-def figure_of(**options):
-    """A figure of no pyplot state."""
-    with_matplotlib()
+def new_figure(**options):
+    """A figure that pyplot doesn't manage: nothing has to close it."""
+    require_matplotlib()
     return import_module("matplotlib.figure").Figure(**options)
 
 
-def with_matplotlib():
-    """ImportError, if it is missing, that says what to install."""
+def require_matplotlib():
+    """Raise an ImportError that says what to install, if matplotlib is missing."""
     try:
         import_module("matplotlib")
     except ImportError as error:

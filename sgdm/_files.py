@@ -1,4 +1,4 @@
-"""Results and reductions on disk: .npz without pickle, written whole or not at all."""
+"""Results and reductions on disk: .npz files without pickle, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from contextlib import suppress
 
 import numpy as np
 
-_FORMATS = {"result": 1, "reduction": 1, "checkpoint": 2}  # of each kind of file
-# How np.save begins an array that is read here: without pickle, structure or another order than C or Fortran.
+_FORMATS = {"result": 1, "reduction": 1, "checkpoint": 2}  # the format number of each kind of file
+# The header that np.save writes for an array of numbers or text in C or Fortran order.
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '([<>|][a-zA-Z]\d{1,9})', 'fortran_order': (True|False), "
     rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18})+)\), \} *\n",
     re.DOTALL,
 )
-# What Python, numpy, zipfile and json raise for bytes that are not what they should be; these types, no subclass.
+# What Python, numpy, zipfile and json raise for damaged bytes. Subclasses don't count: a signal handler may raise one.
 _DAMAGE = (
     AssertionError, AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError,
     RecursionError, RuntimeError, SyntaxError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
 )  # fmt: skip
-_HEADER_BYTES = 1024  # at most
+_MAX_HEADER_BYTES = 1024
 _READERS = {"result": "sgdm.load", "reduction": "sgdm.Compressed.load", "checkpoint": "sgdm.compress(checkpoint=...)"}
 
 
-def write_whole(path, write):
-    """Calls `write(file)` for a file beside `path`, which then takes its place: it appears whole or not at all."""
-    real = os.path.realpath(path)
-    beside = os.path.join(os.path.dirname(real), f".sgdm-{os.urandom(6).hex()}.tmp")
+def write_atomically(path, write):
+    """Call `write(file)` for a temporary file, and rename it to `path`: the file appears complete or not at all."""
+    path = os.path.realpath(path)
+    temporary = os.path.join(os.path.dirname(path), f".sgdm-{os.urandom(6).hex()}.tmp")
     try:
-        with open(beside, "xb") as file:
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, real)
+        os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise
 
 
-def write_npz(path, kind, arrays, plain):
-    """Writes named arrays and a JSON-able dict to `path`."""
-    import json  # here and below, because most programs that import sgdm need neither
+def write_npz(path, kind, arrays, metadata):
+    """Write a dict of arrays, and a dict that JSON can hold, to `path`. `kind` is a key of _FORMATS."""
+    import json  # imported in functions here, because most programs that import sgdm don't need it
 
-    header = np.array(json.dumps({"kind": kind, "format": _FORMATS[kind], **plain}, default=_encode))
+    header = np.array(json.dumps({"kind": kind, "format": _FORMATS[kind], **metadata}, default=_encode))
     digest = np.array(_digest({"sgdm": header, **arrays}))
 
     def write(file):
         try:
             np.savez(file, sgdm=header, digest=digest, **arrays)
-        except ValueError as error:  # an archive that an interrupt left half written can't be closed, either
+        except ValueError as error:  # raised when the archive is closed after an interrupt: raise the interrupt
             if error.__context__ is None or "open writing handle" not in str(error):
                 raise
             raise error.__context__ from None
 
-    write_whole(path, write)
+    write_atomically(path, write)
 
 
 def read_npz(path, kind, build):
-    """`build(arrays, plain)` of what `write_npz` wrote; ValueError if the file is damaged or something else."""
+    """`build(arrays, metadata)` of a file by `write_npz`; ValueError if it is damaged or of another kind."""
     import json
     import struct
     import zipfile
@@ -71,8 +71,8 @@ def read_npz(path, kind, build):
         try:
             arrays = _read_arrays(stream)
             digest = arrays.pop("digest")
-            plain = json.loads(arrays["sgdm"][()], object_hook=_decode)
-            found, form = plain.pop("kind"), plain.pop("format")
+            metadata = json.loads(arrays["sgdm"][()], object_hook=_decode)
+            found, form = metadata.pop("kind"), metadata.pop("format")
             if digest.shape or digest != _digest(arrays):
                 raise ValueError("its parts are not those that were written together")
             if found != kind:
@@ -80,9 +80,9 @@ def read_npz(path, kind, build):
             if form != _FORMATS[kind]:
                 raise ValueError(f"its format is {form!r:.20}, and this version reads {_FORMATS[kind]}")
             del arrays["sgdm"]
-            return build(arrays, plain)
+            return build(arrays, metadata)
         except Exception as error:
-            if type(error) not in damage:  # no memory, or what a signal handler raised
+            if type(error) not in damage:  # out of memory, or raised by a signal handler
                 raise
             reason = str(error) or type(error).__name__
             if isinstance(error, KeyError):
@@ -94,7 +94,7 @@ def read_npz(path, kind, build):
 
 
 def _read_arrays(stream):
-    """The arrays of an .npz file by name. All of them together take no more memory than the file has bytes."""
+    """The arrays of an .npz file by name. Together they take no more memory than the file has bytes."""
     import zipfile
 
     size = os.fstat(stream.fileno()).st_size
@@ -119,10 +119,10 @@ def _read_arrays(stream):
 
 
 def _check_header(archive, member):
-    """Refuses an array whose header is not as np.save writes it, or says another size than there is: numpy would ask
-    for that much memory."""
+    """Raise a ValueError if an array's header is not one of np.save, or states another size than the file has: numpy
+    would allocate that size."""
     with archive.open(member) as part:
-        header = _HEADER.match(part.read(_HEADER_BYTES))
+        header = _HEADER.match(part.read(_MAX_HEADER_BYTES))
     if header is None:
         raise ValueError(f"{member.filename} has a garbled header")
     length, dtype, _, shape = header.groups()
@@ -135,7 +135,7 @@ def _check_header(archive, member):
 
 
 def _digest(arrays):
-    """A number that tells whether arrays are those that were saved, by name, dtype, shape and content."""
+    """A checksum of the arrays' names, dtypes, shapes and contents."""
     import zlib
 
     digest = 0
@@ -147,14 +147,14 @@ def _digest(arrays):
 
 
 def _encode(value):
-    """Arrays and integers within a generator's state, for JSON."""
+    """An array or an integer of a generator's state, as JSON can hold it."""
     if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": str(value.dtype)}
     return value.item()
 
 
-def _decode(tree):
-    """What `_encode` wrote; the arrays of bit generators have no other dtypes."""
-    if tree.keys() == {"array", "dtype"} and tree["dtype"] in ("uint32", "uint64"):
-        return np.array(tree["array"], tree["dtype"])
-    return tree
+def _decode(value):
+    """The inverse of `_encode`. The arrays of NumPy's bit generators are uint32 or uint64."""
+    if value.keys() == {"array", "dtype"} and value["dtype"] in ("uint32", "uint64"):
+        return np.array(value["array"], value["dtype"])
+    return value

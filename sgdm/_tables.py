@@ -1,4 +1,4 @@
-"""What the command reads: the columns of CSV, Parquet, .npy and .npz files, all by name."""
+"""Files that the command reads: CSV, Parquet, .npy and .npz, as named columns."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ._reduction.sources import arrow_dataset
 from ._validation import as_real
 
 
-class Refusal(Exception):
-    """What ends the command: one line for stderr, and the exit code."""
+class CommandError(Exception):
+    """An error that ends the command: its message is printed as one line, `code` is the exit code."""
 
     def __init__(self, message: str, code: int = 2):
         super().__init__(message)
@@ -27,34 +27,34 @@ class Refusal(Exception):
 
 
 def read_table(path: str) -> tuple[list[str], np.ndarray]:
-    """The names of a file's columns and its cells, (rows, columns). The ending says what it is, or else it is CSV."""
+    """The names of a file's columns and its cells, (rows, columns). A file with an unknown ending is read as CSV."""
     kind = os.path.splitext(path)[1].lower()
     if kind not in (".parquet", ".pq", ".npy", ".npz"):
         return read_csv(Path(path), path)
     try:
         columns = read_parquet(path) if kind in (".parquet", ".pq") else read_numpy(path)
     except OSError as error:
-        raise Refusal(f"cannot read {path!r}: {error.strerror or error}") from None
+        raise CommandError(f"cannot read {path!r}: {error.strerror or error}") from None
     except ImportError as error:
-        raise Refusal(str(error)) from None
+        raise CommandError(str(error)) from None
     except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise Refusal(f"cannot read {path!r}: {error}") from None
+        raise CommandError(f"cannot read {path!r}: {error}") from None
     names = [name for name, _ in columns]
     check_columns(names, path, repr(path))
     lengths = {len(values) for _, values in columns}
     if len(lengths) > 1:
-        counts = ", ".join(f"{len(values)} in {shortened(name)}" for name, values in columns[:20])
-        raise Refusal(f"{path!r}: columns must have the same number of rows, got {counts}")
+        counts = ", ".join(f"{len(values)} in {quoted(name)}" for name, values in columns[:20])
+        raise CommandError(f"{path!r}: columns must have the same number of rows, got {counts}")
     if lengths == {0}:
-        raise Refusal(f"{path!r} has columns but no rows")
+        raise CommandError(f"{path!r} has columns but no rows")
     for name, values in columns:
         for i in np.flatnonzero(~np.isfinite(values))[:1]:
-            raise Refusal(f"{path!r} row {i}, column {name!r}: expected a finite number, got {values[i]}")
+            raise CommandError(f"{path!r} row {i}, column {name!r}: expected a finite number, got {values[i]}")
     return names, np.column_stack([values for _, values in columns]).astype(np.float64)
 
 
 def read_parquet(path: str) -> list[tuple[str, np.ndarray]]:
-    """The columns of a Parquet file, or of a folder of such."""
+    """The names and columns of a Parquet file, or of a folder of Parquet files."""
     table = arrow_dataset(path).to_table()
     columns = []
     for name, values in zip(table.column_names, table.columns, strict=True):
@@ -65,20 +65,21 @@ def read_parquet(path: str) -> list[tuple[str, np.ndarray]]:
 
 
 def read_numpy(path: str) -> list[tuple[str, np.ndarray]]:
-    """The columns of an .npy or .npz file.
+    """The names and columns of an .npy or .npz file.
 
-    Fields of a structured array have their names, columns of a 2-D array their numbers; in an .npz file a 1-D array is
-    a column of its own name, and those of a 2-D array ``X`` are ``X[0]``, ``X[1]`` ... or ``X`` if there is but one.
+    In an .npy file, the fields of a structured array keep their names, and the columns of a 2-D array are named 0, 1,
+    ... In an .npz file, a 1-D array is one column with the array's name; the columns of a 2-D array ``X`` are named
+    ``X[0]``, ``X[1]``, ..., or ``X`` if there is only one.
     """
     with open(path, "rb") as file:
-        held = np.load(file, allow_pickle=False)
-        if isinstance(held, np.ndarray):
-            if held.dtype.names:
-                return [(name, as_column(held[name], f"field {name!r}")) for name in held.dtype.names]
-            return [(str(j), column) for j, column in enumerate(as_columns(held, "the array"))]
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            if content.dtype.names:
+                return [(name, as_column(content[name], f"field {name!r}")) for name in content.dtype.names]
+            return [(str(j), column) for j, column in enumerate(as_columns(content, "the array"))]
         columns = []
-        for key in held.files:
-            values = held[key]
+        for key in content.files:
+            values = content[key]
             if values.ndim < 2:
                 columns.append((key, as_column(values, f"array {key!r}")))
                 continue
@@ -88,7 +89,7 @@ def read_numpy(path: str) -> list[tuple[str, np.ndarray]]:
 
 
 def as_column(values: np.ndarray, name: str) -> np.ndarray:
-    """A 1-D array of numbers."""
+    """`values` as a 1-D float array."""
     values = as_real(values, name)
     if values.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {values.shape}")
@@ -96,7 +97,7 @@ def as_column(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_columns(values: np.ndarray, name: str) -> list[np.ndarray]:
-    """The columns of a 2-D array of numbers."""
+    """The columns of `values`, a 2-D array of numbers, as float arrays."""
     values = as_real(values, name)
     if values.ndim != 2:
         raise ValueError(f"{name} must be 2-D, (rows, columns), got shape {values.shape}")
@@ -104,63 +105,63 @@ def as_columns(values: np.ndarray, name: str) -> list[np.ndarray]:
 
 
 def read_csv(source: Traversable, name: str) -> tuple[list[str], np.ndarray]:
-    """The names of a CSV file's columns and its cells. UTF-8, with or without a byte order mark."""
+    """The names of a CSV file's columns, and its cells, (rows, columns). UTF-8, with or without a byte order mark."""
     cells = array("d")
     reader = csv.reader(())
     try:
         with source.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, skipinitialspace=True, strict=True)
-            header = next((row for row in reader if not blank(row)), None)
+            header = next((row for row in reader if not is_blank(row)), None)
             names = as_names(header, name, f"{name!r} line {reader.line_num}")
             for row in reader:
                 if len(row) == len(names):
                     cells.extend(as_numbers(row, names, name, reader.line_num))
-                elif not blank(row):
+                elif not is_blank(row):
                     expected = f"expected {len(names)} cells as in the header, got {len(row)}"
-                    raise Refusal(f"{name!r} line {reader.line_num}: {expected}")
+                    raise CommandError(f"{name!r} line {reader.line_num}: {expected}")
     except OSError as error:
-        raise Refusal(f"cannot read {name!r}: {error.strerror}") from None
+        raise CommandError(f"cannot read {name!r}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
-        raise Refusal(f"{name!r} is not UTF-8 text, it holds byte 0x{byte:02x}; save it as UTF-8") from None
+        raise CommandError(f"{name!r} is not UTF-8 text, it holds byte 0x{byte:02x}; save it as UTF-8") from None
     except csv.Error as error:
-        raise Refusal(f"{name!r} line {reader.line_num}: {error}") from None
+        raise CommandError(f"{name!r} line {reader.line_num}: {error}") from None
     if not cells:
-        raise Refusal(f"{name!r} has a header but no rows")
+        raise CommandError(f"{name!r} has a header but no rows")
     return names, np.frombuffer(cells).reshape(-1, len(names))
 
 
-def blank(row: list[str]) -> bool:
-    """Whether a row comes from an empty line, or one of white space."""
+def is_blank(row: list[str]) -> bool:
+    """Whether a row comes from a line that is empty or white space."""
     return not row or (len(row) == 1 and not row[0].strip())
 
 
 def as_names(row: list[str] | None, name: str, where: str) -> list[str]:
-    """The header as column names."""
+    """The column names in the header. `where` tells the reader of an error which line that is."""
     if row is None:
-        raise Refusal(f"{name!r} is empty; it needs a header and rows of numbers")
+        raise CommandError(f"{name!r} is empty; it needs a header and rows of numbers")
     names = [cell.strip() for cell in row]
     if all(is_number(cell) for cell in names):
-        raise Refusal(f"{where}: expected a header of column names, got the numbers {listed(names)}")
+        raise CommandError(f"{where}: expected a header of column names, got the numbers {join_names(names)}")
     check_columns(names, name, where, ", with a comma between")
     return names
 
 
 def check_columns(names: list[str], name: str, where: str, separated: str = "") -> None:
-    """Refuses columns without a name of their own, or too few."""
+    """Raise a CommandError if a name is empty or stands twice, or if there is only one column."""
     if "" in names:
-        raise Refusal(f"{where}: column {names.index('') + 1} has no name")
+        raise CommandError(f"{where}: column {names.index('') + 1} has no name")
     first: dict[str, int] = {}
     for column, cell in enumerate(names, 1):
         if first.setdefault(cell, column) < column:
-            raise Refusal(f"{where}: columns {first[cell]} and {column} have the same name, {cell!r}")
+            raise CommandError(f"{where}: columns {first[cell]} and {column} have the same name, {cell!r}")
     if len(names) < 2:
         count = f"only one column, {names[0]!r}" if names else "no columns"
-        raise Refusal(f"{name!r} has {count}; it needs the target and a feature{separated}")
+        raise CommandError(f"{name!r} has {count}; it needs the target and a feature{separated}")
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number, finite or not. float() takes 1_000 for one, people don't."""
+    """Whether a cell is a number, finite or not. "1_000" is none here, although float() reads it as 1000."""
     try:
         float(cell)
     except ValueError:
@@ -169,30 +170,30 @@ def is_number(cell: str) -> bool:
 
 
 def as_numbers(row: list[str], names: list[str], name: str, line: int) -> list[float]:
-    """The cells of a row, all finite."""
+    """The cells of a row as finite numbers."""
     try:
         numbers = [*map(float, row)]
-        if math.isfinite(sum(numbers)) and "_" not in "".join(row):  # all at once: 100 000 rows come by here
+        if math.isfinite(sum(numbers)) and "_" not in "".join(row):  # one test for the whole row, for speed
             return numbers
     except ValueError:
         pass
     for column, cell in zip(names, row, strict=True):
         where = f"{name!r} line {line}, column {column!r}"
         if not cell.strip():
-            raise Refusal(f"{where}: the value is missing")
+            raise CommandError(f"{where}: the value is missing")
         if not is_number(cell):
-            raise Refusal(f"{where}: expected a number, got {shortened(cell)}")
+            raise CommandError(f"{where}: expected a number, got {quoted(cell)}")
         if not math.isfinite(float(cell)):
-            raise Refusal(f"{where}: expected a finite number, got {shortened(cell)}")
-    return numbers  # their sum overflowed, no more
+            raise CommandError(f"{where}: expected a finite number, got {quoted(cell)}")
+    return numbers  # all are finite, only their sum is not
 
 
-def listed(names: list[str]) -> str:
-    """Names for a message, the first twenty."""
+def join_names(names: list[str]) -> str:
+    """The first twenty names, as text for a message."""
     rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(map(shortened, names[:20])) + rest
+    return ", ".join(map(quoted, names[:20])) + rest
 
 
-def shortened(cell: str) -> str:
-    """A cell for a message, quoted; its beginning if it is long."""
+def quoted(cell: str) -> str:
+    """A cell in quotes, for a message. Long ones are cut off with "..."."""
     return repr(cell if len(cell) <= 40 else cell[:37] + "...")

@@ -1,8 +1,8 @@
-"""Threads that work beside the caller's, none of which is at work any more when it goes on, whatever is raised there.
+"""Threads beside the caller's. When a function here returns or raises, no thread that it started is at work any more.
 
-Only the main thread gets signals, and what their handlers raise comes between any two instructions: inside
-`concurrent.futures` and `threading` too, where it leaves locks behind that other threads wait for. So threads are
-started by `_thread` here, and the main thread takes no lock that another needs.
+Python runs signal handlers in the main thread only, between any two of its instructions, and a handler may raise: an
+exception inside the Python code of `concurrent.futures` or `threading` leaves locks held that other threads wait for.
+So threads are started with `_thread`, and the main thread takes no lock that another thread needs.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ import _thread
 from collections import deque
 
 
-class _Crew:
-    """Threads at work. `stop()` makes their functions return soon; it may be called more than once."""
+class _Threads:
+    """Running threads. `stop()` makes their functions return soon; it may be called more than once."""
 
     def __init__(self, stop):
-        self.stop = stop
-        self.seats, self.errors = [], []
+        self.stop, self.locks, self.errors = stop, [], []
 
     def start(self, function, *arguments):
-        """Calls a function in a thread of its own."""
-        seat = _thread.RLock()  # held while it is at work, or once it is waited for
-        self.seats.append(seat)
-        _thread.start_new_thread(self._run, (seat, function, arguments))
+        """Call a function in a new thread."""
+        lock = _thread.RLock()  # held by the thread while it runs, and by `wait` afterwards
+        self.locks.append(lock)
+        _thread.start_new_thread(self._run, (lock, function, arguments))
 
-    def _run(self, seat, function, arguments):
-        if not seat.acquire(blocking=False):  # it starts after all was over
+    def _run(self, lock, function, arguments):
+        if not lock.acquire(blocking=False):  # `wait` was faster: don't run at all
             return
         try:
             function(*arguments)
@@ -33,32 +32,32 @@ class _Crew:
             self.errors.append(error)
             self.stop()
         finally:
-            seat.release()
+            lock.release()
 
     def wait(self):
-        """Returns when no function is running and none will start."""
-        for seat in self.seats:
-            seat.acquire()  # and keeps it: as an RLock counts, a wait that was interrupted can begin again
+        """Return when no function is running and none will start."""
+        for lock in self.locks:
+            lock.acquire()  # never released; an RLock can be acquired again if an exception interrupts this loop
 
 
 def with_threads(lead, stop):
-    """The result of `lead(start)`, where `start(function, *arguments)` calls a function in a thread of its own.
+    """The result of `lead(start)`, where `start(function, *arguments)` calls a function in a new thread.
 
-    It returns, or raises, when all these functions have returned. What `lead` raises goes before what one of them
-    raises; at either, `stop()` is called, which must make them return soon.
+    Returns or raises after all these functions have returned. An exception of `lead` takes precedence over theirs.
+    After an exception `stop()` is called, which must make the functions return soon.
     """
-    crew = _Crew(stop)
+    threads = _Threads(stop)
     try:
-        result = lead(crew.start)
-        crew.wait()
-        if crew.errors:
-            raise crew.errors[0]
+        result = lead(threads.start)
+        threads.wait()
+        if threads.errors:
+            raise threads.errors[0]
         return result
     except BaseException:
-        while True:  # however often it is interrupted: what is handed out must not change any more
+        while True:  # again after each interrupt: no thread may change a result that the caller already has
             try:
                 stop()
-                crew.wait()
+                threads.wait()
                 break
             except BaseException:
                 continue
@@ -66,12 +65,12 @@ def with_threads(lead, stop):
 
 
 class _Task:
-    """One call of a function in another thread, and its result."""
+    """One call of a function in another thread, and its result or error."""
 
     def __init__(self, function, argument):
         self.function, self.argument = function, argument
         self.result = self.error = None
-        self.done = _thread.allocate_lock()
+        self.done = _thread.allocate_lock()  # held until the call has ended
         self.done.acquire()
 
     def run(self):
@@ -90,48 +89,49 @@ class _Task:
 
 
 def map_in_order(function, arguments, take, n_threads):
-    """Calls `take(argument, function(argument))` for each, in order; by so many threads at once, if more than one.
+    """Call `take(argument, function(argument))` for each argument, in order.
 
-    Arguments are drawn, and results taken, by this thread. Up to n_threads + 1 of them are under way.
+    `function` runs in n_threads threads if n_threads > 1; `take` and the iterator of arguments always run in this one.
+    At most n_threads + 1 arguments are drawn and not yet taken.
     """
     if n_threads == 1:
         for argument in arguments:
             take(argument, function(argument))
         return
-    from queue import SimpleQueue  # here, as most calls need none; it is C, and no thread waits for this one in it
+    from queue import SimpleQueue  # here, as few calls need it; written in C: no thread waits for this one inside it
 
-    tasks, helpers, over = SimpleQueue(), 0, False
+    tasks, n_helpers, stopped = SimpleQueue(), 0, False
 
-    def help_out():
-        while (task := tasks.get()) is not None and not over:
+    def run_tasks():
+        while (task := tasks.get()) is not None and not stopped:
             task.run()
 
     def stop():
-        nonlocal over
-        over = True
-        for _ in range(helpers):
+        nonlocal stopped
+        stopped = True
+        for _ in range(n_helpers):
             tasks.put(None)
 
     def lead(start):
-        nonlocal helpers
-        under_way = deque()
+        nonlocal n_helpers
+        pending = deque()
 
         def take_first():
-            task = under_way.popleft()
+            task = pending.popleft()
             take(task.argument, task.wait())
 
         for argument in arguments:
             task = _Task(function, argument)
-            under_way.append(task)
-            if helpers < min(n_threads, len(under_way)):
-                helpers += 1
-                start(help_out)
+            pending.append(task)
+            if n_helpers < min(n_threads, len(pending)):
+                n_helpers += 1
+                start(run_tasks)
             tasks.put(task)
-            if len(under_way) > n_threads:
+            if len(pending) > n_threads:
                 take_first()
-        while under_way:
+        while pending:
             take_first()
-        for _ in range(helpers):
+        for _ in range(n_helpers):
             tasks.put(None)
 
     with_threads(lead, stop)

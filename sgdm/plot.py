@@ -1,6 +1,6 @@
-"""Pictures of a descent. matplotlib (``pip install 'sgdm[plot]'``) is imported when one is drawn.
+"""Pictures of a descent, drawn with matplotlib (``pip install 'sgdm[plot]'``), which is imported at the first one.
 
-Each function draws into `ax`, by default into a new pyplot figure, and returns the Axes. Colours follow the background,
+Each function draws into `ax`, by default into a new pyplot figure, and returns the Axes. Colours suit the background,
 and no two curves differ by colour alone.
 """
 
@@ -12,37 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._drawing import (
-    NAMED,
-    Model,
-    as_pair,
-    axes,
-    beginning,
-    calm,
-    colours,
-    curves,
-    data,
-    ending,
-    equation,
-    figure_of,
-    label_axes,
-    line_height,
-    name_ends,
-    names_of,
-    number,
-    owners,
-    parameters,
-    recorded,
-    section,
-    short,
-    titled,
-    trajectory,
-)
+from . import _drawing as drawing
+from ._animation import animate
 from ._result import FitResult, Status
-from ._validation import as_count
 
 if TYPE_CHECKING:
-    from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -54,22 +28,23 @@ def line(
 ) -> Axes:
     """Draw the data, and the model before and after the descent.
 
-    With one feature the model is a line through the points; with several, predicted are drawn over actual targets.
+    With one feature the model is a line through the points. With several features the picture shows predicted over
+    actual targets.
 
     Parameters
     ----------
     result : FitResult
-        Of one target, with ``record="all"`` or "updates".
+        A fit of one target with ``record="all"`` or "updates".
     X : array of shape (n, d)
-        Features, of the fit or others.
+        The features of the rows to draw: those of the fit, or others.
     y : array of shape (n,)
-        Their targets.
+        The targets of these rows.
     features : sequence of str, optional
-        The features' names; by default those that the result knows, or x, or x0, x1, ...
+        The names of the d features. By default ``result.feature_names``, or else x, or x0, x1, ...
     target : str, default "y"
-        The target's name.
+        The name of the target.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Where to draw. By default into a new pyplot figure.
 
     Returns
     -------
@@ -80,7 +55,7 @@ def line(
     ImportError
         If matplotlib is missing.
     ValueError, TypeError
-        If the result is of several fits or targets or lacks the history, or X and y don't go with it.
+        If the result has several fits or targets or no such history, or if X and y don't fit it.
 
     Examples
     --------
@@ -90,36 +65,36 @@ def line(
     >>> [text.get_text() for text in ax.texts]
     ['start\\ny = 0.00x + 0.00', 'after 50 epochs\\ny = 3.01x + 2.01']
     """
-    (X, y), names = data(result, X, y), names_of(result, features)
-    start, began = trajectory(result)[1][0], beginning(result)
-    model = Model(axes(ax), X, y, names, target)
-    drawn = [model.show(start, before=True), model.show_end(result)]
+    (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
+    first, labels = drawing.trajectory(result)[1][0], (drawing.start_label(result), drawing.end_label(result))
+    plot = drawing.ModelPlot(drawing.as_axes(ax), X, y, names, target)
+    models = [plot.add_model(first, at_start=True), plot.add_result(result)]
     if X.shape[1] == 1:
-        said = [f"{began}\n{equation(*start.tolist())}", f"{ending(result)}\n{equation(*parameters(result).tolist())}"]
-        name_ends(model.ax, [(*each.get_xydata()[-1], name) for each, name in zip(drawn, said, strict=True)])
+        for model, label, params in zip(models, labels, (first, drawing.parameters(result)), strict=True):
+            drawing.label_ends(plot.ax, [(*model.get_xydata()[-1], f"{label}\n{drawing.equation(*params.tolist())}")])
     else:
-        model.legend(**{began: drawn[0], ending(result): drawn[1]})
-    return model.ax
+        plot.legend(**dict(zip(labels, models, strict=True)))
+    return plot.ax
 
 
 def loss(
     result: FitResult, *, optimum: Any = None, label: str | Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the loss on a log scale, that of the validation rows too, and the least there is where it is known.
+    """Draw the loss over the epochs on a log scale, with the validation loss and the least possible loss if known.
 
-    A curve for each target or fit of the result; another result goes into the same `ax` with a `label` of its own. A
-    validation loss stands at the end of its epoch.
+    The result gives one curve for each target or fit. To compare results, draw them into the same `ax`, each with its
+    own `label`. A training loss is drawn at the start of its epoch, a validation loss at the end.
 
     Parameters
     ----------
     result : FitResult
-        With a history of the loss.
+        A fit with a history of the loss.
     optimum : float or array, optional
-        The least loss there is, or one for each curve; that of the result by default. ``()`` draws none.
+        The least possible loss, or one for each curve. By default ``result.optimal_loss``; ``()`` draws none.
     label : str or sequence of str, optional
-        A name for the curve, or one for each.
+        The label of the curve, or one for each curve. By default "target 0", "fit 0", ..., and none for one curve.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Where to draw. By default into a new pyplot figure.
 
     Returns
     -------
@@ -130,7 +105,7 @@ def loss(
     ImportError
         If matplotlib is missing.
     ValueError
-        If the result has no history of the loss, or there are more or fewer labels than curves.
+        If the result has no history of the loss, or the number of labels is not that of the curves.
 
     Examples
     --------
@@ -140,36 +115,37 @@ def loss(
     >>> for momentum in (0, 0.9):
     ...     ax = sgdm.plot.loss(sgdm.fit(X, y, momentum=momentum), label=f"momentum {momentum}", ax=ax)
     """
-    (epochs, trained), held_out = recorded(result, "loss"), result.history.val_loss
-    whose = owners(result, label)
-    ax = axes(ax)
-    names = [titled(who, "" if held_out is None else "training") for who in whose]
-    curves(ax, epochs, trained, names, log=True, calm=calm(result))
-    if held_out is not None:
+    (epochs, training), validation = drawing.recorded_values(result, "loss"), result.history.val_loss
+    labels = drawing.fit_labels(result, label)
+    ax = drawing.as_axes(ax)
+    names = drawing.curve_labels(labels, "" if validation is None else "training")
+    drawing.draw_curves(ax, epochs, training, names, log=True, diverged=drawing.diverged_fits(result))
+    if validation is not None:
         best = "" if result.best_epoch is None else f", best: epoch {result.best_epoch}"
-        held_out = held_out.reshape(len(held_out), -1)
-        done = np.arange(len(held_out)) * result.checkpoint.record_every + 1
-        curves(ax, done, held_out, [titled(who, f"validation{best}") for who in whose], log=True)
+        validation = validation.reshape(len(validation), -1)
+        epoch_ends = np.arange(len(validation)) * result.checkpoint.record_every + 1
+        drawing.draw_curves(ax, epoch_ends, validation, drawing.curve_labels(labels, f"validation{best}"), log=True)
     known = result.optimal_loss if optimum is None else optimum
     for least in np.unique(() if known is None else known).tolist():
-        if least > np.min(trained, where=trained > 0, initial=np.inf) / 1000:  # else the descent would be a flat line
-            ax.axhline(least, color=colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))
-        name_ends(ax, [(epochs[-1], least, f"optimum {number(least)}")])
-    label_axes(ax, "epoch", "mean squared error")
+        # A line far below all losses would leave the descent little height: then only the label shows the optimum.
+        if least > np.min(training, where=training > 0, initial=np.inf) / 1000:
+            ax.axhline(least, color=drawing.colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))
+        drawing.label_ends(ax, [(epochs[-1], least, f"optimum {drawing.three_digits(least)}")])
+    drawing.label_axes(ax, "epoch", "mean squared error")
     return ax
 
 
 def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the norms of the gradient and of the step, the momentum buffer, on a log scale.
+    """Draw the norms of the gradient and of the step (the momentum buffer) over the epochs, on a log scale.
 
     Parameters
     ----------
     result : FitResult
-        With ``record="all"`` or "updates".
+        A fit with ``record="all"`` or "updates".
     label : str or sequence of str, optional
-        A name for the fit, or one for each target or fit of the result.
+        The label of the fit, or one for each target or fit of the result. By default as for `loss`.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Where to draw. By default into a new pyplot figure.
 
     Returns
     -------
@@ -177,8 +153,10 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
 
     Raises
     ------
-    ImportError, ValueError
-        As for `loss`.
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If the result has no history of gradient and step, or the number of labels is not that of targets or fits.
 
     Examples
     --------
@@ -186,23 +164,23 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
     >>> [text.get_text() for text in sgdm.plot.norms(sgdm.fit(np.eye(2), np.ones(2))).texts]
     ['gradient', 'step']
     """
-    kept = [(what, *recorded(result, what)) for what in ("grad", "step")]
-    whose = owners(result, label)
-    ax = axes(ax)
-    for what, epochs, vectors in kept:
-        scale = np.abs(vectors).max(axis=1, keepdims=True)  # the squares might overflow
+    histories = {"gradient": drawing.recorded_values(result, "grad"), "step": drawing.recorded_values(result, "step")}
+    labels = drawing.fit_labels(result, label)
+    ax = drawing.as_axes(ax)
+    for quantity, (epochs, vectors) in histories.items():
+        scale = np.abs(vectors).max(axis=1, keepdims=True)  # without it the squares might overflow
         scale[scale == 0] = 1
         norm = np.linalg.norm(vectors / scale, axis=1) * scale[:, 0]
-        names = [titled(who, "gradient" if what == "grad" else what) for who in whose]
-        curves(ax, epochs, norm, names, log=True, calm=calm(result))
-    label_axes(ax, "epoch", "norm")
+        names = drawing.curve_labels(labels, quantity)
+        drawing.draw_curves(ax, epochs, norm, names, log=True, diverged=drawing.diverged_fits(result))
+    drawing.label_axes(ax, "epoch", "norm")
     return ax
 
 
 def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw how the coefficients go, to the last iterate.
+    """Draw the parameters over the epochs, up to the last update.
 
-    The largest at the end have names, as many as fit; the others are thin.
+    The parameters that end largest have labels, as many as there is space for. The others are thin lines.
 
     Parameters
     ----------
@@ -215,7 +193,7 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
 
     Raises
     ------
-    ImportError, ValueError
+    ImportError, ValueError, TypeError
         As for `line`.
 
     Examples
@@ -225,12 +203,13 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
     >>> [text.get_text() for text in ax.texts]
     ['height', 'width']
     """
-    (epochs, path), names = trajectory(result), names_of(result, features)
-    ax = axes(ax)
-    room = int(ax.get_window_extent().height / line_height(ax))
-    large = np.argsort(-np.abs(path[-1]), kind="stable")[: max(1, min(NAMED, room))]
-    curves(ax, epochs, path, [short(name, 24) if i in large else None for i, name in enumerate(names)])
-    label_axes(ax, "epoch", "coefficient")
+    (epochs, path), names = drawing.trajectory(result), drawing.parameter_names(result, features)
+    ax = drawing.as_axes(ax)
+    fitting = int(ax.get_window_extent().height / drawing.line_height(ax))
+    labelled = np.argsort(-np.abs(path[-1]), kind="stable")[: max(1, min(drawing.MAX_LABELLED, fitting))]
+    labels = [drawing.shorten(name, 24) if i in labelled else None for i, name in enumerate(names)]
+    drawing.draw_curves(ax, epochs, path, labels)
+    drawing.label_axes(ax, "epoch", "coefficient")
     return ax
 
 
@@ -243,21 +222,22 @@ def contours(
     features: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the descent over the contours of the loss, for two parameters.
+    """Draw the path of two parameters over the contours of the loss.
 
     With more than two parameters, each point shows the loss minimised over the others. The minimum is exact, but the
-    path need not run downhill. The levels above the minimum grow by a factor of three.
+    path need not run downhill. From contour to contour, the distance to the least loss grows by a factor of three.
 
     Parameters
     ----------
     result : FitResult
-        Of one target, with ``record="all"`` or "updates".
+        A fit of one target with ``record="all"`` or "updates".
     X : array of shape (n, d), or Compressed
-        The rows whose loss is drawn, or their reduction: `sgdm.compress` takes weights, and more than fits in memory.
+        The rows whose loss is drawn, without weights. For weighted rows, or more than memory holds, their reduction:
+        ``sgdm.compress(X, y, sample_weight=w)``.
     y : array of shape (n,), optional
-        Their targets, unless X is a `Compressed`.
+        The targets of these rows. None if X is a `Compressed`, which holds them.
     params : pair of int, default (0, 1)
-        Which parameters go along the axes; the intercept comes after the features.
+        The parameters along the two axes. The intercept comes after the features, and -1 is the last parameter.
     features, ax
         As for `line`.
 
@@ -270,7 +250,7 @@ def contours(
     ImportError
         If matplotlib is missing.
     ValueError, TypeError
-        As for `line`, or if the fit has not two such parameters.
+        As for `line`, or if `params` are not two different parameters of the fit.
 
     Examples
     --------
@@ -280,135 +260,53 @@ def contours(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('x0', 'x1')
     """
-    path, names = trajectory(result)[1], names_of(result, features)
-    pair = as_pair(params, names)
-    top, total = section(result, X, y, pair)
+    path, names = drawing.trajectory(result)[1], drawing.parameter_names(result, features)
+    pair = drawing.as_pair(params, names)
+    factor, total_weight = drawing.profile_factor(result, X, y, pair)
 
-    def height(a, b):
-        return (np.tensordot(top, np.stack([a, b, -np.ones_like(a)]), 1) ** 2).sum(0) / total
+    def loss_at(a, b):
+        return (np.tensordot(factor, np.stack([a, b, -np.ones_like(a)]), 1) ** 2).sum(0) / total_weight
 
-    path, least = path[:, pair], np.linalg.lstsq(top[:, :2], top[:, 2], rcond=None)[0]
-    near = path
-    if result.status == Status.DIVERGED:  # a look at how it went wrong, not at where it got to
+    path, minimum = path[:, pair], np.linalg.lstsq(factor[:, :2], factor[:, 2], rcond=None)[0]
+    visible = path
+    if result.status == Status.DIVERGED:  # show where the descent began to go wrong, not how far it got
         with np.errstate(over="ignore", invalid="ignore"):
-            near = path[height(*path.T) <= 100 * height(*path[:1].T)]
-    corners = np.vstack([near, least])
-    centre, span = (corners.min(0) + corners.max(0)) / 2, np.ptp(corners, axis=0)
+            visible = path[loss_at(*path.T) <= 100 * loss_at(*path[:1].T)]
+    points = np.vstack([visible, minimum])
+    centre, span = (points.min(0) + points.max(0)) / 2, np.ptp(points, axis=0)
     span[span == 0] = span.max() or np.abs(centre).max() or 1.0
-    alike = 1 / 3 < span[0] / span[1] < 3
-    if alike:
+    similar = 1 / 3 < span[0] / span[1] < 3
+    if similar:
         span = np.maximum(span, 0.6 * span.max())
-    across = np.linspace(centre - 0.65 * span, centre + 0.65 * span, 150)
-    heights, bottom = height(*np.meshgrid(*across.T)), height(*least[:, np.newaxis])[0]
-    levels = bottom + (heights.max() - bottom) * 3.0 ** -np.arange(8.5, 0, -1)
+    grid = np.linspace(centre - 0.65 * span, centre + 0.65 * span, 150)
+    losses, least = loss_at(*np.meshgrid(*grid.T)), loss_at(*minimum[:, np.newaxis])[0]
+    levels = least + (losses.max() - least) * 3.0 ** -np.arange(8.5, 0, -1)
 
-    ax = axes(ax)
-    first, second, *_, ink = colours(ax)
+    ax = drawing.as_axes(ax)
+    first, second, *_, ink = drawing.colours(ax)
     if np.all(np.diff(levels) > 0):
-        rings = ax.contour(*across.T, heights, levels, colors=[ink], alpha=0.45, linewidths=0.8)
-        ax.clabel(rings, levels[-5::2], fmt=number, fontsize="x-small")
+        lines = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8)
+        ax.clabel(lines, levels[-5::2], fmt=drawing.three_digits, fontsize="x-small")
     ax.plot(*path.T, color=first, linewidth=1.5, marker="o" if len(path) <= 200 else None, markersize=3)
-    ax.plot(*least, color=second, linestyle="none", marker="*", markersize=13)
+    ax.plot(*minimum, color=second, linestyle="none", marker="*", markersize=13)
     halo = import_module("matplotlib.patheffects").withStroke(linewidth=3, foreground=ax.get_facecolor())
-    for at, name in ((path[0], beginning(result)), (least, "minimum")):
-        right, up = ((path - at) / span).T
+    for point, name in ((path[0], drawing.start_label(result)), (minimum, "minimum")):
+        right, up = ((path - point) / span).T
         up = up[(abs(right) < 0.2) & (abs(up) > 0.04) & (abs(up) < 0.2)]
-        below = (up > 0).sum() > (up < 0).sum()  # where less of the path is
-        text = ax.annotate(name, at, (0, -9 if below else 9), textcoords="offset points", color=ink)
-        side = np.searchsorted((0.2, 0.8), (at[0] - across[0, 0]) / np.ptp(across[:, 0]))
-        text.set(va="top" if below else "bottom", ha=("left", "center", "right")[side], path_effects=[halo])
-    ax.set(xlim=across[[0, -1], 0], ylim=across[[0, -1], 1])
-    if alike:
-        ax.set_aspect("equal")  # so that steepest descent is at right angles to the contours
-    label_axes(ax, *(names[i] for i in pair))
+        below = (up > 0).sum() > (up < 0).sum()  # the side with less of the path
+        text = ax.annotate(name, point, (0, -9 if below else 9), textcoords="offset points", color=ink)
+        third = np.searchsorted((0.2, 0.8), (point[0] - grid[0, 0]) / np.ptp(grid[:, 0]))
+        text.set(va="top" if below else "bottom", ha=("left", "center", "right")[third], path_effects=[halo])
+    ax.set(xlim=grid[[0, -1], 0], ylim=grid[[0, -1], 1])
+    if similar:
+        ax.set_aspect("equal")  # then steepest descent is at right angles to the contours
+    drawing.label_axes(ax, *(names[i] for i in pair))
     ax.grid(False)
     return ax
 
 
-def animate(
-    result: FitResult,
-    X,
-    y,
-    *,
-    frames: int = 60,
-    interval: int = 100,
-    features: Sequence[str] | None = None,
-    target: str = "y",
-    ax: Axes | None = None,
-) -> FuncAnimation:
-    """Animate `line`: the model moves, epoch by epoch.
-
-    ``animation.save("descent.gif", writer="pillow")`` writes it. A Jupyter notebook shows it, with buttons to play and
-    to step, where it is the value of a cell. Without `ax` its figure is none of pyplot's, which a notebook shows too.
-
-    Parameters
-    ----------
-    result, X, y, features, target
-        As for `line`.
-    frames : int, default 60
-        How many frames at most, start and end included; of a longer history, epochs at equal distances.
-    interval : int, default 100
-        Milliseconds from frame to frame; the last stays for a second.
-    ax : matplotlib Axes, optional
-        Where to draw: one of pyplot's, for a window.
-
-    Returns
-    -------
-    matplotlib.animation.FuncAnimation
-
-    Raises
-    ------
-    ImportError, ValueError, TypeError
-        As for `line`, or if frames or interval is not a positive integer.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np, sgdm.plot
-    >>> x = np.linspace(-1, 1, 100).reshape(-1, 1)
-    >>> y = 3 * x[:, 0] + 2
-    >>> animation = sgdm.plot.animate(sgdm.fit(x, y, fit_intercept=True), x, y, frames=3)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     animation.save(os.path.join(folder, "descent.gif"), writer="pillow")
-    """
-    (X, y), names = data(result, X, y), names_of(result, features)
-    epochs, path = trajectory(result)
-    path[-1] = parameters(result)
-    frames, interval = as_count(frames, "frames"), as_count(interval, "interval")
-    shown = np.unique(np.linspace(0, len(path) - 1, max(2, frames)).round().astype(int)).tolist()
-    figure = figure_of(layout="constrained") if ax is None else None
-    ax = axes(ax) if figure is None else figure.subplots()
-    model = Model(ax, X, y, names, target)
-    model.show(path[0], before=True)
-    moving = model.show(path[0])
-    if result.status != Status.DIVERGED:
-        for row in shown:
-            extent = model.predict(path[row])
-            ax.update_datalim([(ax.dataLim.x0, extent.min()), (ax.dataLim.x0, extent.max())], updatex=False)
-        ax.autoscale_view()
-    ax.set_ylim(ax.get_ylim())
-
-    def draw(row):
-        model.move(moving, path[row])
-        title = ending(result) if row == len(path) - 1 else f"epoch {epochs[row].round(2):.12g}"
-        ax.set_title(f"{title}: {equation(*path[row].tolist())}" if X.shape[1] == 1 else title, loc="left")
-        return (moving,)
-
-    draw(shown[-1])
-    if figure is not None:  # laid out once: the frames must not shift
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    last = [shown[-1]] * (1000 // interval)
-    animation = import_module("matplotlib.animation").FuncAnimation(
-        ax.figure, draw, [*shown, *last], interval=interval, cache_frame_data=False
-    )
-    if import_module("matplotlib").rcParams["animation.html"] == "none":  # its default, which shows nothing
-        animation._repr_html_ = animation.to_jshtml
-    return animation
-
-
 def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, target: str = "y") -> Figure:
-    """Draw a fit as the command does: the data with the model before the descent, and after it, and the loss.
+    """Draw three panels, as ``sgdm --plot`` does: the model before the descent, the model after it, and the loss.
 
     Parameters
     ----------
@@ -418,7 +316,7 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
     Returns
     -------
     matplotlib.figure.Figure
-        Of three panels, and of no pyplot state: ``figure.savefig("descent.png")`` writes it.
+        A figure that pyplot doesn't manage; ``figure.savefig("descent.png")`` writes a file.
 
     Raises
     ------
@@ -432,19 +330,19 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
     >>> y = 3 * x[:, 0] + 2
     >>> figure = sgdm.plot.notebook(x, y, sgdm.fit(x, y, fit_intercept=True))
     """
-    (X, y), names = data(result, X, y), names_of(result, features)
-    start = trajectory(result)[1][0]
-    figure = figure_of(figsize=(13.5, 4.2))
+    (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
+    start, first = drawing.start_label(result), drawing.trajectory(result)[1][0]
+    figure = drawing.new_figure(figsize=(13.5, 4.2))
     figure.set_layout_engine("constrained", w_pad=0.12)
     left, middle, right = figure.subplots(1, 3)
     middle.sharex(left)
     middle.sharey(left)
-    before, after = Model(left, X, y, names, target), Model(middle, X, y, names, target)
-    for model, drawn, params, title in (
-        (before, before.show(start), start, "at the start" if beginning(result) == "start" else beginning(result)),
-        (after, after.show_end(result), parameters(result), ending(result)),
+    before, after = drawing.ModelPlot(left, X, y, names, target), drawing.ModelPlot(middle, X, y, names, target)
+    for plot, model, params, title in (
+        (before, before.add_model(first), first, "at the start" if start == "start" else start),
+        (after, after.add_result(result), drawing.parameters(result), drawing.end_label(result)),
     ):
-        model.ax.set_title(title)
-        model.legend(**{equation(*params.tolist()): drawn} if X.shape[1] == 1 else {})
+        plot.ax.set_title(title)
+        plot.legend(**{drawing.equation(*params.tolist()): model} if X.shape[1] == 1 else {})
     loss(result, ax=right).set_title("loss")
     return figure

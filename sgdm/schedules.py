@@ -1,6 +1,6 @@
-"""Learning rates and momenta that change with the epoch, as plain arrays of one value per epoch.
+"""Learning rates and momenta that change from epoch to epoch, as arrays of one value per epoch.
 
-``fit(X, y, lr=cosine(epochs, 0.1), epochs=epochs)`` takes them as they are; plot them to see what they do.
+Use: ``fit(X, y, lr=cosine(epochs, 0.1), epochs=epochs)``. ``plt.plot(cosine(epochs, 0.1))`` shows a schedule.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def one_cycle(
     final_div: float = 1e5,
     momentum: tuple[float, float] = (0.95, 0.85),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One cycle: lr up and momentum down along a half cosine, then lr down to next to nothing and momentum back up.
+    """One cycle: lr rises while momentum falls, then lr falls almost to zero while momentum rises, as half cosines.
 
     Parameters
     ----------
     epochs : int
         The length of the cycle.
     max_lr : float
-        The learning rate at its peak.
+        The learning rate at the peak.
     pct_start : float in [0, 1], default 0.25
-        The part of the cycle before the peak.
+        The fraction of the cycle before the peak.
     div, final_div : float, default 25 and 1e5
         The first lr is ``max_lr / div``, the last ``max_lr / final_div``.
     momentum : (float, float), default (0.95, 0.85)
@@ -45,11 +45,16 @@ def one_cycle(
 
     Returns
     -------
-    lr, momentum : (epochs,) arrays
+    lr, momentum : arrays of shape (epochs,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong type or is out of its range, or if a learning rate would overflow.
 
     References
     ----------
-    L. Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018; the defaults are those of
+    L. Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018. The defaults are those of
     fastai's course.
 
     Examples
@@ -74,20 +79,41 @@ def one_cycle(
     ends, peak = (as_number(value, "momentum", 1, below=True) for value in momentum)
     rise = round(pct_start * (epochs - 1))
     lr = np.empty(epochs)
-    moments = np.empty(epochs)
+    momenta = np.empty(epochs)
     lr[: rise + 1] = _half_cosine(max_lr / div, max_lr, rise)
-    moments[: rise + 1] = _half_cosine(ends, peak, rise)
+    momenta[: rise + 1] = _half_cosine(ends, peak, rise)
     lr[rise:] = _half_cosine(max_lr, max_lr / final_div, epochs - 1 - rise)
-    moments[rise:] = _half_cosine(peak, ends, epochs - 1 - rise)
-    return lr, moments
+    momenta[rise:] = _half_cosine(peak, ends, epochs - 1 - rise)
+    return lr, momenta
 
 
 @np.errstate(all="ignore")
 def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
     """From `lr` at the first epoch to `final` at the last, along a half cosine.
 
-    ``final + (lr - final) (1 + cos(pi t / (epochs - 1))) / 2``: I. Loshchilov and F. Hutter, "SGDR", ICLR 2017,
-    equation 5.
+    Epoch t has ``final + (lr - final) (1 + cos(pi t / (epochs - 1))) / 2``.
+
+    Parameters
+    ----------
+    epochs : int
+        The length of the schedule.
+    lr : float
+        The first learning rate.
+    final : float, default 0
+        The last learning rate.
+
+    Returns
+    -------
+    array of shape (epochs,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `epochs` is not a positive integer, or `lr` or `final` is negative or not finite.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "SGDR", ICLR 2017, equation 5.
 
     Examples
     --------
@@ -99,7 +125,25 @@ def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
 
 @np.errstate(all="ignore")
 def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
-    """``lr * gamma ** t``, as torch.optim.lr_scheduler.ExponentialLR.
+    """``lr * gamma ** t`` in epoch t, as torch.optim.lr_scheduler.ExponentialLR.
+
+    Parameters
+    ----------
+    epochs : int
+        The length of the schedule.
+    lr : float
+        The first learning rate.
+    gamma : float
+        The factor from epoch to epoch.
+
+    Returns
+    -------
+    array of shape (epochs,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `epochs` is not a positive integer, `lr` or `gamma` is negative or not finite, or a value would overflow.
 
     Examples
     --------
@@ -115,7 +159,25 @@ def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
 
 @np.errstate(all="ignore")
 def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.float64]:
-    """``lr / (t + 1) ** power``, as scikit-learn's learning_rate="invscaling", by epochs instead of samples.
+    """``lr / (t + 1) ** power`` in epoch t. scikit-learn's learning_rate="invscaling" counts samples, not epochs.
+
+    Parameters
+    ----------
+    epochs : int
+        The length of the schedule.
+    lr : float
+        The first learning rate.
+    power : float, default 0.25
+        The exponent.
+
+    Returns
+    -------
+    array of shape (epochs,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `epochs` is not a positive integer, or `lr` or `power` is negative or not finite.
 
     Examples
     --------
@@ -123,7 +185,7 @@ def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.f
     array([1.   , 0.707, 0.577, 0.5  ])
     """
     epochs, lr, power = as_count(epochs, "epochs"), as_number(lr, "lr"), as_number(power, "power")
-    return lr / np.arange(1.0, epochs + 1) ** power  # what is divided by infinity is zero
+    return lr / np.arange(1.0, epochs + 1) ** power  # 0 where the power overflows
 
 
 @np.errstate(all="ignore")
@@ -133,21 +195,30 @@ def warm_up(schedule, epochs: int) -> NDArray[np.float64]:
     Parameters
     ----------
     schedule : array of one value per epoch
-        Any of the others, or ``numpy.full(epochs, lr)``.
+        Another schedule, or ``numpy.full(n, lr)``.
     epochs : int
         The length of the warm-up, less than that of the schedule.
+
+    Returns
+    -------
+    array of the schedule's shape
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the schedule is not 1-D, holds other than finite real numbers, or is not longer than `epochs`.
 
     Examples
     --------
     >>> warm_up(np.full(6, 1.0), 3)
     array([0.25, 0.5 , 0.75, 1.  , 1.  , 1.  ])
     """
-    warmed, epochs = as_real(schedule, "schedule").astype(np.float64), as_count(epochs, "epochs")
-    if warmed.ndim != 1 or epochs >= len(warmed):
-        raise ValueError(f"schedule must be 1-D and longer than the {epochs} epochs of warm-up, got {warmed.shape}")
-    check_finite(warmed, "schedule", ("epoch",))
-    warmed[:epochs] *= np.arange(1, epochs + 1) / (epochs + 1)
-    return warmed
+    rates, epochs = as_real(schedule, "schedule").astype(np.float64), as_count(epochs, "epochs")
+    if rates.ndim != 1 or epochs >= len(rates):
+        raise ValueError(f"schedule must be 1-D and longer than the {epochs} epochs of warm-up, got {rates.shape}")
+    check_finite(rates, "schedule", ("epoch",))
+    rates[:epochs] *= np.arange(1, epochs + 1) / (epochs + 1)
+    return rates
 
 
 def _half_cosine(start, end, steps):
