@@ -114,8 +114,7 @@ SGDM_INLINE TARGET void NAME(target_of_one_panel)(const struct NAME(block) *s, c
         }
         NAME(group_of_one_panel)(lines + whole, stride, d, y, w, rest, factors, intercept, gradient, &sums);
     }
-    totals[s->padded] += NAME(sum_of_8)(sums.residuals);
-    totals[s->padded + 1] += NAME(sum_of_8)(sums.squares);
+    NAME(add_lanes)(&sums, totals + s->padded);
     NAME(sum_lanes_of_panel)(d, gradient, g);
     for (int q = 0; q < d; q++) totals[q] += g[q];
 }

@@ -137,7 +137,8 @@ SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct NAME(block) *s, ptr
 }
 
 /* Residual, loss and gradient of a block of C-order X. */
-static TARGET void NAME(rows)(const struct NAME(block) *s) {
+static TARGET void NAME(rows)(const struct NAME(block) *block) {
+    const struct NAME(block) own = *block, *const s = &own; /* a copy, whose fields stay in registers */
     const ptrdiff_t d = s->d, padded = s->padded, width = s->width, groups = padded / LANES, b = s->b;
     const ptrdiff_t fours = b / 4 * 4; /* the rows that make whole panels of four */
     const int in_registers = s->g && !s->triangular && groups <= REGISTER_GROUPS && fours;

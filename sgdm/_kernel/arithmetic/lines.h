@@ -126,10 +126,24 @@ SGDM_INLINE TARGET void NAME(add_rows)(NAME(loss_sums) *s, const void *r, const 
 #endif
 }
 
-SGDM_INLINE TARGET double NAME(sum_of_8)(const void *lanes) {
-    double s[8];
-    memcpy(s, lanes, sizeof(s));
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+/* sums[0] += wr.sum() and sums[1] += (wr * r).sum(): the lanes are added by halves. */
+SGDM_INLINE TARGET void NAME(add_lanes)(const NAME(loss_sums) *s, double *sums) {
+#ifdef SGDM_VECTORS
+    FOUR_DOUBLES r[2], squares[2];
+    memcpy(r, s->residuals, sizeof(r));
+    memcpy(squares, s->squares, sizeof(squares));
+    r[0] += r[1];
+    squares[0] += squares[1];
+    const FOUR_DOUBLES two = SHUFFLE(r[0], squares[0], 0, 1, 4, 5) + SHUFFLE(r[0], squares[0], 2, 3, 6, 7);
+    sums[0] += two[0] + two[1];
+    sums[1] += two[2] + two[3];
+#else
+    const double *const lanes[2] = {s->residuals, s->squares};
+    for (int i = 0; i < 2; i++) {
+        const double *const l = lanes[i];
+        sums[i] += ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+    }
+#endif
 }
 
 /* sums[0] += wr.sum() and sums[1] += (wr * r).sum(), of b rows. Clears r and wr from b to whole groups of 8. */
@@ -138,6 +152,5 @@ SGDM_INLINE TARGET void NAME(add_loss)(REAL *r, REAL *wr, ptrdiff_t b, double *s
     const ptrdiff_t whole = (b + 7) / 8 * 8;
     for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;
     for (ptrdiff_t i = 0; i < whole; i += 8) NAME(add_rows)(&s, r + i, wr + i);
-    sums[0] += NAME(sum_of_8)(s.residuals);
-    sums[1] += NAME(sum_of_8)(s.squares);
+    NAME(add_lanes)(&s, sums);
 }

@@ -69,7 +69,7 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     return (struct sgdm_rows *)problem;
 }
 
-static void NAME(take)(struct sgdm_rows *rows, const REAL *X, const REAL *y, const REAL *w) {
+static TARGET void NAME(take)(struct sgdm_rows *rows, const REAL *X, const REAL *y, const REAL *w) {
     struct NAME(problem) *problem = (struct NAME(problem) *)rows;
     const struct sgdm_shape *shape = &problem->shape;
     const ptrdiff_t n = shape->n, d = shape->d, k = shape->k, stride = NAME(round_up)(n);
@@ -131,7 +131,7 @@ static void NAME(find_rows)(const struct NAME(problem) *problem, ptrdiff_t start
 
 /* Finds the block's rows from `start` on as columns: in place, in the copy of all of X, or in a copy made here. It may
  * take fewer rows than asked for. */
-static void NAME(find_columns)(const struct NAME(problem) *problem, struct NAME(buffers) *buffers,
+static TARGET void NAME(find_columns)(const struct NAME(problem) *problem, struct NAME(buffers) *buffers,
                                       ptrdiff_t start, const ptrdiff_t *order, struct NAME(block) *block) {
     const struct sgdm_shape *shape = &problem->shape;
     const ptrdiff_t n = shape->n, d = shape->d, rows = shape->block_rows;
@@ -178,7 +178,7 @@ struct NAME(pass) {
 };
 
 /* Sets sums, over rows start to stop, by one thread. */
-static void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME(buffers) *buffers, ptrdiff_t start,
+static TARGET void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME(buffers) *buffers, ptrdiff_t start,
                                       ptrdiff_t stop, double *sums) {
     const struct NAME(problem) *problem = pass->problem;
     const struct sgdm_shape *shape = &problem->shape;

@@ -17,6 +17,7 @@
 typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 typedef REAL NAME(quad) __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef double NAME(doubles) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+typedef double NAME(four_doubles) __attribute__((vector_size(32), aligned(8), may_alias));
 typedef REAL NAME(narrower)
     __attribute__((vector_size(VECTOR_BYTES / 8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef BITS NAME(mask) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -28,6 +29,7 @@ typedef REAL NAME(vector);
 #define GROUP ((int)LANES)
 #endif
 #define DOUBLES NAME(doubles)
+#define FOUR_DOUBLES NAME(four_doubles)
 #define NARROWER NAME(narrower) /* as many elements as DOUBLES, before their conversion to double */
 #define DWIDTH (VECTOR_BYTES / 8)
 #define DGROUP (8 / DWIDTH)
@@ -71,6 +73,7 @@ struct NAME(block) {
 #undef WIDTH
 #undef GROUP
 #undef DOUBLES
+#undef FOUR_DOUBLES
 #undef NARROWER
 #undef DWIDTH
 #undef DGROUP
