@@ -8,7 +8,7 @@ import numpy as np
 
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._result import Status
+from ._results.result import Status
 from ._validation import as_matrix, as_targets
 
 # Okabe and Ito's colours, for colour-blind eyes: those at 3:1 or more against white, and against black. With that of

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ._descent.descent import Run, as_dtype, progress_bar
 from ._kernel import Options
-from ._method import as_momentum, check_data, check_method, choose_method, choose_rates, reduce_problem
 from ._reduction.compressed import Compressed
-from ._result import ConvergenceWarning, Status
-from ._run import Run, as_dtype, progress_bar
+from ._reduction.reduce import as_momentum, check_data, check_method, choose_method, choose_rates, reduce_problem
+from ._results.checks import check_init
+from ._results.result import ConvergenceWarning, Status
 from ._validation import (
     as_average,
     as_count,
@@ -29,15 +30,14 @@ from ._validation import (
     hold_out,
     names_of,
 )
-from ._whole import check_init
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike
 
-    from ._result import FitResult
-    from ._run import Progress
+    from ._descent.descent import Progress
+    from ._results.result import FitResult
 
 
 def fit(

@@ -38,7 +38,7 @@ from ._drawing import (
     titled,
     trajectory,
 )
-from ._result import FitResult, Status
+from ._results.result import FitResult, Status
 from ._validation import as_count
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._descent.descent import FAR_ABOVE
+from ._descent.tuning import auto_rates, largest_curvature
 from ._fit import fit, warn
-from ._method import as_momentum, curvature_range, reduce_problem
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._result import ConvergenceWarning, DivergenceError, Status
-from ._run import FAR_ABOVE
-from ._tuning import auto_rates, largest_curvature
+from ._reduction.reduce import as_momentum, curvature_range, reduce_problem
+from ._results.result import ConvergenceWarning, DivergenceError, Status
 from ._validation import as_count, as_flag, as_number, as_problem, as_weights, ndim_of
 
 try:
@@ -38,7 +38,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._result import History
+    from ._results.result import History
 
 __all__ = ["SGDMRegressor", "SGDMRegressorCV"]
 

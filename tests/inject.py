@@ -28,7 +28,8 @@ from unittest import mock
 import numpy as np
 
 import sgdm
-from sgdm import _many, _run
+from sgdm import _fit_many as _many
+from sgdm._descent import descent as _run
 from sgdm._reduction import factor
 from sgdm._reduction.leaves import Reduction
 
@@ -249,7 +250,7 @@ def descent(data=(X, y), rng=None, **options):
                 rest |= {"init": part, "epochs": whole().epochs - done, "n_threads": 1}
                 again = sgdm.fit(*data, **rest)
             for name in ("coef", "velocity", "loss", "checkpoint", "history", "average_coef"):
-                if not sgdm._result._equal(getattr(again, name), getattr(whole(), name)):
+                if not sgdm._results.result._equal(getattr(again, name), getattr(whole(), name)):
                     return f"continued, it has another {name}"
             return None
 

@@ -633,7 +633,7 @@ def test_forecast_is_the_run(form, weight_decay, scales):
                 assert np.all(np.abs(forecast - loss[epochs]) <= 1e-9 * loss[epochs] + rounding)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sgdm._run.Run, "concern", lambda *_: None)  # a heavy ball may end above its start
+        patch.setattr(sgdm._descent.descent.Run, "concern", lambda *_: None)  # a heavy ball may end above its start
         check()
 
 

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sgdm
-from sgdm import _many, _run
+from sgdm import _fit_many as _many
+from sgdm._descent import descent as _run
 
 B, N, D = 5, 30, 3
 HISTORIES = ("loss", "grad", "step", "coef")

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm import _kernel, _run, _tuning
+from sgdm import _kernel
+from sgdm._descent import descent as _run
+from sgdm._descent import tuning as _tuning
 from sgdm._validation import as_problem
 
 FORMS = {

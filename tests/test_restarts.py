@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sgdm
-from sgdm import _run, schedules
+from sgdm import schedules
+from sgdm._descent import descent as _run
 
 pytestmark = pytest.mark.filterwarnings("ignore::sgdm.ConvergenceWarning")  # of fits of an epoch or two
 

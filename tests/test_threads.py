@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm import _kernel, _run
+from sgdm import _kernel
+from sgdm._descent import descent as _run
 
 THREADS = (2, 3, 8)
 HISTORIES = ("loss", "grad", "step", "coef")
@@ -154,7 +155,7 @@ MANY_PARTS_SCRIPT = """
 import faulthandler
 import numpy as np
 import sgdm
-from sgdm import _run
+from sgdm._descent import descent as _run
 
 faulthandler.dump_traceback_later(60, exit=True)
 found, parts = [], _run.parts

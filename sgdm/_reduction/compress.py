@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._run import progress_bar
+from .._descent.descent import progress_bar
 from .._validation import as_count, as_flag, as_number, pass_on
 from .compressed import Compressed
 from .leaves import Reduction

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .._descent.tuning import Modes, Tuned, stability_limit, tune
 from .._files import read_npz, write_npz
 from .._kernel import Problem
-from .._tuning import Modes, Tuned, stability_limit, tune
+from .._results.checks import check_reduction
 from .._validation import as_count, as_flag, as_number, as_start
-from .._whole import check_reduction
 from .factor import join, lengths
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from .._result import FitResult
+    from .._results.result import FitResult
 
 _SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .._files import read_npz, write_npz
 from .._kernel import mix
+from .._results.checks import check_levels
 from .._validation import as_matrix, as_targets, as_weights, check_finite, pass_on
-from .._whole import check_levels
 from .._workers import map_in_order
 from .compressed import Compressed
 from .factor import factor_rows, join, leaf_rows

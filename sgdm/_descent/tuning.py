@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._kernel import Options, Problem, Record, State, advance
+from .._kernel import Options, Problem, Record, State, advance
 
 _MARGIN = 0.95  # of the stability limit: the curvature is estimated from below, and the limit itself never settles
 

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from ._validation import pass_on, restore_generator
+from .._validation import pass_on, restore_generator
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _STATUSES = ("completed", "converged", "stopped", "diverged")

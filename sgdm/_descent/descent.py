@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ._kernel import Record, State, Team, advance, losses, parts
-from ._result import Checkpoint, DivergenceError, FitResult, History, Status, made
-from ._tuning import stable_lr
-from ._validation import as_start, pass_on, refuse_nonfinite
-from ._workers import with_threads
+from .._kernel import Record, State, Team, advance, losses, parts
+from .._results.result import Checkpoint, DivergenceError, FitResult, History, Status, made
+from .._validation import as_start, pass_on, refuse_nonfinite
+from .._workers import with_threads
+from .tuning import stable_lr
 
 # A slice, the epochs between two returns to Python, reads so many elements of X, which takes 10 to 30 ms. A target's
 # update counts as UPDATE_COST elements more for its fixed work, and PARAMETER_COST for every parameter.

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from ._reduction.compress import compress
-from ._reduction.compressed import Compressed
-from ._tuning import auto_rates
-from ._validation import as_number, as_problem, as_validation
+from .._descent.tuning import auto_rates
+from .._validation import as_number, as_problem, as_validation
+from .compress import compress
+from .compressed import Compressed
 
 # Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
 # element of X, reducing an element of a row, and a product of two. Reducing has to pay twice over, and to save

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ._descent.descent import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, as_dtype, too_large
 from ._kernel import OUTCOMES, ManyOptions, Problems, Record, States, advance_many, losses_many
-from ._result import Checkpoint, ConvergenceWarning, FitResult, History
-from ._run import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, as_dtype, too_large
+from ._results.result import Checkpoint, ConvergenceWarning, FitResult, History
 from ._validation import (
     as_count,
     as_flag,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._files import read_npz, write_npz
-from ._validation import as_matrix, as_real, by_name
-from ._whole import check_parts, check_result
+from .._files import read_npz, write_npz
+from .._validation import as_matrix, as_real, by_name
+from .checks import check_parts, check_result
 
 if TYPE_CHECKING:
     import os
@@ -312,13 +312,13 @@ class FitResult(_Arrays):
         x0               3.00219            0.00337032
         (intercept)      2.00844             0.0186821
         """
-        from ._summary import as_text  # here, as most programs don't look
+        from .._summary import as_text  # here, as most programs don't look
 
         return as_text(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the summary, and the losses drawn."""
-        from ._summary import as_html
+        from .._summary import as_html
 
         return as_html(self)
 
