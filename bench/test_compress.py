@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm._reduction.reduce import pays
+from sgdm._reduction.reduce import reducing_is_faster as pays
 
 from .competitors import SOLVERS, available, numpy_loop
 from .rounds import GROUPS, alternate, compare, draw, grouped

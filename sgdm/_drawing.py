@@ -8,7 +8,7 @@ import numpy as np
 
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._results.result import Status
+from ._results.status import Status
 from ._validation import as_matrix, as_targets
 
 # Okabe and Ito's colours, for colour-blind eyes: those at 3:1 or more against white, and against black. With that of
@@ -133,7 +133,7 @@ def section(result, X, y, pair):
     elif y is not None:
         raise ValueError("a Compressed holds y already; leave y out")
     p = len(result.velocity)
-    if (X.n_params, X.slot) != (p, ()):
+    if (X.n_params, X.target_shape) != (p, ()):
         raise ValueError(f"X must have the {p} parameters of the fit, intercept included, and one target, got {X!r}")
     others = X.R[:, [i for i in range(p) if i not in pair]]
     free = X.R[:, [*pair, p]]

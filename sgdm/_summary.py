@@ -38,7 +38,7 @@ def as_html(result) -> str:
 
 def contents(result) -> tuple[list[tuple[str, str]], list[list[str]], str]:
     """Labelled facts, the rows of a table with its header, and a note or ''."""
-    return of_many(result) if isinstance(result.epochs, np.ndarray) else of_one(result)
+    return of_many(result) if result._of_many else of_one(result)
 
 
 def of_one(result):
@@ -135,9 +135,8 @@ def loss_svg(result) -> str:
     history = result.history
     if history.loss is None or not len(history):
         return ""
-    many = isinstance(result.epochs, np.ndarray)
     losses = np.asarray(history.loss, float)
-    curves = [*(losses if many else losses.reshape(len(history), -1).T)][:_CURVES]
+    curves = [*(losses if result._of_many else losses.reshape(len(history), -1).T)][:_CURVES]
     dashed = []
     if history.val_loss is not None and len(history.val_loss) == len(history):
         dashed = [*np.asarray(history.val_loss, float).reshape(len(history), -1).T][:_CURVES]

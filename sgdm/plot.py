@@ -38,7 +38,8 @@ from ._drawing import (
     titled,
     trajectory,
 )
-from ._results.result import FitResult, Status
+from ._results.result import FitResult
+from ._results.status import Status
 from ._validation import as_count
 
 if TYPE_CHECKING:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._descent.descent import FAR_ABOVE
-from ._descent.tuning import auto_rates, largest_curvature
-from ._fit import fit, warn
+from ._descent.curvature import STABLE_MARGIN, largest_curvature
+from ._descent.messages import FAR_ABOVE, warn
+from ._descent.options import as_auto_constants, is_auto
+from ._descent.problem import as_problem
+from ._descent.tuning import auto_rates
+from ._fit import fit
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._reduction.reduce import as_momentum, curvature_range, reduce_problem
-from ._results.result import ConvergenceWarning, DivergenceError, Status
-from ._validation import as_count, as_flag, as_number, as_problem, as_weights, ndim_of
+from ._reduction.reduce import reduce_problem
+from ._results.status import ConvergenceWarning, DivergenceError, Status, attach_result
+from ._validation import as_count, as_flag, as_number, as_weights, ndim_of
 
 try:
     from sklearn.base import (  # type: ignore[import-untyped]
@@ -38,7 +40,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._results.result import History
+    from ._results.history import History
 
 __all__ = ["SGDMRegressor", "SGDMRegressorCV"]
 
@@ -46,7 +48,6 @@ _DTYPES = [np.float64, np.float32]
 _MOMENTUM = 0.8  # what "auto" stands for where lr is not chosen together with it
 # What tol="auto" stands for: with condition numbers of up to 10 000, the optimum to 1e-8 (in float32, to its digits)
 _TOL = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
-_MARGIN = 0.95  # of the stability limit
 _GRID = ("lr", "momentum", "weight_decay", "l1")
 
 
@@ -252,13 +253,12 @@ class SGDMRegressor(_Descent):
         init = getattr(self, "result_", None) if as_flag(self.warm_start, "warm_start") else None
         self._descend(X, y, sample_weight, init, options)
         tol = options["tol"]
-        told = _is_auto(self.tol) and self.result_.optimal_loss is not None  # `sgdm.fit` compares with that
+        told = is_auto(self.tol) and self.result_.optimal_loss is not None  # `sgdm.fit` compares with that
         if tol is not None and not stops_early and not told and self.result_.status is Status.COMPLETED:
-            warnings.warn(
+            warn(
                 f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
                 "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
                 ToleranceWarning,
-                stacklevel=2,
             )
         return self
 
@@ -277,7 +277,7 @@ class SGDMRegressor(_Descent):
         """`sgdm.fit` with the estimator's parameters and these options."""
         twin = self._twin()
         X, y, weights = twin._check(X, y, sample_weight, reset=init is None)
-        if _is_auto(options.get("tol")):
+        if is_auto(options.get("tol")):
             options["tol"] = None if "validation" in options or self.batch_size is not None else _TOL[X.dtype]
         random = "validation" in options or (self.batch_size is not None and self.shuffle)
         if random and (init is None or init.checkpoint.generator is None):
@@ -293,22 +293,22 @@ class SGDMRegressor(_Descent):
     def _rates(self, X, y, weights, init, partial):
         """lr, momentum and dampening as `sgdm.fit` takes them, which knows "auto" only where a whole fit begins."""
         lr, momentum, dampening = self.lr, self.momentum, self.dampening
-        if not _is_auto(lr):
-            momentum = _MOMENTUM if _is_auto(momentum) else momentum
+        if not is_auto(lr):
+            momentum = _MOMENTUM if is_auto(momentum) else momentum
         elif self.batch_size is None and (partial or init is not None):
             fit_intercept = as_flag(self.fit_intercept, "fit_intercept")
             decay = as_number(self.weight_decay, "weight_decay")
-            problem, slot = as_problem(X, y, weights, fit_intercept)
+            problem = as_problem(X, y, weights, fit_intercept)
             if partial:
-                momentum = _MOMENTUM if _is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
-                undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
+                momentum = _MOMENTUM if is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
+                gradient_weight = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
                 curvature = largest_curvature(problem, decay) or 1.0
-                lr = (1 - momentum) / max(undamped, 1 - momentum) / curvature
+                lr = (1 - momentum) / max(gradient_weight, 1 - momentum) / curvature
                 lr = lr if init is None else min(lr, init.lr)  # the velocity is of rougher rows, maybe
             else:
                 momentum, dampening = init.momentum, init.dampening
-                limit = reduce_problem(problem, slot, 1).max_lr(momentum, dampening, self.nesterov, decay)
-                lr = init.lr if init.lr < limit else _MARGIN * limit
+                limit = reduce_problem(problem, 1).max_lr(momentum, dampening, self.nesterov, decay)
+                lr = init.lr if init.lr < limit else STABLE_MARGIN * limit
         return {"lr": lr, "momentum": momentum, "dampening": dampening}
 
 
@@ -419,8 +419,7 @@ class SGDMRegressorCV(_Descent):
         except DivergenceError:
             raise
         except BaseException as stop:
-            with suppress(AttributeError):  # of exceptions that take no attributes
-                stop.result = None  # type: ignore[attr-defined]  # a fold's is no part of the answer
+            attach_result(stop, None)  # not that of a fold
             raise
         self.__dict__ = vars(twin)
         return self
@@ -507,22 +506,17 @@ class SGDMRegressorCV(_Descent):
     def _options(self, params, whole, trainings, max_iter):
         """The options of `Compressed.fit` for a setting."""
         options = {**params, "dampening": self.dampening, "nesterov": self.nesterov}
-        if not _is_auto(params["lr"]):
-            return options | {"momentum": _MOMENTUM if _is_auto(params["momentum"]) else params["momentum"]}
+        if not is_auto(params["lr"]):
+            return options | {"momentum": _MOMENTUM if is_auto(params["momentum"]) else params["momentum"]}
         del options["lr"]
-        if as_number(params["l1"], "l1"):
-            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
-        ranges = [curvature_range(part, params["weight_decay"]) for part in (whole, *trainings)]
+        constants = as_auto_constants(params["momentum"], self.dampening, as_number(params["l1"], "l1"))
+        weight_decay = as_number(params["weight_decay"], "weight_decay")
+        ranges = [part._curvature_range(weight_decay) for part in (whole, *trainings)]
         largest, smallest = max(top for top, _ in ranges), ranges[0][1]  # stable on every training set
         lr, momentum, dampening = auto_rates(
-            *(largest, smallest, max_iter, *as_momentum(params["momentum"], self.dampening)),
-            as_flag(self.nesterov, "nesterov"),
+            largest, smallest, max_iter, *constants, as_flag(self.nesterov, "nesterov")
         )
         return options | {"lr": lr, "momentum": momentum, "dampening": dampening}
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
 
 
 def _share_out(splits, n):

@@ -363,7 +363,7 @@ def test_equality_and_copies(tmp_path):
     for clone in (pickle.loads(pickle.dumps(reduced)), Compressed.load(tmp_path / "a.npz")):
         assert clone == reduced
         assert clone.feature_names == reduced.feature_names
-        assert (clone.R.dtype, clone.dtype, clone.slot) == (np.float64, np.float64, (2,))
+        assert (clone.R.dtype, clone.dtype, clone.target_shape) == (np.float64, np.float64, (2,))
     plain = compress(X, y, fit_intercept=True)
     for other in (plain, compress(X, y), compress(X[:59], y[:59], fit_intercept=True), compress(X, y[:, 0]), "R"):
         assert other != reduced
@@ -633,7 +633,7 @@ def test_forecast_is_the_run(form, weight_decay, scales):
                 assert np.all(np.abs(forecast - loss[epochs]) <= 1e-9 * loss[epochs] + rounding)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sgdm._descent.descent.Run, "concern", lambda *_: None)  # a heavy ball may end above its start
+        patch.setattr(sgdm._fit, "convergence_message", lambda *_: None)  # a heavy ball may end above its start
         check()
 
 

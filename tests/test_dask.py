@@ -25,7 +25,8 @@ ROWS = {"one": N, "even": 60, "ragged": (1, 99, 100, 37, 63), "many": 7}
 
 
 def assert_same(ours, expected, names=None):
-    assert (ours.n_rows, ours.slot, ours.fit_intercept) == (expected.n_rows, expected.slot, expected.fit_intercept)
+    assert (ours.n_rows, ours.target_shape) == (expected.n_rows, expected.target_shape)
+    assert ours.fit_intercept == expected.fit_intercept
     assert ours.total_weight == pytest.approx(expected.total_weight, rel=1e-14)
     assert ours.feature_names == names
     np.testing.assert_allclose(ours.R, expected.R, rtol=0, atol=1e-13 * np.abs(expected.R).max())

@@ -13,9 +13,9 @@ import pytest
 
 import sgdm
 from sgdm import _kernel
+from sgdm._descent import curvature as _tuning
 from sgdm._descent import descent as _run
-from sgdm._descent import tuning as _tuning
-from sgdm._validation import as_problem
+from sgdm._descent.problem import as_problem
 
 FORMS = {
     "ema": {"momentum": 0.8},
@@ -550,7 +550,7 @@ def make_limit(form, weight_decay, fit_intercept):
     momentum, dampening = extra["momentum"], extra.get("dampening", extra["momentum"])
     top = np.linalg.eigvalsh(H)[-1]
     limit = _tuning.stability_limit(top, momentum, 1 - dampening, extra.get("nesterov", False))
-    problem, _ = as_problem(X, y, weights, fit_intercept)
+    problem = as_problem(X, y, weights, fit_intercept)
     return X, y, {**extra, "sample_weight": weights}, problem, top, limit
 
 

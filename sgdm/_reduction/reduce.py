@@ -1,23 +1,69 @@
-"""Which problem a fit descends on, the rows or their reduction, and with which constants for lr="auto"."""
+"""Whether a fit descends on the rows or on their reduction, and the problem it then has."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-import numpy as np
-
-from .._descent.tuning import auto_rates
-from .._validation import as_number, as_problem, as_validation
-from .compress import compress
+from .._descent.options import refuse_batches
+from .._descent.state import as_start
+from .._results.status import attach_result
+from .compress import check_total
 from .compressed import Compressed
+from .leaves import Reduction
 
 # Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
-# element of X, reducing an element of a row, and a product of two. Reducing has to pay twice over, and to save
-# something one would notice.
+# element of X, reducing an element of a row, and a product of two. Reducing must take at most half of the time, and
+# save what one would notice.
 _EPOCH_NS, _REDUCE_NS, _PRODUCT_NS, _NOTICED_NS = 0.27, 3.3, 0.073, 5e7
 
 
-def pays(problem, epochs):
+def as_reduced_problems(X, y, sample_weight, validation, options):
+    """The problem of a fit to a Compressed, and that of its held-out rows, another Compressed, or None."""
+    if y is not None or sample_weight is not None or options.fit_intercept or options.method == "direct":
+        raise ValueError(
+            "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
+            "leave them out"
+        )
+    if options.batch_size:
+        refuse_batches("a Compressed")
+    problem, held_out = X._problem(), None
+    if validation is not None:
+        held_out = validation._problem() if isinstance(validation, Compressed) else None
+        if held_out is None or validation._kind() != X._kind():
+            raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
+    if options.init is not None and options.init.feature_names is not None:
+        problem.feature_names = options.init.feature_names
+    return problem, held_out
+
+
+def reduce_rows(problem, held_out, options):
+    """The problems to descend on: the reductions of both where these are asked for or faster, else both as they are.
+
+    For lr="auto" the problem has its reduction in any case.
+    """
+    reduces = reduces_rows(problem, options)
+    if not reduces and not options.auto:
+        return problem, held_out
+    as_start(options.coef0, problem)  # which refuses a wrong start before the rows are reduced
+    reduction = reduce_problem(problem, options.n_threads)
+    if not reduces:
+        problem.reduction = reduction
+        return problem, held_out
+    if held_out is not None:
+        held_out = reduce_problem(held_out, options.n_threads)._problem()
+    return reduction._problem(), held_out
+
+
+def reduces_rows(problem, options):
+    """Whether the descent runs on the reduction of the rows."""
+    if options.method != "auto":
+        return options.method == "compress"
+    if options.batch_size:
+        return False
+    if options.init is not None:
+        return options.init.method == "compress"
+    return options.auto or reducing_is_faster(problem, options.epochs)
+
+
+def reducing_is_faster(problem, epochs):
     """Whether reducing the rows first is clearly faster than so many epochs over them."""
     q = problem.p + problem.k
     direct = epochs * problem.n * problem.p * problem.k * _EPOCH_NS
@@ -27,73 +73,12 @@ def pays(problem, epochs):
     return direct > 2 * reduced
 
 
-def reduce_problem(problem, slot, n_threads):
-    """`compress` of data that are validated already."""
-    X = problem.lines.T if problem.by_columns else problem.lines
-    y = problem.targets.T.reshape(problem.n, *slot)
+def reduce_problem(problem, n_threads):
+    """The reduction of checked rows."""
+    reduction = Reduction(problem.fit_intercept, problem.feature_names)
     try:
-        return compress(X, y, sample_weight=problem.weights, fit_intercept=problem.fit_intercept, n_threads=n_threads)
+        reduction.take(reduction.leaves_of(problem), n_threads)
+        return check_total(reduction.result())
     except BaseException as stop:
-        with suppress(AttributeError):
-            stop.result = None  # type: ignore[attr-defined]  # of a fit, which has not begun
+        attach_result(stop, None)  # a fit has no result before it descends
         raise
-
-
-def check_method(method, X, batch_size, init, auto_lr):
-    """Refuses a method of another name, and what does not go together with reducing the rows."""
-    if not isinstance(method, str) or method not in ("auto", "direct", "compress"):
-        raise ValueError(f"method must be 'auto', 'direct' or 'compress', got {method!r}")
-    if auto_lr and init is not None:
-        raise ValueError("lr='auto' and init don't go together: they would change the constants; give init's lr")
-    if batch_size is not None and (auto_lr or method == "compress" or isinstance(X, Compressed)):
-        other = "lr='auto'" if auto_lr else "method='compress'" if method == "compress" else "a Compressed"
-        raise ValueError(f"batch_size and {other} don't go together: batches need the rows")
-
-
-def check_data(X, y, sample_weight, fit_intercept, validation, method, names):
-    """The problem of the data, the held-out one or None, and the shape of one target's slot."""
-    if not isinstance(X, Compressed):
-        if isinstance(validation, Compressed):
-            raise TypeError("validation can only be a Compressed where X is one")
-        problem, slot = as_problem(X, y, sample_weight, fit_intercept)
-        return problem, None if validation is None else as_validation(validation, problem, slot, names), slot
-    if y is not None or sample_weight is not None or fit_intercept or method == "direct":
-        raise ValueError(
-            "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
-            "leave them out"
-        )
-    problem = X._problem()
-    held_out = validation._problem() if isinstance(validation, Compressed) else None
-    if validation is not None and (held_out is None or validation._kind() != X._kind()):
-        raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
-    return problem, held_out, X.slot
-
-
-def choose_method(method, problem, batch_size, epochs, init, auto_lr):
-    """What method="auto" stands for: "direct" or "compress"."""
-    if method != "auto":
-        return method
-    if batch_size is not None:
-        return "direct"
-    if init is not None:
-        return init.method
-    return "compress" if auto_lr or pays(problem, epochs) else "direct"
-
-
-def choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay):
-    """lr, momentum and dampening for lr="auto" on a reduced problem; momentum and dampening as of `as_momentum`."""
-    return auto_rates(*curvature_range(reduced, weight_decay), epochs, momentum, dampening, nesterov)
-
-
-def as_momentum(momentum, dampening):
-    """momentum and dampening, each None where lr="auto" is to choose it."""
-    auto = momentum is None or (isinstance(momentum, str) and momentum == "auto")
-    momentum = None if auto else as_number(momentum, "momentum", 1, below=True)
-    return momentum, None if dampening is None else as_number(dampening, "dampening", 1)
-
-
-def curvature_range(reduced, weight_decay):
-    """The largest and the smallest eigenvalue of the Hessian of the objective."""
-    with np.errstate(all="ignore"):
-        values = reduced._spectrum(as_number(weight_decay, "weight_decay"))
-    return values[0], values[-1]

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from .._validation import as_matrix, as_real, check_finite, names_of
+from .._validation import as_matrix, as_real, check_finite, column_names
 
 _ROWS_AT_ONCE = 1 << 17  # of a table in memory, made a float64 array; as many as pyarrow reads of a file
 
@@ -22,7 +22,7 @@ def blocks_of(X, y, sample_weight, target):
             raise ValueError("y and target both say what to predict; give y, or the target's column in X")
         return table_blocks(X, target, sample_weight)
     if y is not None:
-        names, X = names_of(X), as_matrix(X, "X")
+        names, X = column_names(X), as_matrix(X, "X")
         return iter([(X, y, sample_weight)]), len(X), names
     if isinstance(X, (np.ndarray, str)) or not hasattr(X, "__iter__") or hasattr(X, "schema") or hasattr(X, "columns"):
         raise ValueError("y must be given, or the target's column in X, or X must yield blocks (X, y)")

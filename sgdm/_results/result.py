@@ -1,164 +1,27 @@
-"""What a fit hands back: its result, its history, its status, and what it raises."""
+"""The result of a fit."""
 
 from __future__ import annotations
 
-import operator
-from collections import Counter
 from dataclasses import dataclass, fields
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .._files import read_npz, write_npz
-from .._validation import as_matrix, as_real, by_name
+from .._files import write_npz
+from .._validation import as_matrix, by_name
+from .checkpoint import Checkpoint
 from .checks import check_parts, check_result
+from .fields import ArrayFields
+from .history import History
 
 if TYPE_CHECKING:
     import os
 
-
-class Status(StrEnum):
-    """How a fit ended. A member equals its name in lower case: ``result.status == "converged"``."""
-
-    COMPLETED = "completed"
-    CONVERGED = "converged"
-    STOPPED = "stopped"
-    DIVERGED = "diverged"
-
-    @property
-    def message(self) -> str:
-        """The status in a sentence."""
-        return _MESSAGES[self]
-
-
-_MESSAGES = {
-    Status.COMPLETED: "All epochs asked for are done.",
-    Status.CONVERGED: "The gradient norm of every target fell to tol times its norm at the first epoch.",
-    Status.STOPPED: "The fit ended early: by patience, by its callback or by an interrupt.",
-    Status.DIVERGED: "A loss or a parameter overflowed; the result holds the epochs before that.",
-}
-
-
-class ConvergenceWarning(UserWarning):
-    """A fit ended with an objective above the one it started from, or far above the least there is."""
-
-
-class DivergenceError(ArithmeticError):
-    """A loss or a parameter overflowed on the way.
-
-    Attributes
-    ----------
-    result : FitResult
-        Everything up to the last finite epoch, status ``diverged``.
-    max_lr : float or None
-        A learning rate just below the largest stable one for the momentum form in use; None where it can't be had
-        because the data themselves overflow.
-    """
-
-    result: FitResult
-    max_lr: float | None
-
-
-class _Arrays:
-    """What the dataclasses here share: they are made by keywords or by `made`, all fields at once; and they are equal
-    if types, dtypes, shapes and values are, NaN equal to NaN."""
-
-    def __init__(self, **values):
-        vars(self).update(values)
-
-    def __eq__(self, other):
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def made(kind, values):
-    """``kind(**values)``, which keeps `values` itself: in a sixth of the time of a frozen dataclass's own way."""
-    self = object.__new__(kind)
-    object.__setattr__(self, "__dict__", values)
-    return self
-
-
-def _equal(a, b):
-    if isinstance(a, (np.ndarray, np.generic)) and isinstance(b, (np.ndarray, np.generic)):
-        a, b = np.asarray(a), np.asarray(b)
-        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    if isinstance(a, Checkpoint) and isinstance(b, Checkpoint):
-        return all(map(_equal, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    return a is b if a is None or b is None else a == b
+    from .status import Status
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class History(_Arrays):
-    """One row per recorded epoch t, or per recorded update t; what was not recorded is None.
-
-    With p parameters (the features in order, then the intercept if there is one); for k targets a last axis of k. In
-    mini-batches a row per epoch holds the loss over the whole epoch as it was met, and the other values of the epoch's
-    last update.
-
-    Attributes
-    ----------
-    epoch : (rows,) int array
-        The epoch of each row.
-    loss : (rows,) array
-        The mean squared error f(a_t), before the update.
-    grad : (rows, p) array
-        Its gradient g(a_t), without penalties.
-    step : (rows, p) array
-        The momentum buffer v_t.
-    coef : (rows, p) array
-        The parameters a_t at which loss and gradient were taken.
-    val_loss : (epochs recorded,) array
-        The mean squared error on the validation rows at the end of the epoch, after its updates.
-    """
-
-    epoch: np.ndarray
-    loss: np.ndarray | None
-    grad: np.ndarray | None
-    step: np.ndarray | None
-    coef: np.ndarray | None
-    val_loss: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.epoch)
-
-    def __repr__(self) -> str:
-        kept = [field.name for field in fields(self)[1:] if getattr(self, field.name) is not None]
-        return f"History({len(self)} rows of {', '.join(kept) or 'nothing'})"
-
-
-class Checkpoint(NamedTuple):
-    """All that ``fit(X, y, init=result)`` needs to go on to the bit; not meant to be read.
-
-    parameters are (2, p, k), the last iterate and its velocity; average and best (p, k), the mean of the iterates and
-    the best of them. generator and split are states of the row generator: now, and before it chose the validation
-    rows. Those of `fit_many` lead with the axis of the fits.
-    """
-
-    parameters: np.ndarray
-    metrics: np.ndarray
-    average: np.ndarray | None
-    best: np.ndarray | None
-    epoch: int
-    updates: int
-    averaged: int
-    best_epoch: int
-    waited: int
-    best_loss: float
-    record: str | None
-    record_every: int
-    fit_intercept: bool
-    generator: dict[str, Any] | None
-    split: dict[str, Any] | None
-
-
-@dataclass(frozen=True, eq=False, repr=False, init=False)
-class FitResult(_Arrays):
+class FitResult(ArrayFields):
     """Where a descent ended and how it got there. Arrays have the dtype of the fit; equality compares them whole.
 
     Of `fit_many`, everything leads with an axis of the fits: what is one number or one status below is an array of
@@ -204,19 +67,21 @@ class FitResult(_Arrays):
     epochs: int
     status: Status
     history: History
-    best_epoch: int | None
-    average_coef: np.ndarray | None
-    average_intercept: Any
     lr: float
     momentum: float
     dampening: float
     method: str
-    optimal_loss: Any
-    feature_names: tuple[str, ...] | None
     checkpoint: Checkpoint
+    best_epoch: int | None = None
+    average_coef: np.ndarray | None = None
+    average_intercept: Any = None
+    optimal_loss: Any = None
+    feature_names: tuple[str, ...] | None = None
+
+    _of_many: ClassVar[bool] = False  # whether this is the result of many fits
 
     def __setstate__(self, state):
-        """Takes up what was pickled, if its parts are what they should be."""
+        """Sets what was pickled, if its parts are what they should be."""
         vars(self).update(state)
         check_parts(self)
 
@@ -231,60 +96,23 @@ class FitResult(_Arrays):
         ValueError
             If X is not 2-D, has another number of columns than the fit, or is a table without one of them.
         """
-        X = by_name(X, self.feature_names)
-        if isinstance(self.epochs, np.ndarray):
-            X = as_real(X, "X")
-            B, d = self.coef.shape
-            if X.ndim not in (2, 3) or X.shape[-1] != d or (X.ndim == 3 and len(X) != B):
-                raise ValueError(f"X must have shape (n, {d}) or ({B}, n, {d}), got {X.shape}")
-            return (X @ self.coef[:, :, np.newaxis])[..., 0] + self.intercept[:, np.newaxis]
-        X = as_matrix(X, "X")
+        X = as_matrix(by_name(X, self.feature_names), "X")
         if X.shape[1] != len(self.coef):
             raise ValueError(f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
         return X @ self.coef + self.intercept
 
     def __getitem__(self, i: int) -> FitResult:
         """Fit i of `fit_many`'s result, as `fit` returns it; TypeError if this is one fit."""
-        if not isinstance(self.epochs, np.ndarray):
-            raise TypeError("this is the result of one fit; only that of fit_many has parts")
-        i = operator.index(i)
-        was, epochs = self.checkpoint, int(self.epochs[i])
-        rows = 0 if was.record is None else -(-epochs // was.record_every)
-        own = {name: getattr(self, name)[i] for name in ("coef", "velocity", "loss", "lr", "momentum", "dampening")}
-        kept = {field.name: getattr(self.history, field.name) for field in fields(self.history)}
-        history = {name: None if array is None else array[i, :rows].copy() for name, array in kept.items()
-                   if name != "epoch"}  # fmt: skip
-        return FitResult(
-            **{name: value.copy() if value.ndim else value for name, value in own.items()},
-            intercept=self.intercept[i] if was.fit_intercept else 0.0,
-            epochs=epochs,
-            status=Status(self.status[i]),
-            history=History(epoch=self.history.epoch[:rows].copy(), **history),
-            best_epoch=None,
-            average_coef=None,
-            average_intercept=None,
-            method=self.method,
-            optimal_loss=None,
-            feature_names=self.feature_names,
-            checkpoint=was._replace(
-                parameters=was.parameters[i].copy(),
-                metrics=was.metrics[i].copy(),
-                epoch=epochs,
-                updates=epochs,
-            ),
-        )
+        raise TypeError("this is the result of one fit; only that of fit_many has parts")
 
     def __repr__(self) -> str:
-        if isinstance(self.epochs, np.ndarray):
-            counts = ", ".join(f"{count} {status}" for status, count in Counter(self.status.tolist()).items())
-            return f"FitResult of {len(self.epochs)} fits: {counts}\n  history {len(self.history)} rows each"
         with np.printoptions(precision=6, threshold=10, edgeitems=3):
             lines = [
                 f"FitResult: {self.status} after {self.epochs} epochs",
                 f"  loss {self.loss}",
                 f"  coef {self.coef}",
             ]
-            if len(self.velocity) > len(self.coef):
+            if self.checkpoint.fit_intercept:
                 lines.append(f"  intercept {self.intercept}")
             lines.append(f"  history {len(self.history)} rows")
             return "\n".join(lines)
@@ -312,7 +140,7 @@ class FitResult(_Arrays):
         x0               3.00219            0.00337032
         (intercept)      2.00844             0.0186821
         """
-        from .._summary import as_text  # here, as most programs don't look
+        from .._summary import as_text  # here, because most programs don't call it
 
         return as_text(self)
 
@@ -333,30 +161,16 @@ class FitResult(_Arrays):
             If the result's parts don't go together, after `dataclasses.replace` say: it could not be loaded.
         """
         check_result(self)
-        write_npz(path, "result", *_flatten(self))
+        write_npz(path, "result", *flatten(self))
 
 
-def load(path: str | os.PathLike[str]) -> FitResult:
-    """Read a result that `FitResult.save` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or not one of ours, or what it holds does not go together.
-    OSError
-        If it can't be read.
-    """
-    return read_npz(path, "result", _unflatten)
-
-
-def _flatten(result):
+def flatten(result):
     """The result's arrays by dotted name, and all the rest as a nested dict."""
     arrays = {}
 
     def visit(part, prefix):
         plain = {}
-        names = part._fields if isinstance(part, Checkpoint) else [field.name for field in fields(part)]
-        for name in names:
+        for name in names_of_parts(part):
             value = getattr(part, name)
             if isinstance(value, (History, Checkpoint)):
                 plain[name] = visit(value, f"{name}.")
@@ -370,22 +184,6 @@ def _flatten(result):
     return arrays, plain
 
 
-def _unflatten(arrays, plain):
-    """The inverse of `_flatten`."""
-    parts = {"": plain, "history": plain["history"], "checkpoint": plain["checkpoint"]}
-    for name, value in arrays.items():
-        parent, _, leaf = name.rpartition(".")
-        parts[parent][leaf] = value if value.ndim else value[()]
-    for part, kind in (("", FitResult), ("history", History), ("checkpoint", Checkpoint)):
-        names = Checkpoint._fields if kind is Checkpoint else [field.name for field in fields(kind)]
-        if not isinstance(parts[part], dict) or parts[part].keys() != set(names):
-            raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
-    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
-    if isinstance(plain["status"], str):
-        plain["status"] = Status(plain["status"])
-    if isinstance(plain["feature_names"], list):
-        plain["feature_names"] = tuple(plain["feature_names"])
-    plain["history"] = History(**plain["history"])
-    result = FitResult(**plain)
-    check_result(result)
-    return result
+def names_of_parts(part):
+    """The fields of a FitResult, a History or a Checkpoint, or of these classes."""
+    return getattr(part, "_fields", None) or tuple(field.name for field in fields(part))
