@@ -206,22 +206,9 @@ class Options(ManyOptions):
     """What `fit_many` is asked, but the data: the arguments of the same names, checked."""
 
     def __init__(
-        self,
-        problems,
-        start,
-        *,
-        lr,
-        momentum,
-        dampening,
-        weight_decay,
-        l1,
-        epochs,
-        nesterov,
-        tol,
-        record,
-        record_every,
-        n_threads,
-    ):
+        self, problems, start, *, lr, momentum, dampening, weight_decay, l1, epochs, nesterov, tol, record,
+        record_every, n_threads,
+    ):  # fmt: skip
         if as_record(record) == "updates":
             raise ValueError(
                 "record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update"

@@ -42,6 +42,8 @@ def as_real(value, name, convert=True):
     except ValueError as error:
         pass_on(error)
         raise ValueError(f"{name} must be rectangular, with rows of one length ({error})") from None
+    if array.dtype in _FLOATS:
+        return array
     kind = array.dtype.kind
     if kind == "O":
         for i, item in np.ndenumerate(array):
@@ -140,11 +142,12 @@ def check_finite(array, name, axes=("row", "column")):
     """Refuses NaN and infinity. The message names the first bad row (and column)."""
     rows = max(1, _FINITE_AT_ONCE // max(1, array[:1].size))
     for start in range(0, len(array), rows):
-        bad = np.argwhere(~np.isfinite(array[start : start + rows]))
-        if len(bad):
-            bad[0, 0] += start
-            at = ", ".join(f"{axis} {i}" for axis, i in zip(axes, bad[0], strict=False))
-            raise ValueError(f"{name} must be finite, got {array[tuple(bad[0])]} at {at}")
+        finite = np.isfinite(array[start : start + rows])
+        if not finite.all():
+            first = np.argwhere(~finite)[0]
+            first[0] += start
+            at = ", ".join(f"{axis} {i}" for axis, i in zip(axes, first, strict=False))
+            raise ValueError(f"{name} must be finite, got {array[tuple(first)]} at {at}")
 
 
 def as_number(value, name, high=math.inf, *, below=False):

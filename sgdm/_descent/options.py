@@ -34,34 +34,10 @@ class Options(KernelOptions):
     """
 
     def __init__(
-        self,
-        *,
-        lr,
-        momentum,
-        epochs,
-        dampening,
-        nesterov,
-        weight_decay,
-        l1,
-        fit_intercept,
-        coef0,
-        init,
-        batch_size,
-        shuffle,
-        seed,
-        average,
-        tol,
-        validates,
-        fraction,
-        patience,
-        record,
-        record_every,
-        callback,
-        callback_every,
-        progress,
-        method,
-        n_threads,
-    ):
+        self, *, lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size,
+        shuffle, seed, average, tol, validates, fraction, patience, record, record_every, callback, callback_every,
+        progress, method, n_threads,
+    ):  # fmt: skip
         self.fit_intercept = as_flag(fit_intercept, "fit_intercept")
         self.epochs, self.n_threads = as_count(epochs, "epochs"), as_count(n_threads, "n_threads")
         check_start(init, coef0, self.epochs)
@@ -80,37 +56,28 @@ class Options(KernelOptions):
             self.momentum, self.dampening = as_auto_constants(momentum, dampening, l1)
         else:
             rates = as_rates(lr, momentum, dampening, self.epochs, start)
-        check_stopping(tol, patience, batch_size, validates)
-        super().__init__(
-            rates,
-            as_flag(nesterov, "nesterov"),
-            as_number(weight_decay, "weight_decay"),
+        tol, patience, improvement = as_stopping_rule(tol, patience, batch_size, validates)
+        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
+        batch_size = 0 if batch_size is None else as_count(batch_size, "batch_size")
+        average_from = as_average(average)
+        self._constants = (
+            nesterov,
+            weight_decay,
             l1,
-            -1.0 if tol is None or patience is not None else as_number(tol, "tol"),
+            tol,
             start,
-            0 if batch_size is None else as_count(batch_size, "batch_size"),
-            as_average(average),
-            0 if patience is None else as_count(patience, "patience"),
-            0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
+            batch_size,
+            average_from,
+            patience,
+            improvement,
             shuffle,
         )
+        super().__init__(rates, *self._constants)
 
     def choose_rates(self, largest, smallest):
         """Sets the rates for lr="auto", from the extreme eigenvalues of the objective's Hessian."""
         constants = auto_rates(largest, smallest, self.epochs, self.momentum, self.dampening, self.nesterov)
-        super().__init__(
-            as_rates(*constants, self.epochs, self.start),
-            self.nesterov,
-            self.weight_decay,
-            self.l1,
-            self.tol,
-            self.start,
-            self.batch_size,
-            self.average_from,
-            self.patience,
-            self.improvement,
-            self.shuffle,
-        )
+        super().__init__(as_rates(*constants, self.epochs, self.start), *self._constants)
 
     def rates_at(self, epoch):
         """lr, momentum and 1 - dampening of an epoch, or of the nearest one that this call does."""
@@ -232,8 +199,8 @@ def refuse_batches(other):
     raise ValueError(f"batch_size and {other} don't go together: batches need the rows")
 
 
-def check_stopping(tol, patience, batch_size, validates):
-    """Refuses stopping rules without the rows they watch."""
+def as_stopping_rule(tol, patience, batch_size, validates):
+    """tol, patience and improvement as the kernel's Options take them. With patience, tol is the improvement."""
     if patience is not None and not validates:
         raise ValueError("patience needs validation rows to watch; give validation, or tol without patience")
     if tol is not None and patience is None and batch_size is not None:
@@ -241,6 +208,9 @@ def check_stopping(tol, patience, batch_size, validates):
             "tol and batch_size don't go together: a batch's gradient is too noisy to stop by; "
             "use validation with patience"
         )
+    if patience is None:
+        return -1.0 if tol is None else as_number(tol, "tol"), 0, 0.0
+    return -1.0, as_count(patience, "patience"), 0.0 if tol is None else as_number(tol, "tol", 1, below=True)
 
 
 def check_callback(callback, callback_every):

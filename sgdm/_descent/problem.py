@@ -52,15 +52,9 @@ class Problem(KernelProblem):
     def with_targets(self, targets):
         """The problem with the same rows and other targets, (k, n)."""
         return Problem(
-            self.lines,
-            self.by_columns,
-            targets,
-            self.weights,
-            self.total_weight,
-            self.fit_intercept,
-            self.features,
+            self.lines, self.by_columns, targets, self.weights, self.total_weight, self.fit_intercept, self.features,
             self.triangular,
-        )
+        )  # fmt: skip
 
     def refuse_nonfinite(self, whose=""):
         """Raises ValueError if X or y holds NaN or infinity."""

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from .._arrays import cast
+from .._arrays import in_place
 from .._kernel import State
 from .._validation import as_real, check_finite
 
@@ -38,8 +38,9 @@ def as_start(coef0, problem):
     if coef.shape != expected:
         intercept = " then the intercept" if problem.fit_intercept else ""
         raise ValueError(f"coef0 must have shape {expected}, the features{intercept}, got {coef.shape}")
-    check_finite(cast(coef, problem.dtype), "coef0")
-    start[0] = cast(coef, start.dtype).reshape(start.shape[1:])
+    shown = in_place(coef, problem.dtype)  # as results show it
+    check_finite(shown, "coef0")
+    start[0] = (shown if problem.dtype is start.dtype else in_place(coef, start.dtype)).reshape(start.shape[1:])
     return start
 
 
@@ -66,17 +67,8 @@ def _resumed(problem, options):
         raise ValueError(f"epochs must be fewer: {updates} updates after the {earlier.updates} of init are too many")
     average = np.zeros((problem.p, problem.k)) if earlier.average is None else earlier.average
     state = State(
-        earlier.parameters,
-        average if averages else None,
-        earlier.best,
-        earlier.metrics,
-        earlier.epoch,
-        earlier.updates,
-        earlier.averaged if averages else 0,
-        earlier.best_epoch,
-        earlier.waited,
-        earlier.best_loss,
-        options.generator,
-        options.split,
-    )
+        earlier.parameters, average if averages else None, earlier.best, earlier.metrics, earlier.epoch,
+        earlier.updates, earlier.averaged if averages else 0, earlier.best_epoch, earlier.waited, earlier.best_loss,
+        options.generator, options.split,
+    )  # fmt: skip
     return state.copy()

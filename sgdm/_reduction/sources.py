@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 
 import numpy as np
 
+from .._descent.messages import warn
 from .._validation import as_matrix, as_real, check_finite, column_names
 
 _ROWS_AT_ONCE = 1 << 17  # of a table in memory, made a float64 array; as many as pyarrow reads of a file
@@ -125,7 +125,7 @@ def reduce_dask(X, y, sample_weight, fit_intercept, target, reduce, merge):
         if target is not None:
             raise ValueError("target names a column of a table; give y where X is a Dask array")
         if X.ndim == 2 and X.numblocks[1] > 1:
-            warnings.warn(f"X has {X.numblocks[1]} chunks of columns; they are joined", UserWarning, stacklevel=3)
+            warn(f"X has {X.numblocks[1]} chunks of columns; they are joined", UserWarning)
             X = X.rechunk({1: -1})
         rows = X.chunks[0]
         columns = [X.to_delayed().ravel()]

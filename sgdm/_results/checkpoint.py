@@ -39,22 +39,10 @@ class Checkpoint(NamedTuple):
         """The checkpoint of a fit with these options. It holds the arrays of the state, not copies."""
         generator = state.generator
         return cls(
-            state.parameters,
-            state.metrics,
-            state.epoch,
-            state.updates,
-            options.record,
-            options.record_every,
-            fit_intercept,
-            state.average,
-            state.best,
-            state.averaged,
-            state.best_epoch,
-            state.waited,
-            state.best_loss,
-            None if generator is None else generator.bit_generator.state,
-            state.split,
-        )
+            state.parameters, state.metrics, state.epoch, state.updates, options.record, options.record_every,
+            fit_intercept, state.average, state.best, state.averaged, state.best_epoch, state.waited, state.best_loss,
+            None if generator is None else generator.bit_generator.state, state.split,
+        )  # fmt: skip
 
 
 # The positions in a generator's state, and the arrays they point into. numpy checks no position before it reads there.
