@@ -1,4 +1,4 @@
-"""fit(): check the options and the data, reduce the rows where that pays, descend, hand back the result."""
+"""fit(): check the options and the data, reduce the rows where that is faster, descend, return the result."""
 
 from __future__ import annotations
 

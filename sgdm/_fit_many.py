@@ -273,7 +273,7 @@ class Descents:
         n_threads = self.options.n_threads
         size = max(1, min(SLICE_ELEMENTS // (cost * total), ceil_div(B, 8 * n_threads)))  # fits of a slice
         threads = min(n_threads, ceil_div(B, size))
-        slices = deque([*range(0, B, size), *[None] * threads])  # popleft is one step, whoever is interrupted
+        slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it
 
         def work():
             while (first := slices.popleft()) is not None and not self.over:

@@ -18,8 +18,8 @@ from .progress import Progress, progress_bar
 from .record import Record
 from .state import start_state
 
-# A slice, the epochs between two returns to Python, reads so many elements of X, which takes 10 to 30 ms. A target's
-# update counts as UPDATE_COST elements more for its fixed work, and PARAMETER_COST for every parameter.
+# A slice, the epochs between two returns to Python, takes 10 to 30 ms: it reads SLICE_ELEMENTS elements of X. An update
+# of one target counts as UPDATE_COST elements more for its fixed work, and PARAMETER_COST for every parameter.
 SLICE_ELEMENTS = 50_000_000
 UPDATE_COST, PARAMETER_COST = 500, 8
 
@@ -41,16 +41,16 @@ class Descent:
         options = self.options
         bar = progress_bar(options.epochs, "epoch") if options.progress else None
         helpers = 0 if options.n_threads == 1 else min(options.n_threads, parts(self.problem, options)) - 1
-        kernel = partial(_advance_together, helpers, Team(helpers)) if helpers else advance
+        advance_by = partial(_advance_together, helpers, Team(helpers)) if helpers else advance
         try:
-            self.status = self._advance(kernel, bar)
+            self.status = self._advance(advance_by, bar)
         finally:
             if bar is not None:
                 bar.close()
         if self.status is Status.DIVERGED:
             raise divergence(self)
 
-    def _advance(self, kernel, bar):
+    def _advance(self, advance_by, bar):
         """Does the epochs a slice at a time, so that Python sees signals in between. Returns a Status."""
         problem, options, state, record, held_out = self.problem, self.options, self.state, self.record, self.held_out
         callback, every, last = options.callback, options.callback_every, options.start + options.epochs
@@ -61,7 +61,7 @@ class Descent:
             epochs = min(slice_epochs, last - before)
             if callback is not None:
                 epochs = min(epochs, called + every - before)
-            outcome = kernel(problem, options, state, record, epochs, held_out)
+            outcome = advance_by(problem, options, state, record, epochs, held_out)
             if bar is not None:
                 bar.set_postfix(loss=float(np.mean(state.metrics[2])), refresh=False)
                 bar.update(state.epoch - before)
@@ -91,12 +91,8 @@ class Descent:
 
     def _result(self, state, status, final):
         problem, options = self.problem, self.options
-        target_shape, dtype, d, has_intercept = (
-            problem.target_shape,
-            problem.dtype,
-            problem.features,
-            problem.has_intercept,
-        )
+        target_shape, dtype = problem.target_shape, problem.dtype
+        d, has_intercept = problem.features, problem.has_intercept
         last = state.parameters if target_shape else state.parameters[..., 0]
         last = as_dtype(last, dtype)
         coef, velocity = last[0], last[1]
@@ -136,7 +132,7 @@ class Descent:
 
 
 def _advance_together(helpers, team, *arguments):
-    """`advance` with a team, which so many helpers join until it returns."""
+    """`advance` with a team that `helpers` threads join until it returns."""
 
     def lead(start):
         for member in range(1, helpers + 1):

@@ -1,4 +1,4 @@
-"""compress(): any number of rows, from anywhere, to one factor."""
+"""compress(): reduce rows from any source to one factor."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def compress(
 
 
 def check_total(reduced):
-    """The reduction of all rows, if there were any, and not all of no weight."""
+    """The reduction itself; ValueError if it has no rows, or a sum of weights that is 0 or infinite."""
     if reduced is None:
         raise ValueError("X must have at least one row, got no block with any")
     if not 0 < reduced.total_weight < math.inf:

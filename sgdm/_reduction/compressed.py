@@ -63,7 +63,7 @@ class Compressed:
         check_reduction(self, some_rows=True)
 
     def _kind(self):
-        """What two reductions must have in common to be one problem's."""
+        """What two reductions of one problem have in common."""
         return self.n_features, self.target_shape, self.fit_intercept, self.dtype.name, self.feature_names
 
     def __eq__(self, other):

@@ -154,7 +154,7 @@ class Reduction:
             own = leaf.digest() if self.keeps_digest else None
             return None if leaf.number < skip else factor_rows(*leaf[1:4], self.fit_intercept), own
 
-        def take(leaf, factor):
+        def accept(leaf, factor):
             nonlocal rows, digest, seen
             seen += 1
             if leaf.number >= skip:
@@ -169,7 +169,7 @@ class Reduction:
                     f"{seen} blocks have {rows}; give the same blocks again, or delete it"
                 )
 
-        map_in_order(factor, leaves, take, n_threads)
+        map_in_order(factor, leaves, accept, n_threads)
         if seen < skip:
             raise ValueError(f"checkpoint holds {held.n_rows} rows, but these data have only {rows}")
 

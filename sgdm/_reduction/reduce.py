@@ -10,8 +10,8 @@ from .compressed import Compressed
 from .leaves import Reduction
 
 # Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
-# element of X, reducing an element of a row, and a product of two. Reducing must take at most half of the time, and
-# save what one would notice.
+# element of X; reducing an element of a row; reducing a product of two. A reduced fit must take at most half of the
+# time of a direct one, which must be long enough to be noticed.
 _EPOCH_NS, _REDUCE_NS, _PRODUCT_NS, _NOTICED_NS = 0.27, 3.3, 0.073, 5e7
 
 
@@ -64,7 +64,7 @@ def reduces_rows(problem, options):
 
 
 def reducing_is_faster(problem, epochs):
-    """Whether reducing the rows first is clearly faster than so many epochs over them."""
+    """Whether reducing the rows first is clearly faster than all epochs over them."""
     q = problem.p + problem.k
     direct = epochs * problem.n * problem.p * problem.k * _EPOCH_NS
     if direct <= _NOTICED_NS:

@@ -10,7 +10,7 @@ import numpy as np
 from .._descent.messages import warn
 from .._validation import as_matrix, as_real, check_finite, column_names
 
-_ROWS_AT_ONCE = 1 << 17  # of a table in memory, made a float64 array; as many as pyarrow reads of a file
+_ROWS_AT_ONCE = 1 << 17  # of a table in memory are converted to float64; pyarrow reads as many of a file
 
 
 def blocks_of(X, y, sample_weight, target):

@@ -26,7 +26,7 @@ def check_result(result):
 
 
 def check_init(init, epochs):
-    """Refuses a result that can't be continued by so many epochs."""
+    """Refuses a result that can't be continued by this number of epochs."""
     try:
         check_result(init)
     except ValueError as error:

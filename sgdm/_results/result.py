@@ -57,7 +57,7 @@ class FitResult(ArrayFields):
     feature_names : tuple of str, or None
         The columns' names, where X was a table whose columns have names.
     checkpoint : Checkpoint
-        What it takes to go on.
+        What ``fit(X, y, init=result)`` needs.
     """
 
     coef: np.ndarray
@@ -89,7 +89,7 @@ class FitResult(ArrayFields):
     def predict(self, X) -> np.ndarray:
         """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
 
-        Where both the fit and X are of tables, columns go by their names: others in X are passed over.
+        If the fit and X are both of tables, the columns are taken by name, and other columns of X are ignored.
 
         Raises
         ------
@@ -118,8 +118,8 @@ class FitResult(ArrayFields):
             return "\n".join(lines)
 
     def summary(self) -> str:
-        """A table of the parameters by name, with their last gradient, beside the constants, the loss and its gap to
-        the optimal loss where that is known; of `fit_many`, a table of the fits.
+        """A text: the constants, the loss and its gap to the optimal loss if known, and a table of the parameters with
+        their last gradient; of `fit_many`, a table of the fits.
 
         Examples
         --------
