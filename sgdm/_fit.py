@@ -191,7 +191,7 @@ def fit(
     array([7.0606, 0.7567, 0.    ])
     """
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
-    options = Options(
+    options = Options(  # every argument but the data, refused before a row is read
         lr=lr, momentum=momentum, epochs=epochs, dampening=dampening, nesterov=nesterov, weight_decay=weight_decay,
         l1=l1, fit_intercept=fit_intercept, coef0=coef0, init=init, batch_size=batch_size, shuffle=shuffle, seed=seed,
         average=average, tol=tol, validates=validation is not None, fraction=fraction, patience=patience,
@@ -212,7 +212,7 @@ def fit(
         if message := convergence_message(descent, result):
             warn(message)
         return result
-    except BaseException as stop:
+    except BaseException as stop:  # KeyboardInterrupt and what a callback raises too
         attach_result(stop, descent.result())
         raise
 

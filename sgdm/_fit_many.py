@@ -35,8 +35,6 @@ from ._workers import with_threads
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._results.result import FitResult
-
 
 def fit_many(
     X: ArrayLike,
@@ -56,7 +54,7 @@ def fit_many(
     record: Literal["all", "loss"] | None = "all",
     record_every: int = 1,
     n_threads: int = 1,
-) -> FitResult:
+) -> FitResults:
     """Many fits in one call: a sweep over constants, bootstrap samples, a regression per group.
 
     Each fit is bit-identical to ``fit(..., method="direct")`` on its data and constants. What all fits share is given

@@ -1,9 +1,9 @@
 """The QR reduction: any number of rows, read once, become the few rows of a triangular factor.
 
-Let Z = [X, 1, Y], where the ones are there only with an intercept, with rows scaled by the square roots of the weights,
-and Z = Q R. Loss and gradient depend on Z'Z = R'R alone. So R's columns, with the original sum of weights, have the loss
-and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The factors of blocks of rows are
-stacked and factored again.
+Let Z = [X, 1, Y], with the ones only if there is an intercept, and with rows scaled by the square roots of the weights;
+and Z = Q R. Loss and gradient depend on Z'Z = R'R alone. So R's columns, with the original sum of weights, have the
+loss and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The factors of blocks of rows
+are stacked and factored again.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def reduce_rows(problem, held_out, options):
 
     For lr="auto" the problem has its reduction in any case.
     """
-    reduces = reduces_rows(problem, options)
+    reduces = chooses_reduction(problem, options)
     if not reduces and not options.auto:
         return problem, held_out
     as_start(options.coef0, problem)  # which refuses a wrong start before the rows are reduced
@@ -52,7 +52,7 @@ def reduce_rows(problem, held_out, options):
     return reduction._problem(), held_out
 
 
-def reduces_rows(problem, options):
+def chooses_reduction(problem, options):
     """Whether the descent runs on the reduction of the rows."""
     if options.method != "auto":
         return options.method == "compress"
