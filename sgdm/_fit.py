@@ -192,11 +192,9 @@ def fit(
     """
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     options = Options(  # every argument but the data, refused before a row is read
-        lr=lr, momentum=momentum, epochs=epochs, dampening=dampening, nesterov=nesterov, weight_decay=weight_decay,
-        l1=l1, fit_intercept=fit_intercept, coef0=coef0, init=init, batch_size=batch_size, shuffle=shuffle, seed=seed,
-        average=average, tol=tol, validates=validation is not None, fraction=fraction, patience=patience,
-        record=record, record_every=record_every, callback=callback, callback_every=callback_every, progress=progress,
-        method=method, n_threads=n_threads,
+        lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size, shuffle,
+        seed, average, tol, validation is not None, fraction, patience, record, record_every, callback, callback_every,
+        progress, method, n_threads,
     )  # fmt: skip
     if isinstance(X, Compressed):
         problem, held_out = as_reduced_problems(X, y, sample_weight, validation, options)

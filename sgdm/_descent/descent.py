@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from .._arrays import as_dtype
+from .._arrays import as_dtype, in_place
 from .._kernel import Team, advance, losses, parts
 from .._results.checkpoint import Checkpoint
 from .._results.fields import from_fields
@@ -83,11 +83,11 @@ class Descent:
 
     def result(self):
         """The result of the epochs done. It takes over the arrays: the descent must not go on."""
-        return self._result(self.state, self.status, final=True)
+        return self._result(self.state, self.status, True)
 
     def snapshot(self):
         """The result so far, with copies of the arrays."""
-        return self._result(self.state.copy(), Status.STOPPED, final=False)
+        return self._result(self.state.copy(), Status.STOPPED, False)
 
     def _result(self, state, status, final):
         problem, options = self.problem, self.options
@@ -100,7 +100,7 @@ class Descent:
         if validated and options.patience:
             parameters = state.best
             coef = as_dtype(parameters.reshape(coef.shape), dtype)
-        loss = as_dtype(np.array(losses(problem, parameters)), dtype)
+        loss = in_place(np.array(losses(problem, parameters)), dtype)
         average = average_intercept = None
         if state.average is not None:
             average = as_dtype((state.average if state.averaged else state.parameters[0]).reshape(coef.shape), dtype)

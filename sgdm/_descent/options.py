@@ -33,8 +33,14 @@ class Options(KernelOptions):
         The row generator, and its state before it chose the held-out rows; see `State`.
     """
 
+    __slots__ = (  # a fifth of the time of a dict
+        "_constants", "auto", "callback", "callback_every", "coef0", "dampening", "epochs", "fit_intercept", "fraction",
+        "generator", "init", "method", "momentum", "n_threads", "progress", "record", "record_every", "split",
+        "validates",
+    )  # fmt: skip
+
     def __init__(
-        self, *, lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size,
+        self, lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size,
         shuffle, seed, average, tol, validates, fraction, patience, record, record_every, callback, callback_every,
         progress, method, n_threads,
     ):  # fmt: skip

@@ -14,6 +14,8 @@ from .._validation import pass_on
 class Record(KernelRecord):
     """Room for the rows that a fit of this problem with these options records."""
 
+    __slots__ = "options", "problem", "updates_per_epoch"
+
     def __init__(self, problem, options):
         self.problem, self.options = problem, options
         self.updates_per_epoch = options.updates_per_epoch(problem)
@@ -53,7 +55,9 @@ class Record(KernelRecord):
         if self.per_update:
             first = ceil_div(self.start_update, every) * every
             return start + (first + every * np.arange(rows) - self.start_update) // self.updates_per_epoch
-        first = start if every == 1 else ceil_div(start, every) * every
+        if every == 1:
+            return np.arange(start, start + rows)
+        first = ceil_div(start, every) * every
         return np.arange(first, first + rows * every, every)
 
     def history(self, state, final):
