@@ -29,10 +29,12 @@ class Problem(KernelProblem):
         The reduction of the rows, where there is one.
     """
 
-    target_shape: tuple[int, ...] = ()
-    feature_names: tuple[str, ...] | None = None
-    method: str = "direct"
-    reduction: Any = None
+    __slots__ = "feature_names", "method", "reduction", "target_shape"
+
+    target_shape: tuple[int, ...]
+    feature_names: tuple[str, ...] | None
+    method: str
+    reduction: Any
 
     @property
     def has_intercept(self):
@@ -50,8 +52,8 @@ class Problem(KernelProblem):
         return self.targets.T.reshape(self.n, *self.target_shape)
 
     def with_targets(self, targets):
-        """The problem with the same rows and other targets, (k, n)."""
-        return Problem(
+        """The kernel's problem with the same rows and other targets, (k, n)."""
+        return KernelProblem(
             self.lines, self.by_columns, targets, self.weights, self.total_weight, self.fit_intercept, self.features,
             self.triangular,
         )  # fmt: skip
@@ -103,7 +105,8 @@ def _assembled(X, y, weights, total_weight, fit_intercept, dtype):
     targets = in_place(y[np.newaxis] if y.ndim == 1 else y.T, dtype)
     lines = in_place(X.T if by_columns else X, dtype)
     problem = Problem(lines, by_columns, targets, weights, total_weight, fit_intercept)
-    problem.target_shape = y.shape[1:]
+    problem.target_shape, problem.feature_names = y.shape[1:], None
+    problem.method, problem.reduction = "direct", None
     return problem
 
 
