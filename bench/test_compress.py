@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm._method import pays
+from sgdm._reduction.reduce import reducing_is_faster
 
 from .competitors import SOLVERS, available, numpy_loop
 from .rounds import GROUPS, alternate, compare, format_count, random_data
@@ -78,7 +78,7 @@ def test_compress_crossover(n, d, benchmark, tables):
     saved = direct.min() - on_factor.min()
     size = SimpleNamespace(n=n, p=d, k=1)
     most = 10**9  # epochs
-    auto = 1 + bisect_left(range(1, most), True, key=lambda epochs: pays(size, epochs))
+    auto = 1 + bisect_left(range(1, most), True, key=lambda epochs: reducing_is_faster(size, epochs))
     info = {
         "problem": f"{format_count(n)} x {d}",
         "direct": direct.min(),

@@ -12,13 +12,17 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from . import schedules
+from ._descent.progress import Progress
+from ._descent.tuning import Tuned
 from ._fit import fit
-from ._many import fit_many
+from ._fit_many import fit_many
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._result import Checkpoint, ConvergenceWarning, DivergenceError, FitResult, History, Status, load
-from ._run import Progress
-from ._tuning import Tuned
+from ._results.checkpoint import Checkpoint
+from ._results.history import History
+from ._results.load import load
+from ._results.result import FitResult
+from ._results.status import ConvergenceWarning, DivergenceError, Status
 
 __all__ = [
     "Checkpoint",

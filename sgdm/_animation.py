@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _drawing as drawing
-from ._result import FitResult, Status
+from ._results.result import FitResult
+from ._results.status import Status
 from ._validation import as_count
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._result import Status
+from ._results.status import Status
 from ._validation import as_matrix, as_targets
 
 # Okabe and Ito's colours, for colour-blind readers: those with a contrast of at least 3:1 against white, and against
@@ -27,7 +27,7 @@ def recorded_values(result, name):
 
     There is one curve for each target or fit. Rows within an epoch have fractional epochs.
     """
-    values, checkpoint, many = getattr(result.history, name), result.checkpoint, isinstance(result.epochs, np.ndarray)
+    values, checkpoint, many = getattr(result.history, name), result.checkpoint, result._of_many
     if values is None or not values.size:
         need = "record='loss' or 'all'" if name == "loss" else "record='all'"
         held = "of no epoch" if values is not None else f"with record={checkpoint.record!r}"
@@ -45,7 +45,7 @@ def recorded_values(result, name):
 
 def trajectory(result):
     """The epochs, (rows + 1,), and the parameters, (rows + 1, p): the recorded rows, then the last update's."""
-    if isinstance(result.epochs, np.ndarray):
+    if result._of_many:
         raise ValueError(f"expected the result of one fit, got {len(result.epochs)} of fit_many; draw one, result[i]")
     if result.coef.ndim == 2:
         k = result.coef.shape[1]
@@ -98,12 +98,12 @@ def parameter_names(result, features):
 
 def diverged_fits(result):
     """For `fit_many`, which fits diverged. False for one fit: its curves always set the limits."""
-    return isinstance(result.epochs, np.ndarray) and result.status == Status.DIVERGED
+    return result._of_many and result.status == Status.DIVERGED
 
 
 def fit_labels(result, label):
     """One label for each target or fit; by default "" where there is only one."""
-    many = isinstance(result.epochs, np.ndarray)
+    many = result._of_many
     k = len(result.epochs) if many else result.coef.shape[1] if result.coef.ndim == 2 else 0
     if label is None:
         return [f"{'fit' if many else 'target'} {i}" for i in range(k)] or [""]
@@ -137,7 +137,7 @@ def profile_factor(result, X, y, pair):
     elif y is not None:
         raise ValueError("a Compressed holds y already; leave y out")
     p = len(result.velocity)
-    if (X.n_params, X.slot) != (p, ()):
+    if (X.n_params, X.target_shape) != (p, ()):
         raise ValueError(f"X must have the {p} parameters of the fit, intercept included, and one target, got {X!r}")
     others = X.R[:, [i for i in range(p) if i not in pair]]
     factor = X.R[:, [*pair, p]]

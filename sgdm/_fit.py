@@ -1,43 +1,25 @@
-"""fit(): validate, allocate, run the kernel in slices, wrap."""
+"""fit(): check the options and the data, reduce the rows where that is faster, descend, return the result."""
 
 from __future__ import annotations
 
-import sys
-import warnings
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from ._kernel import Options
-from ._method import as_momentum, check_data, check_method, choose_method, choose_rates, reduce_problem
+from ._descent.descent import Descent
+from ._descent.messages import convergence_message, warn
+from ._descent.options import Options
+from ._descent.problem import as_problems
 from ._reduction.compressed import Compressed
-from ._result import ConvergenceWarning, Status
-from ._run import Run, as_dtype, progress_bar
-from ._validation import (
-    as_average,
-    as_count,
-    as_flag,
-    as_generator,
-    as_number,
-    as_rates,
-    as_record,
-    as_start,
-    by_name,
-    check_callback,
-    check_together,
-    hold_out,
-    names_of,
-)
-from ._whole import check_init
+from ._reduction.reduce import as_reduced_problems, reduce_rows
+from ._results.status import attach_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from numpy.typing import ArrayLike
 
-    from ._result import FitResult
-    from ._run import Progress
+    from ._descent.progress import Progress
+    from ._results.result import FitResult
 
 
 def fit(
@@ -208,103 +190,29 @@ def fit(
     >>> result.history.loss[[0, 10, 100]].round(4)
     array([7.0606, 0.7567, 0.    ])
     """
-    # The options, before a row is read.
-    fit_intercept, shuffle = as_flag(fit_intercept, "fit_intercept"), as_flag(shuffle, "shuffle")
-    epochs, n_threads = as_count(epochs, "epochs"), as_count(n_threads, "n_threads")
-    if y is None and not isinstance(X, Compressed):
-        raise TypeError("y must be given: only a Compressed goes without")
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
-    permuted = batch_size is not None and shuffle
-    check_together(init, coef0, batch_size, seed, permuted, tol, validation, fraction, patience)
-    if init is not None:
-        check_init(init, epochs)
-    automatic = isinstance(lr, str) and lr == "auto"
-    check_method(method, X, batch_size, init, automatic)
-    check_callback(callback, callback_every)
-    nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
-    l1, progress = as_number(l1, "l1"), as_flag(progress, "progress")
-    record, record_every = as_record(record), as_count(record_every, "record_every")
-    callback_every = as_count(callback_every, "callback_every")
-    start = 0 if init is None else init.epochs
-    options = {
-        "tol": -1.0 if tol is None or patience is not None else as_number(tol, "tol"),
-        "start": start,
-        "batch_size": 0 if batch_size is None else as_count(batch_size, "batch_size"),
-        "average_from": as_average(average),
-        "patience": 0 if patience is None else as_count(patience, "patience"),
-        "improvement": 0.0 if tol is None or patience is None else as_number(tol, "tol", 1, below=True),
-    }
-    if automatic:
-        if l1:
-            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
-        momentum, dampening = as_momentum(momentum, dampening)
+    options = Options(  # every argument but the data, refused before a row is read
+        lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size, shuffle,
+        seed, average, tol, validation is not None, fraction, patience, record, record_every, callback, callback_every,
+        progress, method, n_threads,
+    )  # fmt: skip
+    if isinstance(X, Compressed):
+        problem, held_out = as_reduced_problems(X, y, sample_weight, validation, options)
     else:
-        rates = as_rates(lr, momentum, dampening, epochs, start)
-    generator, split = as_generator(seed, init, permuted, fraction)
-
-    # The data, and whether their reduction takes their place.
-    names = X.feature_names if isinstance(X, Compressed) else names_of(X)
-    if init is not None and init.feature_names is not None:
-        X, names = by_name(X, init.feature_names), init.feature_names
-    if fraction is not None and isinstance(X, Compressed):
-        raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
-    if fraction is not None:
-        X, y, sample_weight, validation = hold_out(X, y, sample_weight, fraction, generator, split, init)
-    problem, held_out, slot = check_data(X, y, sample_weight, fit_intercept, validation, method, names)
-    reduced = X if isinstance(X, Compressed) else None
-    method = "compress" if reduced is not None else choose_method(method, problem, batch_size, epochs, init, automatic)
-    if reduced is None and (method == "compress" or automatic):
-        as_start(coef0, problem, slot)  # to refuse it before
-        reduced = reduce_problem(problem, slot, n_threads)
-        if method == "compress":
-            problem = reduced._problem()
-            held_out = None if held_out is None else reduce_problem(held_out, slot, n_threads)._problem()
-    if automatic:
-        lr, momentum, dampening = choose_rates(reduced, epochs, momentum, dampening, nesterov, weight_decay)
-        rates = as_rates(lr, momentum, dampening, epochs, start)
-    run = Run(
-        problem,
-        slot,
-        Options(rates, nesterov, weight_decay, l1, **options, shuffle=permuted),
-        epochs,
-        generator=generator,
-        validation=held_out,
-        coef0=coef0,
-        init=init,
-        record=record,
-        record_every=record_every,
-        split=split,
-        method=method,
-        n_threads=n_threads,
-        feature_names=names,
-        optimal_loss=None if reduced is None else as_dtype(np.asarray(reduced.optimal_loss), reduced.dtype)[()],
-    )
-    bar = progress_bar(epochs, "epoch") if progress else None
-    status = Status.STOPPED
+        problem, held_out = as_problems(X, y, sample_weight, validation, options)
+        problem, held_out = reduce_rows(problem, held_out, options)
+    if options.auto:
+        options.choose_rates(*problem.reduction._curvature_range(options.weight_decay))
+    descent = Descent(problem, options, held_out)
     try:
-        try:
-            status = run.advance(callback, callback_every, bar)
-        finally:
-            if bar is not None:
-                bar.close()
-        if status is Status.DIVERGED:
-            raise run.divergence()
-        result = run.result(status, final=True)
-        if message := run.concern(result, reduced):
+        descent.run()
+        result = descent.result()
+        if message := convergence_message(descent, result):
             warn(message)
         return result
-    except BaseException as stop:
-        with suppress(AttributeError):  # of exceptions that take no attributes
-            stop.result = run.result(status, final=True)  # type: ignore[attr-defined]
+    except BaseException as stop:  # KeyboardInterrupt and what a callback raises too
+        attach_result(stop, descent.result())
         raise
 
 
 Compressed._fit = fit
-
-
-def warn(message):
-    """Warns at the line that called into the package."""
-    level, frame = 2, sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("sgdm."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, ConvergenceWarning, stacklevel=level)

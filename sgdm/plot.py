@@ -14,7 +14,8 @@ import numpy as np
 
 from . import _drawing as drawing
 from ._animation import animate
-from ._result import FitResult, Status
+from ._results.result import FitResult
+from ._results.status import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

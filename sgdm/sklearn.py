@@ -7,95 +7,34 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._fit import fit, warn
-from ._method import as_momentum, curvature_range, reduce_problem
-from ._reduction.compress import compress
-from ._reduction.compressed import Compressed
-from ._result import ConvergenceWarning, DivergenceError, Status
-from ._run import FAR_ABOVE
-from ._tuning import auto_rates, largest_curvature
-from ._validation import as_count, as_flag, as_number, as_problem, as_weights, ndim_of
-
-try:
-    from sklearn.base import (  # type: ignore[import-untyped]
-        BaseEstimator,
-        MultiOutputMixin,
-        RegressorMixin,
-    )
-    from sklearn.exceptions import ConvergenceWarning as ToleranceWarning  # type: ignore[import-untyped]
-    from sklearn.model_selection import check_cv  # type: ignore[import-untyped]
-    from sklearn.utils import check_random_state  # type: ignore[import-untyped]
-    from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
-except ImportError as error:
-    raise ImportError("sgdm.sklearn needs scikit-learn 1.6 or later: pip install 'sgdm[sklearn]'") from error
+from ._cross_validation import Folds
+from ._descent.curvature import STABLE_MARGIN, largest_curvature
+from ._descent.messages import FAR_ABOVE, warn
+from ._descent.options import as_auto_constants, is_auto
+from ._descent.problem import as_problem
+from ._descent.tuning import auto_rates
+from ._estimators import DescentRegressor, ToleranceWarning, check_cv, check_random_state
+from ._fit import fit
+from ._reduction.reduce import reduce_problem
+from ._results.status import ConvergenceWarning, DivergenceError, Status, attach_result
+from ._validation import as_count, as_flag, as_number, ndim_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._result import History
-
 __all__ = ["SGDMRegressor", "SGDMRegressorCV"]
 
-_DTYPES = [np.float64, np.float32]
-_MOMENTUM = 0.8  # what "auto" stands for where lr is not chosen together with it
-# What tol="auto" stands for: with condition numbers of up to 10 000, the optimum to 1e-8 (in float32, to its digits)
+_MOMENTUM = 0.8  # of momentum="auto" where lr is not chosen too
+# Of tol="auto": with condition numbers of up to 10 000 it gives the optimum to 1e-8, in float32 to all digits.
 _TOL = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
-_MARGIN = 0.95  # of the stability limit
 _GRID = ("lr", "momentum", "weight_decay", "l1")
 
 
-class _Descent(RegressorMixin, MultiOutputMixin, BaseEstimator):
-    """What both estimators share: the checks of their data, what they keep of a result, and predictions."""
-
-    def _check(self, X, y, sample_weight, reset=True):
-        X, y = validate_data(self, X, y, reset=reset, dtype=_DTYPES, multi_output=True, y_numeric=True)
-        if sample_weight is not None:
-            sample_weight, _ = as_weights(sample_weight, len(X), X.dtype, positive=False)
-            if not sample_weight.any():
-                raise ValueError("sample_weight must not be zero for every row")
-        return X, y.astype(X.dtype, copy=False), sample_weight
-
-    def _twin(self):
-        """An estimator to fit in this one's place, which takes over its attributes at once: an exception leaves those
-        of the last fit, or all of the new one."""
-        twin = object.__new__(type(self))
-        vars(twin).update(vars(self))
-        return twin
-
-    def _keep(self, result):
-        if result.feature_names is None and hasattr(self, "feature_names_in_"):
-            result = replace(result, feature_names=tuple(self.feature_names_in_.tolist()))
-        averaged = result.average_coef is not None
-        self.coef_ = (result.average_coef if averaged else result.coef).T
-        self.intercept_ = result.average_intercept if averaged else result.intercept
-        self.n_iter_ = result.epochs
-        self.result_ = result
-
-    @property
-    def history_(self) -> History:
-        """The history of the descent."""
-        return self.result_.history
-
-    @property
-    def loss_curve_(self) -> np.ndarray | None:
-        """Its losses."""
-        return self.result_.history.loss
-
-    @np.errstate(all="ignore")
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """``X @ coef_.T + intercept_``, of shape (n,) or (n, k)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=_DTYPES)
-        return X @ self.coef_.T + self.intercept_
-
-
-class SGDMRegressor(_Descent):
+class SGDMRegressor(DescentRegressor):
     """Linear least squares by gradient descent with momentum: `sgdm.fit` as a scikit-learn estimator.
 
     It descends ``f(a) = sum_i w_i (x_i . a - y_i)**2 / sum_i w_i``, the mean squared error, by ::
@@ -184,28 +123,10 @@ class SGDMRegressor(_Descent):
     """
 
     def __init__(
-        self,
-        *,
-        lr="auto",
-        momentum="auto",
-        dampening=None,
-        nesterov=False,
-        weight_decay=0.0,
-        l1=0.0,
-        max_iter=1000,
-        tol="auto",
-        fit_intercept=True,
-        batch_size=None,
-        shuffle=True,
-        average=False,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        random_state=None,
-        warm_start=False,
-        record="loss",
-        verbose=False,
-    ):
+        self, *, lr="auto", momentum="auto", dampening=None, nesterov=False, weight_decay=0.0, l1=0.0, max_iter=1000,
+        tol="auto", fit_intercept=True, batch_size=None, shuffle=True, average=False, early_stopping=False,
+        validation_fraction=0.1, n_iter_no_change=5, random_state=None, warm_start=False, record="loss", verbose=False,
+    ):  # fmt: skip
         self.lr = lr
         self.momentum = momentum
         self.dampening = dampening
@@ -252,13 +173,12 @@ class SGDMRegressor(_Descent):
         init = getattr(self, "result_", None) if as_flag(self.warm_start, "warm_start") else None
         self._descend(X, y, sample_weight, init, options)
         tol = options["tol"]
-        told = _is_auto(self.tol) and self.result_.optimal_loss is not None  # `sgdm.fit` compares with that
-        if tol is not None and not stops_early and not told and self.result_.status is Status.COMPLETED:
-            warnings.warn(
+        compared = is_auto(self.tol) and self.result_.optimal_loss is not None  # `sgdm.fit` warns by that
+        if tol is not None and not stops_early and not compared and self.result_.status is Status.COMPLETED:
+            warn(
                 f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
                 "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
                 ToleranceWarning,
-                stacklevel=2,
             )
         return self
 
@@ -277,7 +197,7 @@ class SGDMRegressor(_Descent):
         """`sgdm.fit` with the estimator's parameters and these options."""
         twin = self._twin()
         X, y, weights = twin._check(X, y, sample_weight, reset=init is None)
-        if _is_auto(options.get("tol")):
+        if is_auto(options.get("tol")):
             options["tol"] = None if "validation" in options or self.batch_size is not None else _TOL[X.dtype]
         random = "validation" in options or (self.batch_size is not None and self.shuffle)
         if random and (init is None or init.checkpoint.generator is None):
@@ -286,33 +206,33 @@ class SGDMRegressor(_Descent):
         same = ("nesterov", "weight_decay", "l1", "fit_intercept", "batch_size", "shuffle", "average", "record")
         options |= {name: getattr(self, name) for name in same}
         options |= self._rates(X, y, weights, init, partial)
-        twin._keep(fit(X, y, sample_weight=weights, init=init, progress=bool(self.verbose), **options))
+        twin._set_result(fit(X, y, sample_weight=weights, init=init, progress=bool(self.verbose), **options))
         self.__dict__ = vars(twin)
         return self
 
     def _rates(self, X, y, weights, init, partial):
         """lr, momentum and dampening as `sgdm.fit` takes them, which knows "auto" only where a whole fit begins."""
         lr, momentum, dampening = self.lr, self.momentum, self.dampening
-        if not _is_auto(lr):
-            momentum = _MOMENTUM if _is_auto(momentum) else momentum
+        if not is_auto(lr):
+            momentum = _MOMENTUM if is_auto(momentum) else momentum
         elif self.batch_size is None and (partial or init is not None):
             fit_intercept = as_flag(self.fit_intercept, "fit_intercept")
             decay = as_number(self.weight_decay, "weight_decay")
-            problem, slot = as_problem(X, y, weights, fit_intercept)
+            problem = as_problem(X, y, weights, fit_intercept)
             if partial:
-                momentum = _MOMENTUM if _is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
-                undamped = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
+                momentum = _MOMENTUM if is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
+                gradient_weight = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
                 curvature = largest_curvature(problem, decay) or 1.0
-                lr = (1 - momentum) / max(undamped, 1 - momentum) / curvature
-                lr = lr if init is None else min(lr, init.lr)  # the velocity is of rougher rows, maybe
+                lr = (1 - momentum) / max(gradient_weight, 1 - momentum) / curvature
+                lr = lr if init is None else min(lr, init.lr)  # the velocity may come from rows of larger curvature
             else:
                 momentum, dampening = init.momentum, init.dampening
-                limit = reduce_problem(problem, slot, 1).max_lr(momentum, dampening, self.nesterov, decay)
-                lr = init.lr if init.lr < limit else _MARGIN * limit
+                limit = reduce_problem(problem, 1).max_lr(momentum, dampening, self.nesterov, decay)
+                lr = init.lr if init.lr < limit else STABLE_MARGIN * limit
         return {"lr": lr, "momentum": momentum, "dampening": dampening}
 
 
-class SGDMRegressorCV(_Descent):
+class SGDMRegressorCV(DescentRegressor):
     """Least squares by gradient descent with momentum, stopped where cross-validation says.
 
     Every fold's rows are reduced once to a triangular factor (`sgdm.compress`). The factors of all folds but one,
@@ -369,19 +289,9 @@ class SGDMRegressorCV(_Descent):
     """
 
     def __init__(
-        self,
-        *,
-        lr="auto",
-        momentum="auto",
-        dampening=None,
-        nesterov=False,
-        weight_decay=0.0,
-        l1=0.0,
-        max_iter=1000,
-        fit_intercept=True,
-        cv=None,
-        record="loss",
-    ):
+        self, *, lr="auto", momentum="auto", dampening=None, nesterov=False, weight_decay=0.0, l1=0.0, max_iter=1000,
+        fit_intercept=True, cv=None, record="loss",
+    ):  # fmt: skip
         self.lr = lr
         self.momentum = momentum
         self.dampening = dampening
@@ -419,8 +329,7 @@ class SGDMRegressorCV(_Descent):
         except DivergenceError:
             raise
         except BaseException as stop:
-            with suppress(AttributeError):  # of exceptions that take no attributes
-                stop.result = None  # type: ignore[attr-defined]  # a fold's is no part of the answer
+            attach_result(stop, None)  # not that of a fold
             raise
         self.__dict__ = vars(twin)
         return self
@@ -428,50 +337,42 @@ class SGDMRegressorCV(_Descent):
     def _choose(self, X, y, sample_weight, groups):
         """Sets the attributes of a fitted estimator."""
         X, y, weights = self._check(X, y, sample_weight)
-        max_iter = as_count(self.max_iter, "max_iter")
+        max_iter, rows = as_count(self.max_iter, "max_iter"), np.arange(len(X))
         grid = [dict(zip(_GRID, values, strict=True)) for values in itertools.product(*map(self._values, _GRID))]
-        splits = self._splits(X, y, groups)
-        trainings, tests, whole = self._reduce(X, y, weights, splits)
-        importance = None if weights is None else [test.total_weight for test in tests]
-        options = [self._options(params, whole, trainings, max_iter) for params in grid]
-        curves, means, failure = [], [], None
-        for each in options:
-            folds = np.full((len(splits), max_iter), np.inf)
-            for fold, training, test in zip(folds, trainings, tests, strict=True):
-                failure = _validate(training, test, each, fold) or failure
-            curves.append(folds)
-            means.append(np.average(folds, axis=0, weights=importance))
+        splits = [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
+        folds = Folds(X, y, weights, splits, self.fit_intercept)
+        options = [self._options(params, folds, max_iter) for params in grid]
+        curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
+        means = [folds.mean(curve) for curve in curves]
         ends = [int(mean.argmin()) for mean in means]
         lowest = np.array([mean[end] for mean, end in zip(means, ends, strict=True)])
         best = int(lowest.argmin())
         if lowest[best] == np.inf:
+            failure = next(filter(None, reversed(failures)), None)
             raise failure or DivergenceError("the loss on a fold overflows at every epoch; scale the columns of X down")
-        at_best = [folds[:, end] for folds, end in zip(curves, ends, strict=True)]
+        at_best = [curve[:, end] for curve, end in zip(curves, ends, strict=True)]
         self.n_splits_ = len(splits)
         self.cv_results_ = {
             "params": grid,
             "n_iter": np.array(ends) + 1,
             "mean_val_loss": lowest,
             "std_val_loss": np.array([np.std(losses) if np.isfinite(losses).all() else np.nan for losses in at_best]),
-            "val_loss_curves": curves,
+            "val_loss_curves": list(curves),
         }
         self.best_params_, self.best_n_iter_ = grid[best], ends[best] + 1
         self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
-        with warnings.catch_warnings():  # a descent that is stopped early may well be far above the least loss
+        with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
-            result = whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
-        start, solved = (np.average(losses, weights=importance) for losses in _bounds(trainings, tests))
-        if (
-            not options[best]["weight_decay"]
-            and not options[best]["l1"]
-            and (lowest[best] - solved > FAR_ABOVE * max(start - solved, 0))
-        ):
+            result = folds.whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
+        start, solved = folds.bounds()
+        penalised = options[best]["weight_decay"] or options[best]["l1"]
+        if not penalised and lowest[best] - solved > FAR_ABOVE * max(start - solved, 0):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "
                 f"solutions have {solved:g}; centre the columns of X and bring them to one scale (StandardScaler), or "
                 "raise max_iter"
             )
-        self._keep(result)
+        self._set_result(result)
 
     def _values(self, name):
         """The values of a parameter to try."""
@@ -482,84 +383,14 @@ class SGDMRegressorCV(_Descent):
             raise ValueError(f"{name} must be a value or a sequence of at least one value, got {given!r:.80}")
         return values
 
-    def _splits(self, X, y, groups):
-        """The numbers of the rows in each training set and its test set."""
-        rows = np.arange(len(X))
-        return [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
-
-    def _reduce(self, X, y, weights, splits):
-        """The reductions of each split's training set, of its test set, and of all rows."""
-
-        def reduce(rows):
-            if len(rows) and np.all(np.diff(rows) == 1):  # read in place, which saves a seventh of the time
-                rows = slice(rows[0], rows[-1] + 1)
-            w = None if weights is None else weights[rows]
-            return compress(X[rows], y[rows], sample_weight=w, fit_intercept=self.fit_intercept)
-
-        tests = [reduce(test) for _, test in splits]
-        if not _share_out(splits, len(X)):
-            return [reduce(train) for train, _ in splits], tests, reduce(np.arange(len(X)))
-        before = list(itertools.accumulate(tests, initial=0))
-        after = list(itertools.accumulate(reversed(tests), initial=0))[-2::-1]
-        around = [[part for part in parts if part != 0] for parts in zip(before[:-1], after, strict=True)]
-        return [Compressed.merge(parts) for parts in around], tests, before[-1]
-
-    def _options(self, params, whole, trainings, max_iter):
+    def _options(self, params, folds, max_iter):
         """The options of `Compressed.fit` for a setting."""
         options = {**params, "dampening": self.dampening, "nesterov": self.nesterov}
-        if not _is_auto(params["lr"]):
-            return options | {"momentum": _MOMENTUM if _is_auto(params["momentum"]) else params["momentum"]}
+        if not is_auto(params["lr"]):
+            return options | {"momentum": _MOMENTUM if is_auto(params["momentum"]) else params["momentum"]}
         del options["lr"]
-        if as_number(params["l1"], "l1"):
-            raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
-        ranges = [curvature_range(part, params["weight_decay"]) for part in (whole, *trainings)]
-        largest, smallest = max(top for top, _ in ranges), ranges[0][1]  # stable on every training set
-        lr, momentum, dampening = auto_rates(
-            *(largest, smallest, max_iter, *as_momentum(params["momentum"], self.dampening)),
-            as_flag(self.nesterov, "nesterov"),
-        )
+        constants = as_auto_constants(params["momentum"], self.dampening, as_number(params["l1"], "l1"))
+        weight_decay = as_number(params["weight_decay"], "weight_decay")
+        curvatures, nesterov = folds.curvature_range(weight_decay), as_flag(self.nesterov, "nesterov")
+        lr, momentum, dampening = auto_rates(*curvatures, max_iter, *constants, nesterov)
         return options | {"lr": lr, "momentum": momentum, "dampening": dampening}
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
-
-
-def _share_out(splits, n):
-    """Whether every row is in one test set, and in the training set of all other splits, once."""
-    if len(splits) < 2 or np.any(np.bincount(np.concatenate([test for _, test in splits]), minlength=n) != 1):
-        return False
-    for train, test in splits:
-        seen = np.zeros(n, bool)
-        seen[train] = True
-        if len(train) != n - len(test) or seen[test].any() or seen.sum() != len(train):
-            return False
-    return True
-
-
-@np.errstate(all="ignore")
-def _bounds(trainings, tests):
-    """The losses on every fold, the mean over the targets: of coefficients that are all 0, and of the least-squares
-    solution on its training set."""
-    bounds = [], []
-    for training, test in zip(trainings, tests, strict=True):
-        p = test.n_params
-        solution = training.solve().reshape(p, -1)
-        for losses, residual in zip(bounds, (test.R[:, p:], test.R[:, :p] @ solution - test.R[:, p:]), strict=True):
-            losses.append((residual**2).sum() / test.total_weight / test.n_targets)
-    return bounds
-
-
-def _validate(training, test, options, curve):
-    """Writes the loss on `test` after every epoch into the curve, as far as it is finite; the error if it diverged."""
-    failure = None
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            result = training.fit(epochs=len(curve), record="loss", validation=test, **options)
-        except DivergenceError as error:
-            failure, result = error, error.result
-    losses = result.history.val_loss
-    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets; there may be no epochs
-    curve[: len(losses)] = np.where(np.isfinite(losses), losses, np.inf)
-    return failure

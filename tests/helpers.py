@@ -177,7 +177,7 @@ def assert_same_descent(result, expected, tolerance):
 
 def assert_same_factor(ours, expected, names=None):
     """Equal reductions, within rounding, of features with these names."""
-    for name in ("n_rows", "n_features", "slot", "fit_intercept", "dtype"):
+    for name in ("n_rows", "n_features", "target_shape", "fit_intercept", "dtype"):
         assert getattr(ours, name) == getattr(expected, name), name
     assert ours.total_weight == pytest.approx(expected.total_weight, rel=1e-14)
     assert ours.feature_names == names

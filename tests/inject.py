@@ -28,7 +28,8 @@ from unittest import mock
 import numpy as np
 
 import sgdm
-from sgdm import _many, _run
+from sgdm import _fit_many
+from sgdm._descent import descent
 from sgdm._reduction import factor
 from sgdm._reduction.leaves import Reduction
 
@@ -199,12 +200,12 @@ def case_settings():
         states.append(state)
         return advance(problem, settings, state, *rest)
 
-    advance = _run.advance
+    advance = descent.advance
     with (
-        mock.patch.object(_run, "advance", remembering),
+        mock.patch.object(descent, "advance", remembering),
         mock.patch.object(sys, "unraisablehook", mock.Mock()),
-        mock.patch.object(_run, "SLICE_ELEMENTS", 7 * ROWS * 6),
-        mock.patch.object(_many, "SLICE_ELEMENTS", 7 * ROWS * 6),
+        mock.patch.object(descent, "SLICE_ELEMENTS", 7 * ROWS * 6),
+        mock.patch.object(_fit_many, "SLICE_ELEMENTS", 7 * ROWS * 6),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
@@ -217,7 +218,7 @@ def case_settings():
 states = []  # of the runs of the last case
 
 
-def descent(data=(X, y), rng=None, **options):
+def fit_case(data=(X, y), rng=None, **options):
     """A fit: the result holds the epochs that the kernel has done, as the whole fit has them, and goes on to that."""
     options = {"epochs": EPOCHS, "method": "direct", **options}
 
@@ -249,7 +250,7 @@ def descent(data=(X, y), rng=None, **options):
                 rest |= {"init": part, "epochs": whole().epochs - done, "n_threads": 1}
                 again = sgdm.fit(*data, **rest)
             for name in ("coef", "velocity", "loss", "checkpoint", "history", "average_coef"):
-                if not sgdm._result._equal(getattr(again, name), getattr(whole(), name)):
+                if not sgdm._results.fields.equal(getattr(again, name), getattr(whole(), name)):
                     return f"continued, it has another {name}"
             return None
 
@@ -456,14 +457,14 @@ def fitted(epochs=5):
 BATCHES = {"batch_size": 50, "seed": 1, "lr": 0.01, "average": True, "record_every": 1}
 VALIDATED = {"validation": 0.2, "patience": EPOCHS, "seed": 3, "lr": 0.01}
 CASES = {
-    "fit": descent(),
-    "fit, callback": descent(callback=lambda progress: progress.loss),
-    "fit, batches": descent(**BATCHES),
-    "fit, validation": descent(**VALIDATED),
-    "fit, batches of a given generator": descent(rng=7, batch_size=50, lr=0.01, validation=0.3),
-    "fit, 2 threads": descent(TALL, n_threads=2, epochs=12),
-    "fit, batches, 2 threads": descent(TALL, n_threads=2, epochs=5, batch_size=12_000, lr=0.01, rng=2),
-    "fit, validation, 2 threads": descent(TALL, n_threads=2, epochs=8, **VALIDATED),
+    "fit": fit_case(),
+    "fit, callback": fit_case(callback=lambda progress: progress.loss),
+    "fit, batches": fit_case(**BATCHES),
+    "fit, validation": fit_case(**VALIDATED),
+    "fit, batches of a given generator": fit_case(rng=7, batch_size=50, lr=0.01, validation=0.3),
+    "fit, 2 threads": fit_case(TALL, n_threads=2, epochs=12),
+    "fit, batches, 2 threads": fit_case(TALL, n_threads=2, epochs=5, batch_size=12_000, lr=0.01, rng=2),
+    "fit, validation, 2 threads": fit_case(TALL, n_threads=2, epochs=8, **VALIDATED),
     "fit, reducing": reducing_fit,
     "fit_many": many(1),
     "fit_many, 2 threads": many(2),

@@ -319,7 +319,7 @@ def test_reductions_are_saved_pickled_and_compared(tmp_path):
     for clone in (pickle.loads(pickle.dumps(reduced)), Compressed.load(tmp_path / "a.npz")):
         assert clone == reduced
         assert clone.feature_names == reduced.feature_names
-        assert (clone.R.dtype, clone.dtype, clone.slot) == (np.float64, np.float64, (2,))
+        assert (clone.R.dtype, clone.dtype, clone.target_shape) == (np.float64, np.float64, (2,))
     plain = compress(X, y, fit_intercept=True)
     for other in (plain, compress(X, y), compress(X[:59], y[:59], fit_intercept=True), compress(X, y[:, 0]), "R"):
         assert other != reduced

@@ -9,7 +9,7 @@ import pytest
 from helpers import make_data, make_noise, some_fits
 
 import sgdm
-from sgdm import _run
+from sgdm._descent import descent
 
 
 def test_eight_threads_get_the_same_bits_as_one():
@@ -27,7 +27,7 @@ def test_eight_threads_get_the_same_bits_as_one():
 
 def test_other_threads_run_during_a_fit(monkeypatch):
     """One slice of half a second, in which a thread takes naps: were the GIL held, it would not wake once."""
-    monkeypatch.setattr(_run, "SLICE_ELEMENTS", sys.maxsize)
+    monkeypatch.setattr(descent, "SLICE_ELEMENTS", sys.maxsize)
     X, y = make_noise(500, 10)
     start = time.perf_counter()
     sgdm.fit(X, y, epochs=1000, record=None)

@@ -25,8 +25,8 @@ from helpers import (
 )
 
 import sgdm
-from sgdm import _tuning
-from sgdm._validation import as_problem
+from sgdm._descent import curvature
+from sgdm._descent.problem import as_problem
 
 # What a fit that diverges hands over
 
@@ -244,8 +244,8 @@ def make_limit(form, weight_decay, fit_intercept):
     H = 2 * Z.T @ (weights[:, None] * Z) / weights.sum() + weight_decay * np.diag(np.arange(len(Z.T)) < 4)
     momentum, dampening = extra["momentum"], extra.get("dampening", extra["momentum"])
     top = np.linalg.eigvalsh(H)[-1]
-    limit = _tuning.stability_limit(top, momentum, 1 - dampening, extra.get("nesterov", False))
-    problem, _ = as_problem(X, y, weights, fit_intercept)
+    limit = curvature.stability_limit(top, momentum, 1 - dampening, extra.get("nesterov", False))
+    problem = as_problem(X, y, weights, fit_intercept)
     return X, y, {**extra, "sample_weight": weights}, problem, top, limit
 
 
@@ -261,7 +261,7 @@ def test_a_fit_is_stable_below_the_limit_and_diverges_above_it(form, weight_deca
 @pytest.mark.parametrize("form", LEARNING_FORMS)
 def test_the_suggested_lr_is_just_below_the_limit(form, weight_decay, fit_intercept):
     X, y, extra, problem, top, limit = make_limit(form, weight_decay, fit_intercept)
-    assert _tuning.largest_curvature(problem, weight_decay) == pytest.approx(top, rel=1e-3)
+    assert curvature.largest_curvature(problem, weight_decay) == pytest.approx(top, rel=1e-3)
     with pytest.raises(sgdm.DivergenceError) as caught:
         sgdm.fit(X, y, lr=3 * limit, epochs=50_000, record=None, **extra)
     assert 0.85 * limit < caught.value.max_lr < limit

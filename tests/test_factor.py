@@ -133,7 +133,7 @@ def test_the_forecast_is_the_loss_of_the_fit(form, weight_decay, scales):
                 assert np.all(np.abs(forecast - loss[epochs]) <= 1e-9 * loss[epochs] + rounding)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sgdm._run.Run, "concern", lambda *_: None)  # a heavy ball may end above its start
+        patch.setattr(sgdm._fit, "convergence_message", lambda *_: None)  # a heavy ball may end above its start
         check()
 
 

@@ -73,8 +73,14 @@ def test_a_run_that_has_room_runs():
 
 ROOM = {
     "a history too short": (whole(epochs=5), r"val_loss must have room for rows 0 to 4, got 4 rows"),
-    "a loss too short": (whole(record=record(loss=np.zeros((3, K)))), r"loss must have room for rows 0 to 3, got 3 rows"),
-    "paths too short": (whole(record=record(paths=np.zeros((3, 3, D + 1, K)))), r"paths must have room for rows 0 to 3, got 3 rows"),
+    "a loss too short": (
+        whole(record=record(loss=np.zeros((3, K)))),
+        r"loss must have room for rows 0 to 3, got 3 rows",
+    ),
+    "paths too short": (
+        whole(record=record(paths=np.zeros((3, 3, D + 1, K)))),
+        r"paths must have room for rows 0 to 3, got 3 rows",
+    ),
     "no rows at all": (whole(record=record(loss=np.zeros((0, K)))), r"loss must have room for rows 0 to 3, got 0 rows"),
     "every second epoch": (
         whole(epochs=8, record=record(3, every=2)),

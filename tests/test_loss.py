@@ -229,7 +229,7 @@ def test_the_callers_seterr_makes_no_difference():
     X, y = make_data(100, 5)
     tiny, faint, float32 = X * 1e-310, y * 1e-200, X.astype(np.float32)
     small32, held_out = (y * 1e-30).astype(np.float32), ((X * 1e20).astype(np.float32), y.astype(np.float32))
-    result = sgdm.fit(X, faint)
+    result, tiny_weights = sgdm.fit(X, faint), np.array([5e-324] * 99 + [1e-308])
     calls = {
         "fit": lambda: sgdm.fit(X, faint, epochs=300),
         "auto": lambda: sgdm.fit(X, y, lr="auto", momentum="auto", epochs=300),
@@ -246,6 +246,7 @@ def test_the_callers_seterr_makes_no_difference():
         "float32 reduced": lambda: sgdm.fit(float32, small32, lr="auto", momentum="auto", epochs=5000),
         "float32 validation": lambda: sgdm.fit(float32, held_out[1], validation=held_out, epochs=9),
         "weights": lambda: sgdm.fit(X, y, sample_weight=np.full(100, 1e-300)),
+        "weights of a reduction": lambda: sgdm.compress(X, y, sample_weight=tiny_weights).total_weight,
         "schedule": lambda: sgdm.schedules.exponential(100_000, 1.0, 0.5),
         "scaling": lambda: sgdm.schedules.inverse_scaling(100, 1e-300, 20.0),
         "many": lambda: sgdm.fit_many(X, faint, lr=[0.1, 1e-200], epochs=300),

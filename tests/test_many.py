@@ -27,7 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sgdm
-from sgdm import _many, _run
+from sgdm import _fit_many
+from sgdm._descent import descent
 
 rng = np.random.default_rng(1)
 
@@ -262,9 +263,9 @@ def test_slices_change_no_bit(monkeypatch, slice_elements, threads):
     options = {"tol": 0.1, "fit_intercept": True, "lr": np.append(np.linspace(0.02, 0.3, B - 1), 1e80)}
     whole = sgdm.fit_many(X, y, **options)
     assert set(whole.status) == {"completed", "converged", "diverged"}
-    calls, advance = [], _many.advance_many
-    monkeypatch.setattr(_many, "advance_many", lambda *given: calls.append(1) or advance(*given))
-    monkeypatch.setattr(_many, "SLICE_ELEMENTS", slice_elements)
+    calls, advance = [], _fit_many.advance_many
+    monkeypatch.setattr(_fit_many, "advance_many", lambda *given: calls.append(1) or advance(*given))
+    monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", slice_elements)
     assert sgdm.fit_many(X, y, n_threads=threads, **options) == whole
     assert len(calls) > B or slice_elements > 3000
 
@@ -273,7 +274,7 @@ def test_slices_change_no_bit(monkeypatch, slice_elements, threads):
 def test_slices_are_as_short_as_those_of_fit(monkeypatch, n, d):
     """Ctrl-C waits for a slice. (1, 1000) has little data, but many parameters to update and to record."""
     calls = {"advance": [], "advance_many": []}
-    for module, name in ((_run, "advance"), (_many, "advance_many")):
+    for module, name in ((descent, "advance"), (_fit_many, "advance_many")):
         kernel = getattr(module, name)
         monkeypatch.setattr(
             module, name, lambda *given, kernel=kernel, name=name: calls[name].append(1) or kernel(*given)

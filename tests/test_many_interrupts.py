@@ -11,7 +11,7 @@ from helpers import MANY_Y as y
 from helpers import alone
 
 import sgdm
-from sgdm import _many
+from sgdm import _fit_many
 
 # The first fit and the last of each status are those that fit gives.
 CHECK = """
@@ -91,14 +91,14 @@ def test_a_thread_whose_start_was_interrupted_is_waited_for(run_python):
 
 
 def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
-    calls, advance = itertools.count(), _many.advance_many
+    calls, advance = itertools.count(), _fit_many.advance_many
 
     def fail(*arguments):
         if next(calls) == 3:
             raise MemoryError("mine")
         return advance(*arguments)
 
-    monkeypatch.setattr(_many, "advance_many", fail)
+    monkeypatch.setattr(_fit_many, "advance_many", fail)
     before = threading.active_count()
     with pytest.raises(MemoryError, match=r"^mine$") as caught:
         sgdm.fit_many(X, y, n_threads=4)

@@ -192,7 +192,7 @@ def test_an_option_is_refused_before_a_row_is_read(monkeypatch, option, method):
     def read(*_):
         raise AssertionError("the rows were read first")
 
-    monkeypatch.setattr(sgdm._fit, "check_data", read)
+    monkeypatch.setattr(sgdm._fit, "as_problems", read)
     with pytest.raises((ValueError, TypeError)):
         sgdm.fit(X, y, method=method, **option)
 
@@ -201,6 +201,6 @@ def test_a_start_is_refused_before_the_rows_are_reduced(monkeypatch):
     def reduce(*_):
         raise AssertionError("the rows were reduced first")
 
-    monkeypatch.setattr(sgdm._fit, "reduce_problem", reduce)
+    monkeypatch.setattr(sgdm._reduction.reduce, "reduce_problem", reduce)
     with pytest.raises(ValueError, match=r"^coef0 must have shape \(3,\), the features, got \(2,\)$"):
         sgdm.fit(X, y, method="compress", coef0=[1.0, 2.0])

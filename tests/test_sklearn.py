@@ -379,9 +379,9 @@ def test_cross_validation_takes_weights_and_targets(cv):
 @pytest.mark.parametrize(("cv", "times"), [(2, 1), (12, 1), (ShuffleSplit(3, test_size=0.5), 4)])
 def test_cross_validation_reads_the_rows_once(cv, times, monkeypatch):
     """However many folds share them out; else once per split, and once for the final fit."""
-    rows, compress = [], sgdm.sklearn.compress
+    rows, compress = [], sgdm._cross_validation.compress
     monkeypatch.setattr(
-        sgdm.sklearn, "compress", lambda X, y, **options: rows.append(len(X)) or compress(X, y, **options)
+        sgdm._cross_validation, "compress", lambda X, y, **options: rows.append(len(X)) or compress(X, y, **options)
     )
     SGDMRegressorCV(lr=[0.01, 0.1], max_iter=10, cv=cv).fit(*make_data())
     assert sum(rows) == times * N

@@ -15,7 +15,8 @@ import reference
 from helpers import HISTORIES, bad_counts, dtypes, ignore_far, layouts
 
 import sgdm
-from sgdm import _kernel, _run
+from sgdm import _kernel
+from sgdm._descent import descent
 
 THREADS = (2, 3, 8)
 pytestmark = ignore_far
@@ -51,9 +52,9 @@ def fit(X, y, **options):
 @pytest.fixture
 def teams(monkeypatch):
     """(parts of an update, threads) for each fit of the test that was asked to use threads, and did."""
-    found, parts, Team = [], [], _run.Team
-    monkeypatch.setattr(_run, "parts", lambda *problem: parts.append(_kernel.parts(*problem)) or parts[-1])
-    monkeypatch.setattr(_run, "Team", lambda helpers: found.append((parts[-1], helpers + 1)) or Team(helpers))
+    found, parts, Team = [], [], descent.Team
+    monkeypatch.setattr(descent, "parts", lambda *problem: parts.append(_kernel.parts(*problem)) or parts[-1])
+    monkeypatch.setattr(descent, "Team", lambda helpers: found.append((parts[-1], helpers + 1)) or Team(helpers))
     return found
 
 
@@ -153,11 +154,11 @@ MANY_PARTS_SCRIPT = """
 import faulthandler
 import numpy as np
 import sgdm
-from sgdm import _run
+from sgdm._descent import descent
 
 faulthandler.dump_traceback_later(60, exit=True)
-found, parts = [], _run.parts
-_run.parts = lambda *problem: found.append(parts(*problem)) or found[-1]
+found, parts = [], descent.parts
+descent.parts = lambda *problem: found.append(parts(*problem)) or found[-1]
 rng = np.random.default_rng(0)
 n, d, batch = 34_000, 64, 900
 X = np.asarray(rng.standard_normal((n, d), np.float32), order={order!r})
@@ -256,7 +257,7 @@ def test_a_bad_number_of_threads_is_refused(value, error, expected, method):
 
 @pytest.fixture
 def slices_of_one_epoch(monkeypatch):
-    monkeypatch.setattr(_run, "SLICE_ELEMENTS", 1)
+    monkeypatch.setattr(descent, "SLICE_ELEMENTS", 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 290, "seed": 1}], ids=["full", "batches"])

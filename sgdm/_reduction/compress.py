@@ -1,15 +1,14 @@
-"""compress(): any number of rows, from anywhere, to one factor."""
+"""compress(): reduce rows from any source to one factor."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._run import progress_bar
+from .._descent.progress import progress_bar
+from .._results.status import attach_result
 from .._validation import as_count, as_flag, as_number, pass_on
 from .compressed import Compressed
 from .leaves import Reduction
@@ -17,10 +16,6 @@ from .sources import blocks_of, is_dask, reduce_dask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-# Freeing a block this large makes glibc keep later temporaries instead of returning them to the system, which nearly
-# doubled the time. The threshold can't exceed 32 MiB.
-_KEPT_BYTES = 31 << 20
 
 
 def compress(
@@ -114,7 +109,6 @@ def compress(
         blocks, rows, names = blocks_of(X, y, sample_weight, target)
         every = as_number(checkpoint_every, "checkpoint_every")
         reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
-        np.empty(_KEPT_BYTES // 8)  # and freed
         progress, saved = as_flag(progress, "progress"), time.monotonic()
         if checkpoint is not None and os.path.exists(checkpoint):
             reduction.restore(checkpoint)
@@ -132,8 +126,7 @@ def compress(
             os.unlink(checkpoint)
         return result
     except BaseException as stop:
-        with suppress(AttributeError):  # of exceptions that take no attributes
-            stop.result = None if reduction is None else reduction.result()  # type: ignore[attr-defined]
+        attach_result(stop, None if reduction is None else reduction.result())
         if checkpoint is not None and reduction is not None and reduction.done is not reduction.saved:
             try:
                 reduction.save(checkpoint)
@@ -143,10 +136,10 @@ def compress(
 
 
 def check_total(reduced):
-    """The reduction of all rows, if there were any, and not all of no weight."""
+    """The reduction itself; ValueError if it has no rows, or a sum of weights that is 0 or infinite."""
     if reduced is None:
         raise ValueError("X must have at least one row, got no block with any")
-    if not 0 < reduced.total_weight < np.inf:
+    if not 0 < reduced.total_weight < math.inf:
         raise ValueError(f"sample_weight must have a positive, finite sum, got {reduced.total_weight}")
     return reduced
 

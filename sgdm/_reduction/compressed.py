@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .._descent.curvature import stability_limit
+from .._descent.forecast import Modes
+from .._descent.problem import Problem
+from .._descent.state import as_start
+from .._descent.tuning import Tuned, best_constants
 from .._files import read_npz, write_npz
-from .._kernel import Problem
-from .._tuning import Modes, Tuned, stability_limit, tune
-from .._validation import as_count, as_flag, as_number, as_start
-from .._whole import check_reduction
+from .._validation import as_count, as_flag, as_number
+from .checks import check_reduction
 from .factor import join, lengths
 
 if TYPE_CHECKING:
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from .._result import FitResult
+    from .._results.result import FitResult
 
-_SURELY = 1e-8  # columns whose distance from those before is more than this of their length are independent
+_INDEPENDENT = 1e-8  # a column at least this fraction of its length away from those before is independent of them
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
 
 
@@ -46,34 +49,33 @@ class Compressed:
     feature_names : tuple of str, or None
     """
 
-    _fit: ClassVar[Callable[..., FitResult]]  # `sgdm.fit`, which lies above this file and sets it
+    _fit: ClassVar[Callable[..., FitResult]]  # `sgdm.fit`: its module imports this one, and sets it
 
-    def __init__(self, R, n_rows, total_weight, n_features, slot, fit_intercept, dtype, feature_names=None):
+    def __init__(self, R, n_rows, total_weight, n_features, target_shape, fit_intercept, dtype, feature_names=None):
         self.R, self.n_rows, self.total_weight, self.n_features = R, n_rows, total_weight, n_features
-        self.slot, self.fit_intercept, self.dtype, self.feature_names = slot, fit_intercept, dtype, feature_names
+        self.target_shape, self.fit_intercept = target_shape, fit_intercept
+        self.dtype, self.feature_names = dtype, feature_names
 
     def __setstate__(self, state):
-        """Takes up what was pickled, if its parts go together."""
+        """Sets what was pickled, if its parts go together."""
         state.pop("optimal_loss", None)  # which follows from the rest
         vars(self).update(state)
-        check_reduction(self, weighty=False)
+        check_reduction(self, some_rows=True)
 
     def _kind(self):
-        """What two reductions must have in common to be one problem's."""
-        return self.n_features, self.slot, self.fit_intercept, self.dtype.name, self.feature_names
-
-    def _fields(self):
-        return self.n_rows, self.total_weight, self._kind()
+        """What two reductions of one problem have in common."""
+        return self.n_features, self.target_shape, self.fit_intercept, self.dtype.name, self.feature_names
 
     def __eq__(self, other):
         if not isinstance(other, Compressed):
             return NotImplemented
-        return self._fields() == other._fields() and np.array_equal(self.R, other.R)
+        own, others = ((part.n_rows, part.total_weight, part._kind()) for part in (self, other))
+        return own == others and np.array_equal(self.R, other.R)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        targets = f", {self.slot[0]} targets" if self.slot else ""
+        targets = f", {self.target_shape[0]} targets" if self.target_shape else ""
         intercept = ", intercept" if self.fit_intercept else ""
         return f"Compressed({self.n_rows} rows, {self.n_features} features{targets}{intercept}, {self.dtype.name})"
 
@@ -90,9 +92,9 @@ class Compressed:
         for part in parts:
             if not isinstance(part, Compressed):
                 raise TypeError(f"parts must hold Compressed alone, got {part!r:.80}")
-            check_reduction(part, weighty=False)
+            check_reduction(part, some_rows=True)
         while len(parts) > 1:
-            pairs = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)]
+            pairs = [a._joined(b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
             parts = pairs + parts[len(pairs) * 2 :]
         return parts[0]
 
@@ -100,7 +102,11 @@ class Compressed:
         if not isinstance(other, Compressed):
             return NotImplemented
         for part in (self, other):
-            check_reduction(part, weighty=False)
+            check_reduction(part, some_rows=True)
+        return self._joined(other)
+
+    def _joined(self, other):
+        """``self + other`` of checked parts."""
         if self._kind() != other._kind():
             raise ValueError(
                 f"both parts must have the same features, targets, intercept and dtype, got {self!r} and {other!r}"
@@ -109,7 +115,7 @@ class Compressed:
             join(self.R, other.R),
             self.n_rows + other.n_rows,
             self.total_weight + other.total_weight,
-            *(self.n_features, self.slot, self.fit_intercept, self.dtype, self.feature_names),
+            *(self.n_features, self.target_shape, self.fit_intercept, self.dtype, self.feature_names),
         )
 
     def __radd__(self, other):  # for sum(parts), which starts from 0
@@ -119,7 +125,7 @@ class Compressed:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to `path`, an .npz file without pickle, whole or not at all."""
-        check_reduction(self, weighty=False)
+        check_reduction(self, some_rows=True)
         write_npz(path, "reduction", *self._flatten())
 
     @staticmethod
@@ -142,7 +148,7 @@ class Compressed:
             "n_rows": self.n_rows,
             "total_weight": self.total_weight,
             "n_features": self.n_features,
-            "slot": list(self.slot),
+            "target_shape": list(self.target_shape),
             "fit_intercept": self.fit_intercept,
             "dtype": self.dtype.name,
             "feature_names": names,
@@ -153,7 +159,7 @@ class Compressed:
     def _unflatten(R, plain):
         lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
         part = Compressed(R, **{**plain, **lists, "dtype": np.dtype(plain["dtype"])})
-        check_reduction(part, weighty=False)
+        check_reduction(part, some_rows=True)
         return part
 
     # The problem it stands for
@@ -166,14 +172,17 @@ class Compressed:
     @property
     def n_targets(self) -> int:
         """The columns of y, k."""
-        return self.slot[0] if self.slot else 1
+        return self.target_shape[0] if self.target_shape else 1
 
     def _problem(self):
-        """The kernel's view: R's rows, the intercept a column like the others but for penalties."""
+        """The problem of R's rows. The intercept is one of its columns, without penalties."""
         check_reduction(self)
         p = self.n_params
         rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
-        return Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True, self.dtype)
+        problem = Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True, self.dtype)
+        problem.target_shape, problem.feature_names = self.target_shape, self.feature_names
+        problem.method, problem.reduction = "compress", self
+        return problem
 
     def fit(self, **options: Any) -> FitResult:
         """`sgdm.fit` on the reduced problem: all its options but those that need rows or describe them.
@@ -191,20 +200,20 @@ class Compressed:
         scale, V, coordinates = self._row_space()
         if V.shape[1] == p:
             solution = np.linalg.solve(A, B)
-        else:  # the shortest a with V' (scale * a) = coordinates; rows in falling order keep the digits of each
+        else:  # the shortest a with V' (scale * a) = coordinates; sorting the rows by scale keeps the digits of each
             order = np.argsort(scale)[::-1]
             Q, T = np.linalg.qr(V[order] * (scale[order] / scale.max())[:, None])
             solution = np.empty((p, B.shape[1]))
             solution[order] = Q @ np.linalg.solve(T.T, coordinates) / scale.max()
         if not np.isfinite(solution).all():
             raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
-        return solution.reshape(p, *self.slot)
+        return solution.reshape(p, *self.target_shape)
 
     def _row_space(self):
-        """What the columns scaled to length 1 determine of their coefficients: on these alone the rank can be decided.
+        """The row space of the columns scaled to length 1. Only with that scale can the rank be decided.
 
         Returns the lengths (p,), an orthonormal basis V (p, rank) of the row space, and the coordinates (rank, k) in
-        it of the coefficients that minimise the loss.
+        that basis of the coefficients that minimise the loss.
         """
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
@@ -219,40 +228,44 @@ class Compressed:
         """The least mean squared error there is, per target."""
         p = self.n_params
         A, residual = self.R[:p, :p], self.R[p:, p:]
-        if not (np.diagonal(A) > _SURELY * lengths(A)).all():  # maybe not of full rank
+        if not (np.diagonal(A) > _INDEPENDENT * lengths(A)).all():  # maybe not of full rank
             scale, V, coordinates = self._row_space()
             if V.shape[1] < p:
                 residual = np.vstack([A / scale @ (V @ coordinates) - self.R[:p, p:], residual])
         loss = (residual**2).sum(0) / self.total_weight
-        return loss if self.slot else float(loss[0])
+        return loss if self.target_shape else float(loss[0])
 
     def _least_objective(self, weight_decay):
         """The least of the mean squared error plus weight decay's penalty, (k,)."""
-        return self._modes(None, weight_decay).least
+        return self._modes(None, weight_decay).least if weight_decay else np.atleast_1d(self.optimal_loss)
 
-    @np.errstate(all="ignore")
     def spectrum(self) -> np.ndarray:
         """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow."""
         return self._spectrum(0.0)
 
+    @np.errstate(all="ignore")
     def _spectrum(self, weight_decay):
         """The eigenvalues of the Hessian with weight decay on the features, the largest first."""
         p, A = self.n_params, self.R[: self.n_params, : self.n_params]
         if weight_decay:
             penalty = np.sqrt(weight_decay / 2) * np.sqrt(self.total_weight)
             A = np.vstack([A, penalty * np.eye(p)[: self.n_features]])
-        # By singular values of the rows, not eigenvalues of their squares: small curvatures keep their digits.
+        # Singular values of the rows, not eigenvalues of their squares, keep the digits of small curvatures.
         return 2 * (np.linalg.svd(A, compute_uv=False) / np.sqrt(self.total_weight)) ** 2
+
+    def _curvature_range(self, weight_decay):
+        """The largest and the smallest eigenvalue of the objective's Hessian."""
+        values = self._spectrum(weight_decay)
+        return values[0], values[-1]
 
     @property
     @np.errstate(all="ignore")
     def condition(self) -> float:
         """The Hessian's condition number, its largest eigenvalue by its smallest; inf where it is singular."""
         p = self.n_params
-        values = np.linalg.svd(self.R[:p, :p], compute_uv=False)  # the squares of which may overflow, or vanish
+        values = np.linalg.svd(self.R[:p, :p], compute_uv=False)  # whose squares may overflow, or become 0
         return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
 
-    @np.errstate(all="ignore")
     def max_lr(
         self, momentum: float = 0.8, dampening: float | None = None, nesterov: bool = False, weight_decay: float = 0.0
     ) -> float:
@@ -265,7 +278,7 @@ class Compressed:
     def _modes(self, coef0, weight_decay):
         p = self.n_params
         problem = self._problem()
-        start = as_start(coef0, problem, self.slot)[0]
+        start = as_start(coef0, problem)[0]
         penalised = np.arange(p) < self.n_features
         return Modes(self.R[:, :p], self.R[:, p:], self.total_weight, penalised, weight_decay, start)
 
@@ -300,7 +313,7 @@ class Compressed:
             epochs = as_count(epochs, "epochs")
         modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
         loss = modes.losses(lr, momentum, 1 - dampening, as_flag(nesterov, "nesterov"), epochs)
-        return loss if self.slot else float(loss[0])
+        return loss if self.target_shape else float(loss[0])
 
     @np.errstate(all="ignore")
     def tune(
@@ -313,11 +326,11 @@ class Compressed:
         weight_decay: float = 0.0,
         coef0: ArrayLike | None = None,
     ) -> Tuned:
-        """The lr, momentum and dampening that bring the objective, the loss and weight decay's penalty, lowest in so
-        many full-batch epochs, for these data.
+        """Choose lr, momentum and dampening so that `epochs` full-batch epochs end at the lowest objective (loss plus
+        weight-decay penalty).
 
-        What is given of momentum and dampening is kept; with neither, both a moving average (dampening equal to
-        momentum) and a heavy ball (dampening 0) are tried. By the forecast, over all targets together.
+        A momentum or dampening that is given stays. With neither, both a moving average (dampening equal to momentum)
+        and a heavy ball (dampening 0) are tried. The search minimises the forecast, summed over the targets.
 
         Returns
         -------
@@ -330,4 +343,4 @@ class Compressed:
             dampening = momentum if dampening is None else dampening
         if dampening is not None:
             dampening = as_number(dampening, "dampening", 1)
-        return tune(modes, as_count(epochs, "epochs"), momentum, dampening, as_flag(nesterov, "nesterov"))
+        return best_constants(modes, as_count(epochs, "epochs"), momentum, dampening, as_flag(nesterov, "nesterov"))

@@ -1,17 +1,18 @@
 """The QR reduction: any number of rows, read once, become the few rows of a triangular factor.
 
-Let Z = [X, 1, Y], the ones there only with an intercept, its rows scaled by the square roots of the weights, and
-Z = Q R. Loss and gradient depend on Z'Z = R'R alone, so those of (X, Y) are those of R's columns with the original sum
-of weights, without the cancellation that Z'Z itself would bring. Factors of row blocks, stacked, factor again.
+Let Z = [X, 1, Y], with the ones only if there is an intercept, and with rows scaled by the square roots of the weights;
+and Z = Q R. Loss and gradient depend on Z'Z = R'R alone. So R's columns, with the original sum of weights, have the
+loss and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The factors of blocks of rows
+are stacked and factored again.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_BLOCK_BYTES = 1 << 19  # of rows in float64 that are factored at once: LAPACK finds them in the second-level cache
-_LEAF_BLOCKS = 32  # blocks whose factors are joined at once; leaves are what threads share, and a tree joins
-_LEAF_BYTES = 3 << 23  # of a leaf at most
+_BLOCK_BYTES = 1 << 19  # of float64 rows that are factored at once; they stay in the second-level cache
+_LEAF_BLOCKS = 32  # blocks of a leaf, whose factors are joined at once; a thread does a leaf, and a tree joins leaves
+_LEAF_BYTES = 3 << 23  # of a leaf, at most
 
 
 def block_rows(q):
@@ -25,11 +26,11 @@ def leaf_rows(q):
     return rows * max(1, min(_LEAF_BLOCKS, _LEAF_BYTES // (8 * q * rows)))
 
 
-@np.errstate(all="ignore")  # a factor that is not finite shows what overflowed
+@np.errstate(all="ignore")  # an overflow shows in the factor
 def factor_rows(X, y, weights, fit_intercept):
-    """The factor of one leaf's rows: of each block by itself, and then of these factors together.
+    """The factor of one leaf's rows: of each block, and then of these factors together.
 
-    All blocks go into one call of numpy's, which lets other threads run where there are sixteen of them or more.
+    One call of numpy factors all blocks. It lets other threads run if there are sixteen blocks or more.
     """
     n, d = X.shape
     y = y.reshape(n, -1)
@@ -43,7 +44,7 @@ def factor_rows(X, y, weights, fit_intercept):
     Z[:, d + fit_intercept :] = y
     if weights is not None:
         Z *= np.sqrt(weights[:, None], dtype=np.float64)
-    parts = Z[count * rows :]  # too few for a block
+    parts = Z[count * rows :]  # the rows after the last block
     if count:
         blocks = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
         parts = np.vstack([blocks.reshape(count * q, q), parts])

@@ -11,23 +11,27 @@ import numpy as np
 from .._files import read_npz, write_npz
 from .._kernel import mix
 from .._validation import as_matrix, as_targets, as_weights, check_finite, pass_on
-from .._whole import check_levels
 from .._workers import map_in_order
+from .checks import check_levels
 from .compressed import Compressed
 from .factor import factor_rows, join, leaf_rows
 
-_DIGEST = np.arange(1, 9, dtype=np.uint64)  # that of nothing; zeros would stay zeros
+_DIGEST = np.arange(1, 9, dtype=np.uint64)  # of no rows; zeros would stay zeros
+
+# Freeing a block this large makes glibc keep later temporaries instead of returning them to the system, which nearly
+# doubled the time. The threshold can't exceed 32 MiB.
+_KEPT_BYTES = 31 << 20
 
 
 class Reduced(NamedTuple):
-    """What has been reduced so far. It never changes: an exception finds the one before a leaf, or the one after it.
+    """The reduction of some leaves. It never changes: an exception finds the one before a leaf, or the one after it.
 
-    levels are ((height, R), ...), heights falling: the factors of 2**height leaves each, as a binary counter carries
-    them. digest is that of the numbers of all rows, where there is a checkpoint.
+    levels are ((height, R), ...), from the highest down: an R for 2**height leaves, like the digits of a binary
+    counter. digest: of the numbers of all rows, where there is a checkpoint.
     """
 
     n_features: int
-    slot: tuple[int, ...]
+    target_shape: tuple[int, ...]
     dtype: np.dtype
     n_rows: int = 0
     n_leaves: int = 0
@@ -36,7 +40,7 @@ class Reduced(NamedTuple):
     levels: tuple[tuple[int, np.ndarray], ...] = ()
 
     def and_leaf(self, leaf, R, digest):
-        """This and one leaf more: a balanced tree of joins in little memory."""
+        """The reduction of these leaves and one more. The joins form a balanced tree."""
         levels, height = self.levels, 0
         while levels and levels[-1][0] == height:
             R = join(levels[-1][1], R)
@@ -56,30 +60,31 @@ class Reduced(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """Some rows that are factored together. form: n_features, slot and dtype of all rows until here."""
+    """Some rows that are factored together. form: n_features, target_shape and dtype of all rows until here."""
 
     number: int
     X: np.ndarray
     y: np.ndarray
     weights: np.ndarray | None
     form: tuple[int, tuple[int, ...], np.dtype]
-    block: tuple[int, np.ndarray, np.ndarray]  # where they are from: its number and all its rows
+    block: tuple[int, np.ndarray, np.ndarray]  # that the rows are from: its number, X and y
 
     @property
     def n_rows(self):
         return len(self.y)
 
     @property
+    @np.errstate(all="ignore")
     def weight(self):
         return float(len(self.y) if self.weights is None else self.weights.sum())
 
     def digest(self):
-        """A digest of all its numbers and their layout, 8 words."""
+        """A digest of all numbers and their layout, 8 words."""
         words = _DIGEST.copy()
         for array in (self.X, self.y, self.weights):
             if array is None:
                 continue
-            if array.dtype.itemsize > 8:  # the bytes of a longdouble are not all of the number
+            if array.dtype.itemsize > 8:  # some bytes of a longdouble are padding
                 array = array.astype(np.float64)
             mix(words, np.frombuffer(f"{array.dtype.str} {array.shape}".encode(), np.uint8))
             mix(words, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
@@ -87,7 +92,7 @@ class Leaf(NamedTuple):
 
 
 def chained(digest, leaf):
-    """The digest of some leaves, in hexadecimal, and of one more; none is taken where there is no checkpoint."""
+    """The digest of some leaves, in hexadecimal, and of one more. `leaf` is None where there is no checkpoint."""
     if leaf is None:
         return digest
     words = np.frombuffer(bytes.fromhex(digest), np.uint64).copy() if digest else _DIGEST.copy()
@@ -96,10 +101,10 @@ def chained(digest, leaf):
 
 
 class Reduction:
-    """A reduction under way, which can be saved and taken up again. keeps_digest: whether it will be.
+    """A reduction under way, which can be saved and continued. keeps_digest: whether it may be saved.
 
-    done: what has been reduced, a `Reduced` or None. It is all that is handed out, and is replaced as a whole.
-    saved: what of it the checkpoint holds.
+    done: the `Reduced` of the leaves so far, or None. Results and checkpoints are made of it alone; it is replaced as a
+    whole. saved: the `Reduced` that the checkpoint holds, or None.
     """
 
     def __init__(self, fit_intercept, feature_names, keeps_digest=False):
@@ -115,19 +120,33 @@ class Reduction:
         return 0 if self.done is None else self.done.n_rows
 
     def leaves(self, blocks):
-        """All leaves of the blocks, in order."""
-        leaf, form = 0, None if self.done is None else self.done[:3]
-        for number, (X, y, sample_weight) in enumerate(blocks):
-            X, y, weights, form = check_block(X, y, sample_weight, number, form)
-            at_once = leaf_rows(X.shape[1] + self.fit_intercept + (y.shape[1] if y.ndim == 2 else 1))
-            for start in range(0, len(X), at_once):
-                part = slice(start, start + at_once)
-                w = None if weights is None else weights[part]
-                yield Leaf(leaf, X[part], y[part], w, form, (number, X, y))
-                leaf += 1
+        """The leaves of blocks (X, y, weights or None) in order; every block is checked first."""
+        count, form = 0, None if self.done is None else self.done[:3]
+        for number, block in enumerate(blocks):
+            *rows, form = check_block(*block, number, form)
+            for leaf in self._split(*rows, form, count, number):
+                yield leaf
+                count += 1
+
+    def leaves_of(self, problem):
+        """The leaves of a problem, whose rows are checked already."""
+        weights = None if problem.weights is None else problem.weights.astype(np.float64, copy=False)
+        return self._split(problem.X, problem.y, weights, (problem.d, problem.target_shape, problem.lines.dtype))
+
+    def _split(self, X, y, weights, form, first=0, block=0):
+        """The leaves of one block, numbered from `first`."""
+        n_rows = leaf_rows(X.shape[1] + self.fit_intercept + (y.shape[1] if y.ndim == 2 else 1))
+        for number, start in enumerate(range(0, len(X), n_rows), first):
+            rows = slice(start, start + n_rows)
+            yield Leaf(number, X[rows], y[rows], None if weights is None else weights[rows], form, (block, X, y))
 
     def run(self, blocks, n_threads=1, look=None):
-        """Takes in all leaves but those it holds already, which it compares; calls `look(leaf)` after each."""
+        """Reduces all blocks."""
+        self.take(self.leaves(blocks), n_threads, look)
+
+    def take(self, leaves, n_threads=1, look=None):
+        """Adds the leaves and calls `look(leaf)` after each. It compares those that it holds already."""
+        np.empty(_KEPT_BYTES // 8)  # and frees it
         held, rows, digest, seen = self.done, 0, "", 0
         skip = self.n_leaves
 
@@ -135,7 +154,7 @@ class Reduction:
             own = leaf.digest() if self.keeps_digest else None
             return None if leaf.number < skip else factor_rows(*leaf[1:4], self.fit_intercept), own
 
-        def take(leaf, factor):
+        def accept(leaf, factor):
             nonlocal rows, digest, seen
             seen += 1
             if leaf.number >= skip:
@@ -150,27 +169,26 @@ class Reduction:
                     f"{seen} blocks have {rows}; give the same blocks again, or delete it"
                 )
 
-        map_in_order(factor, self.leaves(blocks), take, n_threads)
+        map_in_order(factor, leaves, accept, n_threads)
         if seen < skip:
             raise ValueError(f"checkpoint holds {held.n_rows} rows, but these data have only {rows}")
 
     def add(self, leaf, factor):
-        """Takes in one leaf's R and digest; ValueError if R is not finite."""
+        """Adds one leaf by its R and digest; ValueError if R is not finite."""
         R, digest = factor
         if not np.isfinite(R).all():
             explain_nonfinite(*leaf.block)
         self.done = (self.done or Reduced(*leaf.form)).and_leaf(leaf, R, digest)
 
     def result(self):
-        """What has been reduced so far, or None."""
+        """The Compressed of the leaves so far, or None."""
         return None if self.done is None else self._as_compressed(self.done.total())
 
     def _as_compressed(self, R):
-        was = self.done
+        n_features, target_shape, dtype, n_rows, _, total_weight, *_ = self.done
         return Compressed(
-            R, was.n_rows, was.total_weight, was.n_features, was.slot, self.fit_intercept, was.dtype,
-            self.feature_names,
-        )  # fmt: skip
+            R, n_rows, total_weight, n_features, target_shape, self.fit_intercept, dtype, self.feature_names
+        )
 
     def save(self, path):
         """Writes a checkpoint."""
@@ -182,7 +200,7 @@ class Reduction:
         self.saved = done
 
     def restore(self, path):
-        """Takes up a checkpoint of a reduction of the same form."""
+        """Continues from the checkpoint of a reduction of the same form."""
 
         def build(arrays, plain):
             n_leaves, digest, heights = (plain.pop(name) for name in ("n_leaves", "digest", "heights"))
@@ -190,18 +208,18 @@ class Reduction:
             check_levels(levels, n_leaves, plain["n_rows"])
             if arrays or type(digest) is not str or len(digest) != 128:
                 raise ValueError("it has other parts than a reduction under way")
-            was = Compressed._unflatten(join(*[R for _, R in levels]), plain)
-            form = was.n_features, was.slot, was.dtype
-            return was, Reduced(*form, was.n_rows, n_leaves, was.total_weight, digest, levels)
+            part = Compressed._unflatten(join(*[R for _, R in levels]), plain)
+            form = part.n_features, part.target_shape, part.dtype
+            return part, Reduced(*form, part.n_rows, n_leaves, part.total_weight, digest, levels)
 
-        was, done = read_npz(path, "checkpoint", build)
-        if (was.fit_intercept, was.feature_names) != (self.fit_intercept, self.feature_names):
+        part, done = read_npz(path, "checkpoint", build)
+        if (part.fit_intercept, part.feature_names) != (self.fit_intercept, self.feature_names):
             raise ValueError(f"{os.fspath(path)} is of a reduction with other columns or intercept; delete it")
         self.saved = self.done = done
 
 
 def check_block(X, y, sample_weight, number, form):
-    """One block's arrays, which must go with the blocks before, and the form of all rows until here (see Leaf)."""
+    """The arrays of a block, which must go with the blocks before it, and the form of all rows so far (see Leaf)."""
     try:
         X = as_matrix(X, "X", convert=False)  # which `factor_rows` does, block by block
         y = as_targets(y, len(X))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 
 import numpy as np
 
-from .._validation import as_matrix, as_real, check_finite, names_of
+from .._descent.messages import warn
+from .._validation import as_matrix, as_real, check_finite, column_names
 
-_ROWS_AT_ONCE = 1 << 17  # of a table in memory, made a float64 array; as many as pyarrow reads of a file
+_ROWS_AT_ONCE = 1 << 17  # of a table in memory are converted to float64; pyarrow reads as many of a file
 
 
 def blocks_of(X, y, sample_weight, target):
@@ -22,7 +22,7 @@ def blocks_of(X, y, sample_weight, target):
             raise ValueError("y and target both say what to predict; give y, or the target's column in X")
         return table_blocks(X, target, sample_weight)
     if y is not None:
-        names, X = names_of(X), as_matrix(X, "X")
+        names, X = column_names(X), as_matrix(X, "X")
         return iter([(X, y, sample_weight)]), len(X), names
     if isinstance(X, (np.ndarray, str)) or not hasattr(X, "__iter__") or hasattr(X, "schema") or hasattr(X, "columns"):
         raise ValueError("y must be given, or the target's column in X, or X must yield blocks (X, y)")
@@ -125,7 +125,7 @@ def reduce_dask(X, y, sample_weight, fit_intercept, target, reduce, merge):
         if target is not None:
             raise ValueError("target names a column of a table; give y where X is a Dask array")
         if X.ndim == 2 and X.numblocks[1] > 1:
-            warnings.warn(f"X has {X.numblocks[1]} chunks of columns; they are joined", UserWarning, stacklevel=3)
+            warn(f"X has {X.numblocks[1]} chunks of columns; they are joined", UserWarning)
             X = X.rechunk({1: -1})
         rows = X.chunks[0]
         columns = [X.to_delayed().ravel()]

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._kernel import OUTCOMES, ManyOptions, Problems, Record, States, advance_many, losses_many
-from ._result import Checkpoint, ConvergenceWarning, FitResult, History
-from ._run import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST, as_dtype, too_large
+from ._arrays import as_dtype, cast, ceil_div, in_place
+from ._descent.descent import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST
+from ._descent.messages import penalised, risen, warn
+from ._descent.options import as_record
+from ._descent.record import too_large
+from ._kernel import OUTCOMES, ManyOptions, Record, States, advance_many, losses_many
+from ._kernel import Problems as KernelProblems
+from ._results.checkpoint import Checkpoint
+from ._results.history import History
+from ._results.many import FitResults
+from ._results.status import attach_result
 from ._validation import (
     as_count,
     as_flag,
     as_number,
     as_real,
-    as_record,
     as_series,
     as_weights,
-    cast,
     check_finite,
-    in_place,
-    names_of,
+    column_names,
     ndim_of,
     pass_on,
 )
@@ -51,7 +54,7 @@ def fit_many(
     record: Literal["all", "loss"] | None = "all",
     record_every: int = 1,
     n_threads: int = 1,
-) -> FitResult:
+) -> FitResults:
     """Many fits in one call: a sweep over constants, bootstrap samples, a regression per group.
 
     Each fit is bit-identical to ``fit(..., method="direct")`` on its data and constants. What all fits share is given
@@ -116,45 +119,46 @@ def fit_many(
     >>> sweep[1].history.loss[:3].round(3)
     array([2.474, 1.905, 1.444])
     """
-    if as_record(record) == "updates":
-        raise ValueError("record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update")
-    lines, by_columns, targets = as_stacks(X, y)
-    weights, totals = as_all_weights(sample_weight, targets)
-    problems = Problems(lines, by_columns, targets, weights, totals, as_flag(fit_intercept, "fit_intercept"))
-    start = None if coef0 is None else as_starts(coef0, problems.one.p, targets.dtype)
-    constants = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "l1": l1}
-    count = count_fits({"X": lines, "y": targets, "sample_weight": weights, "coef0": start}, constants)
-    fits = Fits(
-        problems,
-        ManyOptions(
-            *as_rates_and_penalties(count, **constants),
-            epochs=as_count(epochs, "epochs"),
-            nesterov=as_flag(nesterov, "nesterov"),
-            tol=-1.0 if tol is None else as_number(tol, "tol"),
-        ),
-        start,
-        record,
-        as_count(record_every, "record_every"),
-        names_of(X),
-    )
+    problems = Problems(X, y, sample_weight, fit_intercept)
+    start = None if coef0 is None else as_starts(coef0, problems)
+    options = Options(
+        problems, start, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, l1=l1, epochs=epochs,
+        nesterov=nesterov, tol=tol, record=record, record_every=record_every, n_threads=n_threads,
+    )  # fmt: skip
+    descents = Descents(problems, options, start)
     try:
-        fits.advance(as_count(n_threads, "n_threads"))
-        result = fits.result()
-        if message := fits.rise(result):
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        descents.run()
+        result = descents.result()
+        if message := descents.rise_message(result):
+            warn(message)
         return result
     except BaseException as stop:
-        with suppress(AttributeError):  # of exceptions that take no attributes
-            stop.result = fits.result()  # type: ignore[attr-defined]
+        attach_result(stop, descents.result())
         raise
 
 
-_DIVERGED = OUTCOMES.index("diverged")
+_DIVERGED, _COMPLETED = OUTCOMES.index("diverged"), OUTCOMES.index("completed")
+
+
+class Problems(KernelProblems):
+    """The checked data of many fits: (B, n, d) or (B, d, n), (B, n) and weights; B is 1 for what all share."""
+
+    def __init__(self, X, y, sample_weight, fit_intercept):
+        self.feature_names = column_names(X)
+        lines, by_columns, targets = as_stacks(X, y)
+        weights, totals = as_all_weights(sample_weight, targets)
+        super().__init__(lines, by_columns, targets, weights, totals, as_flag(fit_intercept, "fit_intercept"))
+
+    def refuse_nonfinite(self):
+        """Raises ValueError if X or y holds NaN or infinity."""
+        X = self.lines.swapaxes(1, 2) if self.by_columns else self.lines
+        for array, name, axes in ((X, "X", ("fit", "row", "column")), (self.targets, "y", ("fit", "row"))):
+            shared = len(array) == 1
+            check_finite(array[0] if shared else array, name, axes[shared:])
 
 
 def as_stacks(X, y):
-    """X and y as the kernel reads them, (B, n, d) or (B, d, n) and (B, n), B being 1 for what is shared; whether it
-    reads columns."""
+    """X and y as the kernel reads them, X's lines (B, n, d), or (B, d, n) if they are columns, and y (B, n)."""
     given, X, y = X, as_real(X, "X"), as_real(y, "y")
     if X.ndim not in (2, 3) or X.size == 0:
         raise ValueError(f"X must have shape (fits, rows, columns), or (rows, columns) for all, got {X.shape}")
@@ -163,7 +167,7 @@ def as_stacks(X, y):
         expected = f"(fits, {shape[-1]}) or ({shape[-1]},)" if X.ndim == 2 else str(shape)
         raise ValueError(f"y must have shape {expected} for X of shape {X.shape}, got {y.shape}")
     dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
-    layout = (X if X.ndim == 2 else as_real(given[0], "X")).flags  # as `fit` finds it
+    layout = (X if X.ndim == 2 else as_real(given[0], "X")).flags  # of one fit, as `fit` finds it
     by_columns = layout.f_contiguous and not layout.c_contiguous
     X = in_place(X.swapaxes(-1, -2) if by_columns else X, dtype)
     y = in_place(y, dtype)
@@ -186,18 +190,45 @@ def as_all_weights(sample_weight, targets):
     return np.stack([weights for weights, _ in pairs]), np.array([total for _, total in pairs])
 
 
-def as_starts(coef0, p, dtype):
+def as_starts(coef0, problems):
     """Where to start, (1, p) or (B, p)."""
-    start = as_real(coef0, "coef0")
+    start, p = as_real(coef0, "coef0"), problems.one.p
     if start.ndim not in (1, 2) or start.shape[-1] != p or start.size == 0:
         raise ValueError(f"coef0 must have shape ({p},) or (fits, {p}), got {start.shape}")
-    start = cast(start, dtype)
+    start = cast(start, problems.targets.dtype)
     check_finite(start, "coef0", ("fit", "parameter")[-start.ndim :])
     return start.reshape(-1, p)
 
 
+class Options(ManyOptions):
+    """What `fit_many` is asked, but the data: the arguments of the same names, checked."""
+
+    def __init__(
+        self, problems, start, *, lr, momentum, dampening, weight_decay, l1, epochs, nesterov, tol, record,
+        record_every, n_threads,
+    ):  # fmt: skip
+        if as_record(record) == "updates":
+            raise ValueError(
+                "record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update"
+            )
+        self.record, self.record_every = record, as_count(record_every, "record_every")
+        self.n_threads = as_count(n_threads, "n_threads")
+        arrays = {"X": problems.lines, "y": problems.targets, "sample_weight": problems.weights, "coef0": start}
+        constants = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "l1": l1}
+        B = count_fits(arrays, constants)
+        rates, penalties = np.empty((B, 3)), np.empty((B, 2))
+        rates[:, 0] = as_series(lr, "lr", B, "fits")
+        rates[:, 1] = as_series(momentum, "momentum", B, "fits", high=1, below=True)
+        dampening = rates[:, 1] if dampening is None else as_series(dampening, "dampening", B, "fits", high=1)
+        rates[:, 2] = 1 - dampening
+        penalties[:, 0] = as_series(weight_decay, "weight_decay", B, "fits")
+        penalties[:, 1] = as_series(l1, "l1", B, "fits")
+        tol = -1.0 if tol is None else as_number(tol, "tol")
+        super().__init__(rates, penalties, as_count(epochs, "epochs"), as_flag(nesterov, "nesterov"), tol)
+
+
 def count_fits(arrays, constants):
-    """How many fits there are, as all that comes once for each of them must agree."""
+    """The number of fits, B. All that comes once for each fit must agree on it."""
     counts = {name: len(array) for name, array in arrays.items() if array is not None and len(array) > 1}
     counts |= {name: len(value) for name, value in constants.items() if ndim_of(value, name) == 1}
     if len(set(counts.values())) > 1:
@@ -209,52 +240,42 @@ def count_fits(arrays, constants):
     return next(iter(counts.values()), 1)
 
 
-def as_rates_and_penalties(count, lr, momentum, dampening, weight_decay, l1):
-    """lr, momentum and 1 - dampening, (B, 3), and weight_decay and l1, (B, 2)."""
-    rates, penalties = np.empty((count, 3)), np.empty((count, 2))
-    rates[:, 0] = as_series(lr, "lr", count, "fits")
-    rates[:, 1] = as_series(momentum, "momentum", count, "fits", high=1, below=True)
-    rates[:, 2] = 1 - (rates[:, 1] if dampening is None else as_series(dampening, "dampening", count, "fits", high=1))
-    penalties[:, 0] = as_series(weight_decay, "weight_decay", count, "fits")
-    penalties[:, 1] = as_series(l1, "l1", count, "fits")
-    return rates, penalties
+class Descents:
+    """Many fits under way. start: (B or 1, p), or None for zeros."""
 
-
-class Fits:
-    """Fits under way. start: (B or 1, p), or None for zeros."""
-
-    def __init__(self, problems, options, start, record, record_every, names):
-        self.problems, self.options, self.kept, self.feature_names = problems, options, record, names
-        count, p, dtype = len(options.rates), problems.one.p, problems.lines.dtype
-        rows = -(-options.epochs // record_every)
-        parameters = np.zeros((count, 2, p), dtype)
+    def __init__(self, problems, options, start):
+        self.problems, self.options = problems, options
+        B, p, dtype = len(options.rates), problems.one.p, problems.lines.dtype
+        parameters = np.zeros((B, 2, p), dtype)
         if start is not None:
             parameters[:, 0] = start
         self.states = States(parameters)
-        self.over = False  # set to stop all threads
+        self.over = False  # stops all threads where it is True
+        rows, record = ceil_div(options.epochs, options.record_every), options.record
         loss = paths = None
         try:
             if record is not None:
-                loss = np.empty((count, rows), dtype)
+                loss = np.empty((B, rows), dtype)
             if record == "all":
-                paths = np.empty((3, count, rows, p), dtype)
+                paths = np.empty((3, B, rows, p), dtype)
         except (MemoryError, ValueError) as error:
             pass_on(error)
-            raise too_large(count * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
-        self.record = Record(loss, None, paths, record_every)
+            raise too_large(B * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
+        self.record = Record(loss, None, paths, options.record_every)
 
-    def advance(self, n_threads):
+    def run(self):
         """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""
-        problem, total, count = self.problems.one, self.options.epochs, len(self.states.epochs)
+        problem, total, B = self.problems.one, self.options.epochs, len(self.options.rates)
         cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
         epochs = max(1, min(total, SLICE_ELEMENTS // cost))  # of a slice
-        size = max(1, min(SLICE_ELEMENTS // (cost * total), -(-count // (8 * n_threads))))  # fits of a slice
-        threads = min(n_threads, -(-count // size))
-        slices = deque([*range(0, count, size), *[None] * threads])  # popleft is one step, whoever is interrupted
+        n_threads = self.options.n_threads
+        size = max(1, min(SLICE_ELEMENTS // (cost * total), ceil_div(B, 8 * n_threads)))  # fits of a slice
+        threads = min(n_threads, ceil_div(B, size))
+        slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it
 
         def work():
             while (first := slices.popleft()) is not None and not self.over:
-                self._advance(first, min(first + size, count), epochs)
+                self._advance(first, min(first + size, B), epochs)
 
         def lead(start):
             for _ in range(threads - 1):
@@ -263,34 +284,22 @@ class Fits:
 
         with_threads(lead, self._stop)
         if ((self.states.outcomes == _DIVERGED) & (self.states.epochs == 0)).any():
-            self._refuse_nonfinite()
+            self.problems.refuse_nonfinite()
 
     def _stop(self):
         self.over = True
 
     def _advance(self, first, last, epochs):
-        """Does all epochs of fits `first` to `last`, unless it is over before."""
+        """Does all epochs of fits `first` to `last`, unless `over` is set before."""
         while not self.over and (self.states.outcomes[first:last] < 0).any():
             advance_many(self.problems, self.options, self.states, self.record, first, last, epochs)
 
-    def _refuse_nonfinite(self):
-        """Raises ValueError if X or y holds NaN or infinity."""
-        X, y = self.problems.lines, self.problems.targets
-        X = X.swapaxes(1, 2) if self.problems.by_columns else X
-        for array, name, axes in ((X, "X", ("fit", "row", "column")), (y, "y", ("fit", "row"))):
-            shared = len(array) == 1
-            check_finite(array[0] if shared else array, name, axes[shared:])
-
     @np.errstate(all="ignore")
-    def rise(self, result):
-        """What to warn of when objectives ended above their start; None if it is all rounding, at an exact fit."""
-        penalties, start, coef = self.options.penalties, self.states.metrics[:, 0], np.abs(result.coef.astype(float))
-        end = result.loss + (penalties[:, :1] / 2 * coef**2 + penalties[:, 1:] * coef).sum(axis=1)
-        y = self.problems.targets
-        eps = np.finfo(y.dtype).eps
-        floor = 1000 * eps * np.abs(y).max(axis=1).astype(float)
-        rose = (end > start * (1 + 1000 * eps)) & (np.sqrt(end) > floor)
-        rose &= self.states.outcomes == OUTCOMES.index("completed")
+    def rise_message(self, result):
+        """What to warn of where objectives ended above their start; else None."""
+        start, penalties = self.states.metrics[:, 0], self.options.penalties
+        end = penalised(result.loss.astype(float), result.coef.T, penalties[:, 0], penalties[:, 1])
+        rose = risen(start, end, self.problems.targets) & (self.states.outcomes == _COMPLETED)
         if not rose.any():
             return None
         i = int(np.argmax(rose))
@@ -300,59 +309,39 @@ class Fits:
         )
 
     def result(self):
-        """The result of the epochs done so far. It takes over the arrays."""
-        problem, states, record, rates = self.problems.one, self.states, self.record, self.options.rates
+        """The result of the epochs done. It takes over the arrays: the descents must not go on."""
+        problem, options, states, record = self.problems.one, self.options, self.states, self.record
         coef, velocity = states.parameters.swapaxes(0, 1)
-        status = np.array([*OUTCOMES, "stopped"])[states.outcomes]
-        epoch = np.arange(0, 0 if self.kept is None else self.options.epochs, record.every)
+        status = np.where(states.outcomes < 0, "stopped", np.array(OUTCOMES)[states.outcomes])
+        epoch = np.arange(0, 0 if options.record is None else options.epochs, record.every)
         unwritten = epoch >= states.epochs[:, np.newaxis]
         if unwritten.any():
             record.loss[unwritten] = np.nan
             if record.paths is not None:
                 record.paths[:, unwritten] = np.nan
         grad, step, path = (None, None, None) if record.paths is None else record.paths
-        count = len(status)
-        loss = np.empty(count)
+        loss = np.empty(len(coef))
         losses_many(self.problems, states.parameters, loss)
-        return FitResult(
+        return FitResults(
             coef=coef[:, : problem.d].copy(),
-            intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(count, coef.dtype),
+            intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(len(coef), coef.dtype),
             velocity=velocity.copy(),
             loss=as_dtype(loss, coef.dtype),
             epochs=states.epochs,
             status=status,
-            history=History(
-                epoch=epoch,
-                loss=record.loss,
-                grad=grad,
-                step=step,
-                coef=path,
-                val_loss=None,
-            ),
-            best_epoch=None,
-            average_coef=None,
-            average_intercept=None,
-            lr=rates[:, 0],
-            momentum=rates[:, 1],
-            dampening=1 - rates[:, 2],
+            history=History(epoch=epoch, loss=record.loss, grad=grad, step=step, coef=path, val_loss=None),
+            lr=options.rates[:, 0],
+            momentum=options.rates[:, 1],
+            dampening=1 - options.rates[:, 2],
             method="direct",
-            optimal_loss=None,
-            feature_names=self.feature_names,
             checkpoint=Checkpoint(
                 parameters=states.parameters[..., np.newaxis],
                 metrics=states.metrics[..., np.newaxis],
-                average=None,
-                best=None,
                 epoch=states.epochs,
                 updates=states.epochs,
-                averaged=0,
-                best_epoch=-1,
-                waited=0,
-                best_loss=np.inf,
-                record=self.kept,
-                record_every=record.every,
+                record=options.record,
+                record_every=options.record_every,
                 fit_intercept=problem.fit_intercept,
-                generator=None,
-                split=None,
             ),
+            feature_names=self.problems.feature_names,
         )

@@ -1,0 +1,1 @@
+"""A descent: its problem, its options, its state and its record, and the run that advances the state."""

@@ -1,0 +1,87 @@
+"""The curvature of a problem, and the learning rates that it allows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._kernel import Options, Record, Rows, State, advance
+
+STABLE_MARGIN = (
+    0.95  # of the stability limit: the curvature is estimated from below, and at the limit nothing converges
+)
+
+
+def stability_limit(curvature, momentum, gradient_weight, nesterov):
+    """The learning rate from which on the descent is unstable, given the largest eigenvalue of the Hessian.
+
+    gradient_weight is 1 - dampening. With c = lr gradient_weight curvature, the roots of the update's characteristic
+    polynomial lie within the unit circle iff c < 2 (1 + momentum); with Nesterov's step, iff
+    c < 2 (1 + momentum) / (1 + 2 momentum).
+    """
+    scale = gradient_weight * float(curvature)  # a numpy float would warn where the quotient overflows
+    if not scale > 0:  # NaN is 0 times infinity
+        return math.inf
+    return 2 * (1 + momentum) / ((1 + 2 * momentum if nesterov else 1) * scale)
+
+
+def largest_curvature(problem, weight_decay=0.0, steps=40):
+    """The largest eigenvalue of H = 2 [X, 1]' W [X, 1] / sum(w) + weight_decay, from below; None if it overflows.
+
+    By Lanczos' iteration with full reorthogonalisation (Golub and Van Loan, Matrix Computations, section 10.1). It
+    converges much faster than power iteration, and is exact after p steps at most.
+    """
+    rows = Rows(problem.with_targets(np.zeros((1, problem.n), problem.lines.dtype)))
+    options = Options((0.0, 0.0, 1.0), weight_decay=weight_decay)
+    rng = np.random.default_rng(0)
+    basis = rng.standard_normal((1, problem.p))
+    basis /= np.linalg.norm(basis)
+    diagonal, off_diagonal = [], []
+    largest = 0.0
+    for _ in range(min(steps, problem.p)):
+        product = hessian_product(rows, basis[-1], options)
+        if product is None:
+            return None
+        diagonal.append(basis[-1] @ product)
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
+        largest = max(values[-1], 0.0)
+        size = np.abs(product).max() or 1.0  # so that the norm's squares don't overflow
+        product /= size
+        for _ in range(2):  # twice is enough
+            product = product - basis.T @ (basis @ product)
+        norm = np.linalg.norm(product)
+        residual = size * norm
+        if residual * abs(vectors[-1, -1]) <= 1e-3 * largest:
+            break
+        basis = np.vstack([basis, product / norm])
+        off_diagonal.append(residual)
+    return float(largest)
+
+
+def hessian_product(rows, direction, options):
+    """H @ direction for rows whose targets are 0: the first step of a fit from there. None if it overflows."""
+    parameters = np.zeros((2, rows.problem.p, 1), rows.problem.lines.dtype)
+    parameters[0, :, 0] = direction
+    state = State(parameters, None, None, np.empty((3, 1)))
+    if advance(rows, options, state, Record(None, None, None), 1) == "diverged":
+        return None
+    return parameters[1, :, 0].astype(np.float64)
+
+
+def stable_lr(problem, options, rates):
+    """A learning rate just below the largest stable one for these rates of an epoch; None if the curvature overflows.
+
+    The curvature changes from one mini-batch to the next, but no batch has a larger one than the longest row. For
+    mini-batches the effective step lr (1 - dampening) / (1 - momentum) is below the inverse of that row's curvature.
+    """
+    curvature = largest_curvature(problem, options.weight_decay)
+    if curvature is None:
+        return None
+    _, momentum, gradient_weight = rates
+    if 0 < options.batch_size < problem.n:
+        X = problem.X
+        longest = float(np.einsum("ij,ij->i", X, X, dtype=np.float64).max()) + problem.fit_intercept
+        scale = gradient_weight * (2 * longest + options.weight_decay)
+        return STABLE_MARGIN * (1 - momentum) / scale if scale > 0 else math.inf
+    return STABLE_MARGIN * float(stability_limit(curvature, momentum, gradient_weight, options.nesterov))

@@ -1,0 +1,154 @@
+"""A fit under way: advance the state by some epochs, look, advance on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from .._arrays import as_dtype, in_place
+from .._kernel import Rows, Team, advance, losses, parts
+from .._results.checkpoint import Checkpoint
+from .._results.fields import from_fields
+from .._results.result import FitResult
+from .._results.status import Status
+from .._workers import with_threads
+from .messages import divergence
+from .progress import Progress, progress_bar
+from .record import Record
+from .state import start_state
+
+# A slice, the epochs between two returns to Python, takes 10 to 30 ms: it reads SLICE_ELEMENTS elements of X. An update
+# of one target counts as UPDATE_COST elements more for its fixed work, and PARAMETER_COST for every parameter.
+SLICE_ELEMENTS = 50_000_000
+UPDATE_COST, PARAMETER_COST = 500, 8
+
+_STATUS = {str(status): status for status in Status}  # faster than Status(name)
+
+
+class Descent:
+    """A fit under way. held_out: the problem of the held-out rows, or None.
+
+    rows, held_out_rows: the rows of both, opened for reading.
+    """
+
+    def __init__(self, problem, options, held_out):
+        self.problem, self.options, self.held_out = problem, options, held_out
+        self.state, self.record = start_state(problem, options), Record(problem, options)
+        self.helpers = 0  # threads beside this one
+        if options.n_threads > 1:
+            self.helpers = min(options.n_threads, parts(problem, options.batch_size)) - 1
+        team = Team(self.helpers) if self.helpers else None
+        self.rows = Rows(problem, options.batch_size, team)
+        self.held_out_rows = None if held_out is None else Rows(held_out, 0, team)
+        self.status, self.optimal_loss = Status.STOPPED, None
+        if problem.reduction is not None:
+            self.optimal_loss = as_dtype(np.asarray(problem.reduction.optimal_loss), problem.dtype)[()]
+
+    def run(self):
+        """Does all epochs, as far as the options don't stop them before; DivergenceError where one overflows."""
+        options = self.options
+        bar = progress_bar(options.epochs, "epoch") if options.progress else None
+        advance_by = partial(_advance_together, self.helpers) if self.helpers else advance
+        try:
+            self.status = self._advance(advance_by, bar)
+        finally:
+            if bar is not None:
+                bar.close()
+        if self.status is Status.DIVERGED:
+            raise divergence(self)
+
+    def _advance(self, advance_by, bar):
+        """Does the epochs a slice at a time, so that Python sees signals in between. Returns a Status."""
+        rows, held_out, options, state, record = self.rows, self.held_out_rows, self.options, self.state, self.record
+        callback, every, last = options.callback, options.callback_every, options.start + options.epochs
+        slice_epochs = self._epochs_of_a_slice()
+        outcome, called = "completed", state.epoch
+        while state.epoch < last and outcome == "completed":
+            before = state.epoch
+            epochs = min(slice_epochs, last - before)
+            if callback is not None:
+                epochs = min(epochs, called + every - before)
+            outcome = advance_by(rows, options, state, record, epochs, held_out)
+            if bar is not None:
+                bar.set_postfix(loss=float(np.mean(state.metrics[2])), refresh=False)
+                bar.update(state.epoch - before)
+            if callback is not None and state.epoch == called + every:
+                called = state.epoch
+                try:
+                    callback(Progress(self))
+                except StopIteration:
+                    return Status.STOPPED
+        return _STATUS[outcome]
+
+    def _epochs_of_a_slice(self):
+        """How many epochs there are between two returns to Python, at most."""
+        problem = self.problem
+        rows = problem.n if self.held_out is None else problem.n + self.held_out.n
+        updates = self.record.updates_per_epoch
+        cost = rows * problem.d + updates * (UPDATE_COST + PARAMETER_COST * problem.p)
+        return max(1, SLICE_ELEMENTS // (cost * problem.k))
+
+    def result(self):
+        """The result of the epochs done. It takes over the arrays: the descent must not go on."""
+        return self._result(self.state, self.status, True)
+
+    def snapshot(self):
+        """The result so far, with copies of the arrays."""
+        return self._result(self.state.copy(), Status.STOPPED, False)
+
+    def _result(self, state, status, final):
+        problem, options = self.problem, self.options
+        target_shape, dtype = problem.target_shape, problem.dtype
+        d, has_intercept = problem.features, problem.has_intercept
+        last = state.parameters if target_shape else state.parameters[..., 0]
+        last = as_dtype(last, dtype)
+        coef, velocity = last[0], last[1]
+        validated, parameters = state.best_epoch >= 0, state.parameters[0]
+        if validated and options.patience:
+            parameters = state.best
+            coef = as_dtype(parameters.reshape(coef.shape), dtype)
+        loss = in_place(np.array(losses(self.rows, parameters)), dtype)
+        average = average_intercept = None
+        if state.average is not None:
+            average = as_dtype((state.average if state.averaged else state.parameters[0]).reshape(coef.shape), dtype)
+            average_intercept = average[d] if has_intercept else 0.0
+            average = average[:d]
+        lr, momentum, gradient_weight = options.rates_at(state.epoch - 1)
+        return from_fields(
+            FitResult,
+            {
+                "coef": coef[:d],
+                "intercept": coef[d] if has_intercept else 0.0,
+                "velocity": velocity,
+                "loss": loss if target_shape else loss[0],
+                "epochs": state.epoch,
+                "status": status,
+                "history": self.record.history(state, final),
+                "best_epoch": state.best_epoch if validated else None,
+                "average_coef": average,
+                "average_intercept": average_intercept,
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": 1 - gradient_weight,
+                "method": problem.method,
+                "optimal_loss": self.optimal_loss,
+                "feature_names": problem.feature_names,
+                "checkpoint": Checkpoint.of(state, options, has_intercept),
+            },
+        )
+
+
+def _advance_together(helpers, rows, *arguments):
+    """`advance` by the team of the rows, which `helpers` threads join until it returns."""
+    team = rows.team
+
+    def lead(start):
+        for member in range(1, helpers + 1):
+            start(team.help, member)
+        outcome = advance(rows, *arguments)
+        team.close()
+        return outcome
+
+    team.open()
+    return with_threads(lead, team.close)

@@ -1,0 +1,135 @@
+"""What a fit says of itself: the warnings, and the message of a divergence."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+
+import numpy as np
+
+from .._results.status import ConvergenceWarning, DivergenceError, Status
+from .curvature import stable_lr
+
+FAR_ABOVE = 0.01  # of the way from the start to the least objective: a fit that ends farther above the least one warns
+_ROUNDING = 1000  # times eps: a smaller difference, or residual, is rounding
+
+
+def warn(message, category=ConvergenceWarning):
+    """Warns at the line that called into the package."""
+    level, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("sgdm."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def penalised(loss, coef, weight_decay, l1):
+    """The objective (k,): the loss plus the penalties of the coefficients (d, k), without intercepts."""
+    coef = np.abs(coef.astype(float))
+    return loss + (weight_decay / 2 * coef**2 + l1 * coef).sum(axis=0)
+
+
+def beyond_rounding(objective, y):
+    """Which objectives (k,) are more than the rounding errors of an exact fit to the targets y (k, n)."""
+    return np.sqrt(objective) > _ROUNDING * np.finfo(y.dtype).eps * np.abs(y).max(axis=1).astype(float)
+
+
+def risen(start, end, y):
+    """Which objectives (k,) rose from start to end by more than rounding."""
+    return (end > start * (1 + _ROUNDING * np.finfo(y.dtype).eps)) & beyond_rounding(end, y)
+
+
+def convergence_message(descent, result):
+    """What to warn of: the objective ended above its start, or far above the least there is; else None."""
+    problem, options, start, loss = descent.problem, descent.options, descent.state.metrics[0], result.loss
+    has_penalty = options.weight_decay or options.l1
+    if problem.k == 1 and problem.reduction is None and not has_penalty and loss <= start[0]:  # the usual case
+        return None
+    with np.errstate(all="ignore"):
+        end = np.atleast_1d(loss).astype(float)
+        if has_penalty:
+            end = penalised(end, result.coef.reshape(-1, problem.k), options.weight_decay, options.l1)
+        rose = risen(start, end, problem.targets)
+        if rose.any() and result.status is Status.COMPLETED:
+            return _rise_message(descent, int(np.argmax(rose)), start, end)
+        if problem.reduction is None or options.l1 or options.patience or result.status is Status.STOPPED:
+            return None
+        least = problem.reduction._least_objective(0.0)
+        far = _far_above(start, end, least, problem.targets)
+        if options.weight_decay and far.any():
+            least = problem.reduction._least_objective(options.weight_decay)
+            far = _far_above(start, end, least, problem.targets)
+    if not far.any():
+        return None
+    t = int(np.argmax(far))
+    return (
+        f"the objective{_of_target(problem, t)} went from {start[t]:g} to {end[t]:g} in {result.epochs} epochs, far "
+        f"above the least there is, {least[t]:g}; centre the columns of X and bring them to one scale "
+        "(scikit-learn's StandardScaler does both), or do more epochs"
+    )
+
+
+def _far_above(start, end, least, y):
+    """Which objectives ended far above the least ones."""
+    return beyond_rounding(end, y) & (end - least > FAR_ABOVE * np.maximum(start - least, 0))
+
+
+def _rise_message(descent, t, start, end):
+    """What to warn of when the objective of target t ended above its start."""
+    problem, options, epoch = descent.problem, descent.options, descent.state.epoch
+    rates = options.rates_at(epoch - 1)
+    lr, max_lr = float(rates[0]), stable_lr(problem, options, rates)
+    message = (
+        f"the objective{_of_target(problem, t)} rose from {start[t]:g} to {end[t]:g} in {epoch} epochs with lr={lr:g}; "
+    )
+    if 0 < options.batch_size < problem.n:
+        return f"{message}use a smaller lr, or one that falls, to even out the noise of the batches"
+    limit = _describe(max_lr, problem, options, epoch)
+    if max_lr is not None and lr < max_lr:
+        return f"{message}lr is stable (up to {limit}), so more epochs will bring it down"
+    return f"{message}use an lr of at most {limit}"
+
+
+def divergence(descent):
+    """What to raise when an epoch overflowed: ValueError if the data were not finite to begin with."""
+    problem, options, epoch = descent.problem, descent.options, descent.state.epoch
+    if epoch == options.start:
+        problem.refuse_nonfinite()
+    rates = options.rates_at(epoch)
+    lr, max_lr = float(rates[0]), stable_lr(problem, options, rates)
+    target, limit = _of_target(problem, descent.state.diverged), _describe(max_lr, problem, options, epoch)
+    if max_lr is None:
+        message = (
+            f"the squares of the data{target} overflow {problem.dtype} at epoch {options.start}, whatever the lr; "
+            "scale the columns of X and y down"
+        )
+    elif lr < max_lr:
+        message = (
+            f"the loss or a parameter{target} overflowed {problem.dtype} at epoch {epoch}, though lr={lr:g} "
+            f"is stable (up to {limit}); scale the columns of X and y, or the start, down"
+        )
+    else:
+        message = f"the fit{target} diverged at epoch {epoch}: lr={lr:g} is too large; use an lr of at most {limit}"
+    error = DivergenceError(message)
+    error.max_lr = max_lr
+    return error
+
+
+def _of_target(problem, t):
+    """Target t for a message, if there are several."""
+    return f" of target {t}" if problem.k > 1 else ""
+
+
+def _describe(max_lr, problem, options, epoch):
+    """A learning rate rounded down to three digits, and the constants of the epoch that it is for."""
+    if max_lr in (None, math.inf):
+        digits = str(max_lr)
+    elif max_lr < 1e-300:  # where powers of ten have few digits, or none
+        digits = f"{max_lr:.3g}"
+    else:
+        unit = 10.0 ** (math.floor(math.log10(max_lr)) - 2)
+        digits = f"{math.floor(max_lr / unit) * unit:.3g}"
+    _, momentum, gradient_weight = options.rates_at(epoch)
+    form = ", nesterov" if options.nesterov else ""
+    batches = f", batches of {options.batch_size}" if 0 < options.batch_size < problem.n else ""
+    return f"{digits} for momentum={momentum:g}, dampening={1 - gradient_weight:g}{form}{batches}"

@@ -1,0 +1,84 @@
+"""Whether a fit descends on the rows or on their reduction, and the problem it then has."""
+
+from __future__ import annotations
+
+from .._descent.options import refuse_batches
+from .._descent.state import as_start
+from .._results.status import attach_result
+from .compress import check_total
+from .compressed import Compressed
+from .leaves import Reduction
+
+# Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
+# element of X; reducing an element of a row; reducing a product of two. A reduced fit must take at most half of the
+# time of a direct one, which must be long enough to be noticed.
+_EPOCH_NS, _REDUCE_NS, _PRODUCT_NS, _NOTICED_NS = 0.27, 3.3, 0.073, 5e7
+
+
+def as_reduced_problems(X, y, sample_weight, validation, options):
+    """The problem of a fit to a Compressed, and that of its held-out rows, another Compressed, or None."""
+    if y is not None or sample_weight is not None or options.fit_intercept or options.method == "direct":
+        raise ValueError(
+            "a Compressed holds y, sample_weight and fit_intercept already, and no rows for method='direct'; "
+            "leave them out"
+        )
+    if options.batch_size:
+        refuse_batches("a Compressed")
+    problem, held_out = X._problem(), None
+    if validation is not None:
+        held_out = validation._problem() if isinstance(validation, Compressed) else None
+        if held_out is None or validation._kind() != X._kind():
+            raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
+    if options.init is not None and options.init.feature_names is not None:
+        problem.feature_names = options.init.feature_names
+    return problem, held_out
+
+
+def reduce_rows(problem, held_out, options):
+    """The problems to descend on: the reductions of both where these are asked for or faster, else both as they are.
+
+    For lr="auto" the problem has its reduction in any case.
+    """
+    reduces = chooses_reduction(problem, options)
+    if not reduces and not options.auto:
+        return problem, held_out
+    as_start(options.coef0, problem)  # which refuses a wrong start before the rows are reduced
+    reduction = reduce_problem(problem, options.n_threads)
+    if not reduces:
+        problem.reduction = reduction
+        return problem, held_out
+    if held_out is not None:
+        held_out = reduce_problem(held_out, options.n_threads)._problem()
+    return reduction._problem(), held_out
+
+
+def chooses_reduction(problem, options):
+    """Whether the descent runs on the reduction of the rows."""
+    if options.method != "auto":
+        return options.method == "compress"
+    if options.batch_size:
+        return False
+    if options.init is not None:
+        return options.init.method == "compress"
+    return options.auto or reducing_is_faster(problem, options.epochs)
+
+
+def reducing_is_faster(problem, epochs):
+    """Whether reducing the rows first is clearly faster than all epochs over them."""
+    q = problem.p + problem.k
+    direct = epochs * problem.n * problem.p * problem.k * _EPOCH_NS
+    if direct <= _NOTICED_NS:
+        return False
+    reduced = problem.n * q * (_REDUCE_NS + _PRODUCT_NS * q) + epochs * q * problem.p * problem.k * _EPOCH_NS
+    return direct > 2 * reduced
+
+
+def reduce_problem(problem, n_threads):
+    """The reduction of checked rows."""
+    reduction = Reduction(problem.fit_intercept, problem.feature_names)
+    try:
+        reduction.take(reduction.leaves_of(problem), n_threads)
+        return check_total(reduction.result())
+    except BaseException as stop:
+        attach_result(stop, None)  # a fit has no result before it descends
+        raise

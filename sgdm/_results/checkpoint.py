@@ -1,0 +1,89 @@
+"""What a fit needs to go on from where another one stopped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._validation import pass_on
+
+
+class Checkpoint(NamedTuple):
+    """All that ``fit(X, y, init=result)`` needs to go on to the bit; not meant to be read.
+
+    parameters are (2, p, k), the last iterate and its velocity; average and best (p, k), the mean of the iterates and
+    the best of them. generator and split are states of the row generator: now, and before it chose the validation
+    rows. Those of `fit_many` lead with the axis of the fits.
+    """
+
+    parameters: np.ndarray
+    metrics: np.ndarray
+    epoch: int
+    updates: int
+    record: str | None
+    record_every: int
+    fit_intercept: bool
+    average: np.ndarray | None = None
+    best: np.ndarray | None = None
+    averaged: int = 0
+    best_epoch: int = -1
+    waited: int = 0
+    best_loss: float = math.inf
+    generator: dict[str, Any] | None = None
+    split: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, state, options, fit_intercept):
+        """The checkpoint of a fit with these options. It holds the arrays of the state, not copies."""
+        generator = state.generator
+        return cls(
+            state.parameters, state.metrics, state.epoch, state.updates, options.record, options.record_every,
+            fit_intercept, state.average, state.best, state.averaged, state.best_epoch, state.waited, state.best_loss,
+            None if generator is None else generator.bit_generator.state, state.split,
+        )  # fmt: skip
+
+
+# The positions in a generator's state, and the arrays they point into. numpy checks no position before it reads there.
+_POSITIONS = {"pos": "key", "buffer_pos": "buffer"}
+
+
+def restore_generator(state, name="init's row generator"):
+    """A numpy Generator in the given state of its bit generator; ValueError if it can't be in that state."""
+    kind = getattr(np.random, state["bit_generator"], None)
+    known = isinstance(kind, type) and issubclass(kind, np.random.BitGenerator) and kind is not np.random.BitGenerator
+    if not known:
+        raise ValueError(f"{name} is of an unknown kind, {state['bit_generator']!r}")
+    bit_generator = kind(0)
+    valid = _is_like(state, bit_generator.state)
+    if valid:
+        try:
+            bit_generator.state = state
+        except (TypeError, ValueError, OverflowError) as error:  # a number that this generator can't hold
+            pass_on(error)
+            valid = False
+    if not valid or not _same(state, bit_generator.state):
+        raise ValueError(f"{name} must be a state of numpy's {kind.__name__}, got {state!r:.80}")
+    return np.random.Generator(bit_generator)
+
+
+def _is_like(state, example):
+    """Whether the state of a bit generator has the parts of the example, with numbers it can work with."""
+    if isinstance(example, dict):
+        return (
+            isinstance(state, dict)
+            and state.keys() == example.keys()
+            and all(_is_like(state[part], example[part]) for part in example)
+            and all(0 <= state[at] <= len(state[array]) for at, array in _POSITIONS.items() if at in example)
+        )
+    if isinstance(example, np.ndarray):
+        return isinstance(state, np.ndarray) and (state.dtype, state.shape) == (example.dtype, example.shape)
+    return type(state) is type(example) and (not isinstance(example, int) or state >= 0)  # NumPy 1 casts -1, and warns
+
+
+def _same(state, other):
+    """Whether two states of bit generators with the same parts are equal."""
+    if isinstance(other, dict):
+        return all(_same(state[part], other[part]) for part in other)
+    return np.array_equal(state, other) if isinstance(other, np.ndarray) else state == other

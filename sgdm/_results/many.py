@@ -1,0 +1,65 @@
+"""The result of many fits."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from typing import ClassVar
+
+import numpy as np
+
+from .._arrays import ceil_div
+from .._validation import as_real, by_name
+from .history import History
+from .result import FitResult
+from .status import Status
+
+_OF_EACH_FIT = ("coef", "velocity", "loss", "lr", "momentum", "dampening")
+
+
+class FitResults(FitResult):
+    """The result of `fit_many`. Its arrays lead with an axis of B fits; ``epochs`` and ``status`` are arrays too."""
+
+    epochs: np.ndarray  # type: ignore[assignment]
+    status: np.ndarray  # type: ignore[assignment]
+
+    _of_many: ClassVar[bool] = True
+
+    @np.errstate(all="ignore")
+    def predict(self, X) -> np.ndarray:
+        """The predictions of every fit, (B, n), for X (n, d) or (B, n, d)."""
+        X = as_real(by_name(X, self.feature_names), "X")
+        B, d = self.coef.shape
+        if X.ndim not in (2, 3) or X.shape[-1] != d or (X.ndim == 3 and len(X) != B):
+            raise ValueError(f"X must have shape (n, {d}) or ({B}, n, {d}), got {X.shape}")
+        return (X @ self.coef[:, :, np.newaxis])[..., 0] + self.intercept[:, np.newaxis]
+
+    def __getitem__(self, i: int) -> FitResult:
+        """Fit i, as `fit` returns it."""
+        i = operator.index(i)
+        checkpoint, history, epochs = self.checkpoint, self.history, int(self.epochs[i])
+        rows = 0 if checkpoint.record is None else ceil_div(epochs, checkpoint.record_every)
+        own = {name: getattr(self, name)[i] for name in _OF_EACH_FIT}
+        paths = {name: getattr(history, name) for name in ("loss", "grad", "step", "coef")}
+        return FitResult(
+            **{name: value.copy() if value.ndim else value for name, value in own.items()},
+            intercept=self.intercept[i] if checkpoint.fit_intercept else 0.0,
+            epochs=epochs,
+            status=Status(self.status[i]),
+            history=History(
+                epoch=history.epoch[:rows].copy(),
+                **{name: None if path is None else path[i, :rows].copy() for name, path in paths.items()},
+            ),
+            method=self.method,
+            feature_names=self.feature_names,
+            checkpoint=checkpoint._replace(
+                parameters=checkpoint.parameters[i].copy(),
+                metrics=checkpoint.metrics[i].copy(),
+                epoch=epochs,
+                updates=epochs,
+            ),
+        )
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in Counter(self.status.tolist()).items())
+        return f"FitResult of {len(self.epochs)} fits: {counts}\n  history {len(self.history)} rows each"

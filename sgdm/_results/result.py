@@ -1,0 +1,189 @@
+"""The result of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .._files import write_npz
+from .._validation import as_matrix, by_name
+from .checkpoint import Checkpoint
+from .checks import check_parts, check_result
+from .fields import ArrayFields
+from .history import History
+
+if TYPE_CHECKING:
+    import os
+
+    from .status import Status
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class FitResult(ArrayFields):
+    """Where a descent ended and how it got there. Arrays have the dtype of the fit; equality compares them whole.
+
+    Of `fit_many`, everything leads with an axis of the fits: what is one number or one status below is an array of
+    them there, and ``result[i]`` is fit i.
+
+    Attributes
+    ----------
+    coef : (d,) or (d, k) array
+        The coefficients after the last update; with `patience`, after the best epoch.
+    intercept : float or (k,) array
+        The intercept that goes with them; 0.0 for a fit without.
+    velocity : (p,) or (p, k) array
+        The momentum buffer of the last update; the intercept's last, if there is one.
+    loss : float or (k,) array
+        The mean squared error of `coef` and `intercept` over the rows: what one more epoch would record first.
+    epochs : int
+        Epochs done, those of `init` included.
+    status : Status
+        ``completed``, ``converged`` or ``stopped``; ``diverged`` on the result of a `DivergenceError`.
+    history : History
+        Loss, gradient, step and coefficients, row by row.
+    best_epoch : int or None
+        The epoch with the lowest validation loss, where there was validation.
+    average_coef, average_intercept : arrays like coef and intercept, or None
+        The mean of the iterates, where it was asked for.
+    lr, momentum, dampening : float
+        The constants of the last epoch.
+    method : {"direct", "compress"}
+        Whether the descent ran on the rows, or on their reduction.
+    optimal_loss : float or (k,) array, or None
+        The least possible mean squared error, known only if the fit reduced the data (``method="compress"``,
+        ``lr="auto"``); otherwise use `Compressed.optimal_loss`.
+    feature_names : tuple of str, or None
+        The columns' names, where X was a table whose columns have names.
+    checkpoint : Checkpoint
+        What ``fit(X, y, init=result)`` needs.
+    """
+
+    coef: np.ndarray
+    intercept: Any
+    velocity: np.ndarray
+    loss: Any
+    epochs: int
+    status: Status
+    history: History
+    lr: float
+    momentum: float
+    dampening: float
+    method: str
+    checkpoint: Checkpoint
+    best_epoch: int | None = None
+    average_coef: np.ndarray | None = None
+    average_intercept: Any = None
+    optimal_loss: Any = None
+    feature_names: tuple[str, ...] | None = None
+
+    _of_many: ClassVar[bool] = False  # whether this is the result of many fits
+
+    def __setstate__(self, state):
+        """Sets what was pickled, if its parts are what they should be."""
+        vars(self).update(state)
+        check_parts(self)
+
+    @np.errstate(all="ignore")
+    def predict(self, X) -> np.ndarray:
+        """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
+
+        If the fit and X are both of tables, the columns are taken by name, and other columns of X are ignored.
+
+        Raises
+        ------
+        ValueError
+            If X is not 2-D, has another number of columns than the fit, or is a table without one of them.
+        """
+        X = as_matrix(by_name(X, self.feature_names), "X")
+        if X.shape[1] != len(self.coef):
+            raise ValueError(f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
+        return X @ self.coef + self.intercept
+
+    def __getitem__(self, i: int) -> FitResult:
+        """Fit i of `fit_many`'s result, as `fit` returns it; TypeError if this is one fit."""
+        raise TypeError("this is the result of one fit; only that of fit_many has parts")
+
+    def __repr__(self) -> str:
+        with np.printoptions(precision=6, threshold=10, edgeitems=3):
+            lines = [
+                f"FitResult: {self.status} after {self.epochs} epochs",
+                f"  loss {self.loss}",
+                f"  coef {self.coef}",
+            ]
+            if self.checkpoint.fit_intercept:
+                lines.append(f"  intercept {self.intercept}")
+            lines.append(f"  history {len(self.history)} rows")
+            return "\n".join(lines)
+
+    def summary(self) -> str:
+        """A text: the constants, the loss and its gap to the optimal loss if known, and a table of the parameters with
+        their last gradient; of `fit_many`, a table of the fits.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> y = 3 * x + 2 + 0.1 * (-1.0) ** np.arange(100)
+        >>> print(sgdm.fit(x.reshape(-1, 1), y, fit_intercept=True, method="compress").summary())
+        status        completed
+        epochs        50
+        lr            0.1
+        momentum      0.8
+        dampening     0.8
+        loss          0.0100773
+        optimal loss  0.00999700
+        gap           8.03471e-05
+        <BLANKLINE>
+                     coefficient  gradient at epoch 49
+        x0               3.00219            0.00337032
+        (intercept)      2.00844             0.0186821
+        """
+        from .._summary import as_text  # here, because most programs don't call it
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary, and the losses drawn."""
+        from .._summary import as_html
+
+        return as_html(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to `path`, an .npz file without pickle; `sgdm.load` reads it.
+
+        The file appears whole or not at all: it is written beside `path` and then renamed.
+
+        Raises
+        ------
+        ValueError
+            If the result's parts don't go together, after `dataclasses.replace` say: it could not be loaded.
+        """
+        check_result(self)
+        write_npz(path, "result", *flatten(self))
+
+
+def flatten(result):
+    """The result's arrays by dotted name, and all the rest as a nested dict."""
+    arrays = {}
+
+    def visit(part, prefix):
+        plain = {}
+        for name in names_of_parts(part):
+            value = getattr(part, name)
+            if isinstance(value, (History, Checkpoint)):
+                plain[name] = visit(value, f"{name}.")
+            elif isinstance(value, (np.ndarray, np.generic)):
+                arrays[prefix + name] = np.asarray(value)
+            else:
+                plain[name] = value
+        return plain
+
+    plain = visit(result, "")
+    return arrays, plain
+
+
+def names_of_parts(part):
+    """The fields of a FitResult, a History or a Checkpoint, or of these classes."""
+    return getattr(part, "_fields", None) or tuple(field.name for field in fields(part))
