@@ -1,7 +1,5 @@
 """Copies of arrays, and a division that rounds up."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

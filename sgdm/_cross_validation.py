@@ -1,7 +1,5 @@
 """Cross-validation on reductions: every fold's rows are reduced once, and training sets are merged from them."""
 
-from __future__ import annotations
-
 import itertools
 import warnings
 

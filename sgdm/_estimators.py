@@ -10,11 +10,7 @@ import numpy as np
 from ._validation import as_weights
 
 try:
-    from sklearn.base import (  # type: ignore[import-untyped]
-        BaseEstimator,
-        MultiOutputMixin,
-        RegressorMixin,
-    )
+    from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning as ToleranceWarning  # type: ignore[import-untyped]  # noqa: F401
     from sklearn.model_selection import check_cv  # type: ignore[import-untyped]  # noqa: F401
     from sklearn.utils import check_random_state  # type: ignore[import-untyped]  # noqa: F401

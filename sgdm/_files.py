@@ -1,7 +1,5 @@
 """Results and reductions on disk: .npz files without pickle, written completely or not at all."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """One function per invariant. Its message says what was expected, what came, and what to do."""
 
-from __future__ import annotations
-
 import math
 import operator
 import sys

@@ -5,8 +5,6 @@ exception inside the Python code of `concurrent.futures` or `threading` leaves l
 So threads are started with `_thread`, and the main thread takes no lock that another thread needs.
 """
 
-from __future__ import annotations
-
 import _thread
 from collections import deque
 

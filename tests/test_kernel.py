@@ -125,6 +125,7 @@ ROOM = {
     "no best": (whole(state=state(best=None)), "best must be given with held_out"),
     "rates for fewer epochs": (whole(options=Options(np.zeros((3, 3)))), r"and rows 0 to 3, got 3 rows of 3"),
     "rates of later epochs": (whole(options=Options(np.zeros((9, 3)), start=1)), r"rows -1 to 2, got 9 rows of 3"),
+    "no rates": (whole(options=Options(None)), "rates must be set, got None"),
     "rates of two": (whole(options=Options(np.zeros((4, 2)))), r"rates must have 3 columns.* got 4 rows of 2"),
     "a validation of fewer columns": (whole(validation=problem(d=2)), "held_out must have 3 rows of 2, got 2 of 2"),
     "a validation of more targets": (whole(validation=problem(k=3)), "held_out must have"),

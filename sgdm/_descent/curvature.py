@@ -1,7 +1,5 @@
 """The curvature of a problem, and the learning rates that it allows."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A fit under way: advance the state by some epochs, look, advance on."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

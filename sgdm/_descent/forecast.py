@@ -1,7 +1,5 @@
 """The loss after any number of epochs, without doing them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """What a fit says of itself: the warnings, and the message of a divergence."""
 
-from __future__ import annotations
-
 import math
 import sys
 import warnings

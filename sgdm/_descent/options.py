@@ -1,7 +1,5 @@
 """The options of a fit, checked before a row is read."""
 
-from __future__ import annotations
-
 import operator
 import sys
 
@@ -34,7 +32,7 @@ class Options(KernelOptions):
     """
 
     __slots__ = (  # a fifth of the time of a dict
-        "_constants", "auto", "callback", "callback_every", "coef0", "dampening", "epochs", "fit_intercept", "fraction",
+        "auto", "callback", "callback_every", "coef0", "dampening", "epochs", "fit_intercept", "fraction",
         "generator", "init", "method", "momentum", "n_threads", "progress", "record", "record_every", "split",
         "validates",
     )  # fmt: skip
@@ -66,24 +64,14 @@ class Options(KernelOptions):
         nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
         batch_size = 0 if batch_size is None else as_count(batch_size, "batch_size")
         average_from = as_average(average)
-        self._constants = (
-            nesterov,
-            weight_decay,
-            l1,
-            tol,
-            start,
-            batch_size,
-            average_from,
-            patience,
-            improvement,
-            shuffle,
+        super().__init__(
+            rates, nesterov, weight_decay, l1, tol, start, batch_size, average_from, patience, improvement, shuffle
         )
-        super().__init__(rates, *self._constants)
 
     def choose_rates(self, largest, smallest):
         """Sets the rates for lr="auto", from the extreme eigenvalues of the objective's Hessian."""
         constants = auto_rates(largest, smallest, self.epochs, self.momentum, self.dampening, self.nesterov)
-        super().__init__(as_rates(*constants, self.epochs, self.start), *self._constants)
+        self.set_rates(as_rates(*constants, self.epochs, self.start))
 
     def rates_at(self, epoch):
         """lr, momentum and 1 - dampening of an epoch, or of the nearest one that this call does."""

@@ -1,7 +1,5 @@
 """The histories of a fit while they are written."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .._arrays import as_dtype, ceil_div

@@ -1,7 +1,5 @@
 """The state that a descent starts from."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

@@ -7,22 +7,6 @@ from .nouns import Options, Problem, Record, State
 from .rows import ISA, LEVELS, Rows, Team, parts
 
 __all__ = [
-    "ISA",
-    "LEVELS",
-    "OUTCOMES",
-    "ManyOptions",
-    "Options",
-    "Problem",
-    "Problems",
-    "Record",
-    "Rows",
-    "State",
-    "States",
-    "Team",
-    "advance",
-    "advance_many",
-    "losses",
-    "losses_many",
-    "mix",
-    "parts",
-]
+    "ISA", "LEVELS", "OUTCOMES", "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States",
+    "Team", "advance", "advance_many", "losses", "losses_many", "mix", "parts",
+]  # fmt: skip

@@ -41,6 +41,8 @@ cdef int check_counts(Options options, State state, Record record, Py_ssize_t ep
     if record.every < 1 or record.start < 0 or record.start_update < 0:
         raise ValueError(f"a record must keep every so many epochs, at least 1, from 0 or later on, got {record.every} "
                          f"from {record.start} and update {record.start_update} on")
+    if options.rates is None:
+        raise ValueError("rates must be set, got None")
     if options.rates_view is None:
         return 0
     cdef Py_ssize_t first = state.epoch - options.start, last = first + epochs

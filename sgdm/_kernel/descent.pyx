@@ -103,13 +103,13 @@ cdef inline Update epoch_constants(Options options, Py_ssize_t epoch) noexcept n
     """lr, momentum, dampening and penalties of an epoch."""
     cdef Update update
     update.lr, update.momentum = options.lr, options.momentum
-    update.one_minus_dampening = options.one_minus_dampening
+    update.gradient_weight = options.gradient_weight
     if options.rates_view is not None:
         update.lr = options.rates_view[epoch - options.start, 0]
         update.momentum = options.rates_view[epoch - options.start, 1]
-        update.one_minus_dampening = options.rates_view[epoch - options.start, 2]
+        update.gradient_weight = options.rates_view[epoch - options.start, 2]
     update.weight_decay, update.nesterov, update.first = options.weight_decay, options.nesterov, False
-    update.threshold = update.lr * options.l1 * update.one_minus_dampening / (1 - update.momentum)
+    update.threshold = update.lr * options.l1 * update.gradient_weight / (1 - update.momentum)
     return update
 
 
@@ -117,9 +117,7 @@ cdef inline double batch_weight(Rows rows, Py_ssize_t start, Py_ssize_t stop, co
     """sum w over the rows of an update."""
     if rows.batch >= rows.shape.n:
         return rows.total_weight
-    if rows.single:
-        return rows.for_float.weight(rows.handle, start, stop, order)
-    return rows.for_double.weight(rows.handle, start, stop, order)
+    return rows.handle.weight(rows.handle, start, stop, order)
 
 
 cdef inline void update_parameters(Rows rows, const Update* update, double scale,
@@ -230,12 +228,10 @@ cdef void measure_start(Rows rows, Options options, const floating[:, :, ::1] wo
     for t in range(rows.shape.k):
         for j in range(rows.shape.width):
             zeros &= work[COEF, t, j] == 0
-    if not zeros:
-        sum_rows(rows, 0, rows.shape.n, NULL, &work[COEF, 0, 0], False, &rows.sums[PASS, 0, 0])
-    elif rows.single:
-        rows.for_float.loss_of_zeros(rows.handle, &rows.sums[PASS, 0, 0])
+    if zeros:
+        rows.handle.loss_of_zeros(rows.handle, &rows.sums[PASS, 0, 0])
     else:
-        rows.for_double.loss_of_zeros(rows.handle, &rows.sums[PASS, 0, 0])
+        sum_rows(rows, 0, rows.shape.n, NULL, &work[COEF, 0, 0], False, &rows.sums[PASS, 0, 0])
     for t in range(rows.shape.k):
         metrics[INITIAL_OBJECTIVE, t] = rows.sums[PASS, t, rows.at_loss] / rows.total_weight + penalty(
             rows.problem.features, &work[COEF, t, 0], options)

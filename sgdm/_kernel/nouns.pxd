@@ -8,7 +8,7 @@ cdef class Problem:
 
 cdef class Options:
     cdef readonly object rates
-    cdef double lr, momentum, one_minus_dampening   # those of every epoch, where there is no view
+    cdef double lr, momentum, gradient_weight   # those of every epoch, where there is no view
     cdef const double[:, ::1] rates_view            # None where the rates are a tuple
     cdef readonly double weight_decay, l1, tol, improvement
     cdef readonly bint nesterov, shuffle

@@ -60,6 +60,7 @@ class Options:
         improvement: float = 0.0,
         shuffle: bool = False,
     ) -> None: ...
+    def set_rates(self, rates: NDArray[np.float64] | tuple[float, float, float] | None) -> None: ...
 
 class State:
     parameters: Any

@@ -19,21 +19,15 @@ cdef class Problem:
 
     def __init__(self, lines, bint by_columns, targets, weights, double total_weight, bint fit_intercept,
                  Py_ssize_t features=-1, bint triangular=False, dtype=None):
-        self.lines = lines
+        self.lines, self.by_columns, self.targets = lines, by_columns, targets
+        self.weights, self.total_weight, self.triangular = weights, total_weight, triangular
         self.dtype = lines.dtype if dtype is None else dtype
         self.single = self.dtype.itemsize == 4
-        self.by_columns = by_columns
-        self.targets = targets
-        self.weights = weights
-        self.total_weight = total_weight
-        self.fit_intercept = fit_intercept
         self.n, self.d = lines.shape
         if by_columns:
             self.n, self.d = self.d, self.n
-        self.k = targets.shape[0]
-        self.p = self.d + fit_intercept
+        self.k, self.p, self.fit_intercept = targets.shape[0], self.d + fit_intercept, fit_intercept
         self.features = self.d if features < 0 else features
-        self.triangular = triangular
         if self.n < 1 or self.d < 1 or self.k < 1 or self.features > self.d:
             raise ValueError(f"a problem must have rows, columns and targets, and no more features than columns, got "
                              f"{self.n}, {self.d}, {self.k} and {self.features}")
@@ -53,20 +47,17 @@ cdef class Options:
     def __init__(self, rates, bint nesterov=False, double weight_decay=0.0, double l1=0.0, double tol=-1.0,
                  Py_ssize_t start=0, Py_ssize_t batch_size=0, Py_ssize_t average_from=-1, Py_ssize_t patience=0,
                  double improvement=0.0, bint shuffle=False):
+        self.set_rates(rates)
+        self.nesterov, self.weight_decay, self.l1 = nesterov, weight_decay, l1
+        self.batch_size, self.shuffle, self.average_from = batch_size, shuffle, average_from
+        self.start, self.tol, self.patience, self.improvement = start, tol, patience, improvement
+
+    def set_rates(self, rates):
+        """Sets the rates, which may be None until they are known."""
         self.rates = rates
         self.rates_view = None if isinstance(rates, tuple) else rates
         if isinstance(rates, tuple):
-            self.lr, self.momentum, self.one_minus_dampening = rates
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        self.l1 = l1
-        self.tol = tol
-        self.start = start
-        self.batch_size = batch_size
-        self.patience = patience
-        self.improvement = improvement
-        self.average_from = average_from
-        self.shuffle = shuffle
+            self.lr, self.momentum, self.gradient_weight = rates
 
 
 cdef class State:
@@ -87,19 +78,10 @@ cdef class State:
     def __init__(self, parameters, average, best, metrics, Py_ssize_t epoch=0, Py_ssize_t updates=0,
                  Py_ssize_t averaged=0, Py_ssize_t best_epoch=-1, Py_ssize_t waited=0, double best_loss=INFINITY,
                  generator=None, split=None):
-        self.parameters = parameters
-        self.average = average
-        self.best = best
-        self.metrics = metrics
-        self.epoch = epoch
-        self.updates = updates
-        self.averaged = averaged
-        self.best_epoch = best_epoch
-        self.waited = waited
-        self.best_loss = best_loss
-        self.diverged = -1
-        self.generator = generator
-        self.split = split
+        self.parameters, self.average, self.best, self.metrics = parameters, average, best, metrics
+        self.epoch, self.updates, self.averaged, self.diverged = epoch, updates, averaged, -1
+        self.best_epoch, self.waited, self.best_loss = best_epoch, waited, best_loss
+        self.generator, self.split = generator, split
 
     def copy(self):
         """A state with arrays of its own. The generator is shared."""
@@ -119,10 +101,5 @@ cdef class Record:
 
     def __init__(self, loss, val_loss, paths, Py_ssize_t every=1, bint per_update=False,
                  Py_ssize_t start=0, Py_ssize_t start_update=0):
-        self.loss = loss
-        self.val_loss = val_loss
-        self.paths = paths
-        self.every = every
-        self.per_update = per_update
-        self.start = start
-        self.start_update = start_update
+        self.loss, self.val_loss, self.paths = loss, val_loss, paths
+        self.every, self.per_update, self.start, self.start_update = every, per_update, start, start_update

@@ -18,18 +18,17 @@ cdef extern from "arithmetic/rows.h" nogil:
     struct Shape "sgdm_shape":
         Py_ssize_t n, d, k, padded, width, block_rows, part_rows
     struct Update "sgdm_update":
-        double lr, momentum, one_minus_dampening, weight_decay, threshold
+        double lr, momentum, gradient_weight, weight_decay, threshold
         int first, nesterov
     struct Handle "sgdm_rows":
-        pass
+        void (*loss_of_zeros)(const Handle*, double* sums) noexcept nogil
+        double (*weight)(const Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil
+        void (*close)(Handle*) noexcept nogil
     struct FloatArithmetic "sgdm_arithmetic_float":
         Handle* (*open)(const Shape*, CTeam*) noexcept nogil
         void (*take)(Handle*, const float* X, const float* y, const float* w) noexcept nogil
         void (*sums)(Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order, const float* coef,
                      bint with_gradient, double* sums) noexcept nogil
-        void (*loss_of_zeros)(const Handle*, double* sums) noexcept nogil
-        double (*weight)(const Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil
-        void (*close)(Handle*) noexcept nogil
         void (*update)(const Update*, Py_ssize_t length, double scale, const double* grad, float* a, float* v,
                        float* g) noexcept nogil
     struct DoubleArithmetic "sgdm_arithmetic_double":
@@ -37,9 +36,6 @@ cdef extern from "arithmetic/rows.h" nogil:
         void (*take)(Handle*, const double* X, const double* y, const double* w) noexcept nogil
         void (*sums)(Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order, const double* coef,
                      bint with_gradient, double* sums) noexcept nogil
-        void (*loss_of_zeros)(const Handle*, double* sums) noexcept nogil
-        double (*weight)(const Handle*, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil
-        void (*close)(Handle*) noexcept nogil
         void (*update)(const Update*, Py_ssize_t length, double scale, const double* grad, double* a, double* v,
                        double* g) noexcept nogil
     struct Level "sgdm_level":

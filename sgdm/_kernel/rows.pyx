@@ -109,10 +109,7 @@ cdef class Rows:
 
     def __dealloc__(self):
         if self.handle != NULL:
-            if self.single:
-                self.for_float.close(self.handle)
-            else:
-                self.for_double.close(self.handle)
+            self.handle.close(self.handle)
 
 
 cdef Shape shape_of(Problem problem, Py_ssize_t batch) noexcept:

@@ -4,8 +4,6 @@ Reductions that are saved, loaded, unpickled, merged or fitted are checked here,
 ValueError.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -6,8 +6,6 @@ loss and the gradient of (X, Y), without the cancellation that computing Z'Z wou
 are stacked and factored again.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 _BLOCK_BYTES = 1 << 19  # of float64 rows that are factored at once; they stay in the second-level cache

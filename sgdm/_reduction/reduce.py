@@ -1,7 +1,5 @@
 """Whether a fit descends on the rows or on their reduction, and the problem it then has."""
 
-from __future__ import annotations
-
 from .._descent.options import refuse_batches
 from .._descent.state import as_start
 from .._results.status import attach_result

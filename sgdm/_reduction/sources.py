@@ -1,7 +1,5 @@
 """Where rows come from: arrays, iterables of blocks, Arrow tables, data sets and files, Dask collections."""
 
-from __future__ import annotations
-
 import itertools
 import os
 

@@ -4,8 +4,6 @@ Results that are saved, loaded, unpickled or given as `init` are checked here, a
 ValueError.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 

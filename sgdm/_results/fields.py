@@ -1,7 +1,5 @@
 """Dataclasses that hold arrays: how they are built and compared."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import numpy as np

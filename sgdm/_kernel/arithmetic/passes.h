@@ -11,8 +11,9 @@ struct NAME(buffers) {
     ptrdiff_t copied, copied_rows; /* the first row that `copy` holds, or -1, and how many rows */
 };
 
-/* struct sgdm_rows for this element type and level. */
+/* The whole of a struct sgdm_rows. */
 struct NAME(problem) {
+    struct sgdm_rows head;
     struct sgdm_shape shape;
     const REAL *X, *y, *w;
     REAL *tail;  /* (padded,): the last row of C-order X, then zeros */
@@ -35,6 +36,26 @@ static void NAME(close)(struct sgdm_rows *rows) {
     free(problem);
 }
 
+/* sum w y^2: it takes no pass over X. */
+static void NAME(loss_of_zeros)(const struct sgdm_rows *rows, double *sums) {
+    const struct NAME(problem) *problem = (const struct NAME(problem) *)rows;
+    const ptrdiff_t n = problem->shape.n;
+    for (ptrdiff_t t = 0; t < problem->shape.k; t++) {
+        const REAL *const y = problem->y + t * n, *const w = problem->w;
+        double loss = 0;
+        for (ptrdiff_t i = 0; i < n; i++) loss += (w ? w[i] : 1) * ((double)y[i] * y[i]);
+        sums[t * problem->shape.width + problem->shape.padded + 1] = loss;
+    }
+}
+
+static double NAME(weight)(const struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order) {
+    const REAL *const w = ((const struct NAME(problem) *)rows)->w;
+    if (!w) return (double)(stop - start);
+    double total = 0;
+    for (ptrdiff_t i = start; i < stop; i++) total += w[order ? order[i] : i];
+    return total;
+}
+
 static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_team *team) {
     const ptrdiff_t members = team ? team->members : 1, k = shape->k, b = shape->block_rows;
     const ptrdiff_t copy = shape->by_columns || shape->transposed ? shape->d * b : 0;
@@ -42,6 +63,9 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
     struct NAME(problem) *problem = calloc(1, sizeof(*problem));
     if (!problem) return NULL;
+    problem->head.loss_of_zeros = NAME(loss_of_zeros);
+    problem->head.weight = NAME(weight);
+    problem->head.close = NAME(close);
     problem->shape = *shape;
     problem->team = team;
     problem->buffers = calloc((size_t)members, sizeof(*problem->buffers));
@@ -253,31 +277,10 @@ static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, 
     }
 }
 
-/* sum w y^2: it takes no pass over X. */
-static void NAME(loss_of_zeros)(const struct sgdm_rows *rows, double *sums) {
-    const struct NAME(problem) *problem = (const struct NAME(problem) *)rows;
-    const ptrdiff_t n = problem->shape.n;
-    for (ptrdiff_t t = 0; t < problem->shape.k; t++) {
-        const REAL *const y = problem->y + t * n, *const w = problem->w;
-        double loss = 0;
-        for (ptrdiff_t i = 0; i < n; i++) loss += (w ? w[i] : 1) * ((double)y[i] * y[i]);
-        sums[t * problem->shape.width + problem->shape.padded + 1] = loss;
-    }
-}
-
-static double NAME(weight)(const struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order) {
-    const REAL *const w = ((const struct NAME(problem) *)rows)->w;
-    if (!w) return (double)(stop - start);
-    double total = 0;
-    for (ptrdiff_t i = start; i < stop; i++) total += w[order ? order[i] : i];
-    return total;
-}
-
-#define SGDM_TABLE_(level, type)                                                                                     \
-    extern const struct sgdm_arithmetic_##type sgdm_##level##_##type;                                                \
-    const struct sgdm_arithmetic_##type sgdm_##level##_##type = {                                                    \
-        sgdm_open_##level##_##type,          sgdm_take_##level##_##type,   sgdm_sums_##level##_##type,               \
-        sgdm_loss_of_zeros_##level##_##type, sgdm_weight_##level##_##type, sgdm_close_##level##_##type,              \
+#define SGDM_TABLE_(level, type)                                                                        \
+    extern const struct sgdm_arithmetic_##type sgdm_##level##_##type;                                   \
+    const struct sgdm_arithmetic_##type sgdm_##level##_##type = {                                       \
+        sgdm_open_##level##_##type, sgdm_take_##level##_##type, sgdm_sums_##level##_##type,             \
         sgdm_update_##level##_##type}
 #define SGDM_TABLE(level, type) SGDM_TABLE_(level, type)
 SGDM_TABLE(LEVEL, REAL);

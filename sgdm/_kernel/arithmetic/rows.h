@@ -49,25 +49,30 @@ struct sgdm_shape {
 
 /* One epoch's constants. threshold: of the proximal step, lr * l1 * (1 - dampening) / (1 - momentum). */
 struct sgdm_update {
-    double lr, momentum, one_minus_dampening, weight_decay, threshold;
+    double lr, momentum, gradient_weight, weight_decay, threshold;
     int first, nesterov; /* first: the velocity becomes the gradient, undamped */
 };
 
-/* A problem's rows, opened for reading: their addresses and the buffers of each thread. The type is complete only in
- * passes.h, one for each element type and level. */
-struct sgdm_rows;
+/* A problem's rows, opened for reading. More follows in memory, the buffers of each thread among it: see passes.h.
+ *
+ * loss_of_zeros   sets sums[padded + 1] to what the arithmetic's `sums` gives where all parameters are 0.
+ * weight          the sum of w over rows start to stop, or over the rows that order[start:stop] names.
+ * close           frees the memory.
+ */
+struct sgdm_rows {
+    void (*loss_of_zeros)(const struct sgdm_rows *, double *sums);
+    double (*weight)(const struct sgdm_rows *, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order);
+    void (*close)(struct sgdm_rows *);
+};
 
 /* What each level offers for an element type.
  *
- * open      the buffers for problems of a shape, or NULL if there is no memory. team: the threads that share a pass, or
+ * open      the rows of a problem of this shape, or NULL if there is no memory. team: the threads that share a pass, or
  *           NULL.
  * take      sets the data: X (n, d) in C order, or (d, n) with by_columns; y (k, n); w (n,), or NULL for ones.
  * sums      sets sums (k, width), over rows start to stop, or over the rows that order[start:stop] names: with_gradient
  *           X' (w r) in the first d places; at [padded] sum w r, and at [padded + 1] sum w r^2. coef is (k, width), with
  *           zeros from d to padded. The bits don't depend on the team.
- * loss_of_zeros   sets sums[padded + 1] to what `sums` gives where all parameters are 0.
- * weight    the sum of w over the same rows.
- * close     frees the buffers.
  * update    one momentum update of `length` parameters a and their velocity v; g = scale * grad is kept for the record.
  */
 #define SGDM_ARITHMETIC(type)                                                                                       \
@@ -76,9 +81,6 @@ struct sgdm_rows;
         void (*take)(struct sgdm_rows *, const type *X, const type *y, const type *w);                              \
         void (*sums)(struct sgdm_rows *, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order, const type *coef, \
                      int with_gradient, double *sums);                                                              \
-        void (*loss_of_zeros)(const struct sgdm_rows *, double *sums);                                              \
-        double (*weight)(const struct sgdm_rows *, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order);        \
-        void (*close)(struct sgdm_rows *);                                                                          \
         void (*update)(const struct sgdm_update *, ptrdiff_t length, double scale, const double *grad, type *a,     \
                        type *v, type *g);                                                                           \
     }

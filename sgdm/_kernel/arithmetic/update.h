@@ -10,12 +10,12 @@
  * The arithmetic is in double, and each result is rounded once. g = scale * grad is left for the record. */
 static TARGET void NAME(update)(const struct sgdm_update *s, ptrdiff_t length, double scale, const double *grad,
                                 REAL *SGDM_RESTRICT a, REAL *SGDM_RESTRICT v, REAL *SGDM_RESTRICT g) {
-    const double lr = s->lr, momentum = s->momentum, one_minus_dampening = s->one_minus_dampening;
+    const double lr = s->lr, momentum = s->momentum, gradient_weight = s->gradient_weight;
     const double weight_decay = s->weight_decay, threshold = s->threshold;
-    const double of_velocity = s->first ? 0 : momentum, of_gradient = s->first ? 1 : one_minus_dampening;
+    const double of_velocity = s->first ? 0 : momentum, of_gradient = s->first ? 1 : gradient_weight;
     for (ptrdiff_t j = 0; j < length; j++) {
         const double gj = scale * grad[j], u = gj + weight_decay * a[j], vj = of_velocity * v[j] + of_gradient * u;
-        double aj = a[j] - lr * (s->nesterov ? one_minus_dampening * u + momentum * vj : vj);
+        double aj = a[j] - lr * (s->nesterov ? gradient_weight * u + momentum * vj : vj);
         if (threshold > 0) aj = aj > threshold ? aj - threshold : aj < -threshold ? aj + threshold : aj != aj ? aj : 0;
         g[j] = (REAL)gj;
         v[j] = (REAL)vj;
