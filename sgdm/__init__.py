@@ -12,7 +12,7 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from . import schedules
-from ._descent.progress import Progress
+from ._descent.descent import Progress
 from ._descent.tuning import Tuned
 from ._fit import fit
 from ._fit_many import fit_many

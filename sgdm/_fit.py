@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
-    from ._descent.progress import Progress
+    from ._descent.descent import Progress
     from ._results.result import FitResult
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._arrays import as_dtype, cast, ceil_div, in_place
 from ._descent.descent import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST
 from ._descent.messages import penalised, risen, warn
 from ._descent.options import as_record
@@ -20,13 +19,17 @@ from ._results.many import FitResults
 from ._results.status import attach_result
 from ._validation import (
     as_count,
+    as_dtype,
     as_flag,
     as_number,
     as_real,
     as_series,
     as_weights,
+    cast,
+    ceil_div,
     check_finite,
     column_names,
+    in_place,
     ndim_of,
     pass_on,
 )

@@ -7,8 +7,6 @@ from numbers import Complex, Number, Real
 
 import numpy as np
 
-from ._arrays import in_place
-
 _FLOAT64 = np.dtype(np.float64)
 _FLOATS = (_FLOAT64, np.dtype(np.float32))
 _FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
@@ -224,3 +222,32 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
     for i in np.flatnonzero(~((array >= 0) & (array <= high) & (array < np.inf)) | (below & (array == high)))[:1]:
         as_number(float(array[i]), f"{name} at {of[:-1]} {start + i}", high, below=below)
     return array.astype(np.float64)
+
+
+# Copies of arrays, and a division that rounds up
+
+
+def ceil_div(a, b):
+    """a / b, rounded up to a whole number; it has no largest number, as floats have."""
+    return -(-a // b)
+
+
+def cast(array, dtype):
+    """A new C-order array of the dtype. What the dtype can't hold becomes infinite; `check_finite` finds it."""
+    with np.errstate(all="ignore"):
+        return np.array(array, dtype, order="C")
+
+
+def in_place(array, dtype):
+    """The array itself if the kernel can read it, else a copy."""
+    flags = array.flags
+    same = array.dtype is dtype or array.dtype == dtype
+    return array if same and flags.c_contiguous and flags.aligned else cast(array, dtype)
+
+
+def as_dtype(array, dtype):
+    """A copy of the dtype. What the dtype can't hold becomes infinite, or 0."""
+    if array.dtype is dtype:
+        return array.copy()
+    with np.errstate(all="ignore"):
+        return array.astype(dtype)

@@ -1,18 +1,19 @@
 """A fit under way: advance the state by some epochs, look, advance on."""
 
+import sys
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from .._arrays import as_dtype, in_place
 from .._kernel import Rows, Team, advance, losses, parts
 from .._results.checkpoint import Checkpoint
-from .._results.fields import from_fields
+from .._results.history import from_fields
 from .._results.result import FitResult
 from .._results.status import Status
+from .._validation import as_dtype, in_place
 from .._workers import with_threads
 from .messages import divergence
-from .progress import Progress, progress_bar
 from .record import Record
 from .state import start_state
 
@@ -22,6 +23,47 @@ SLICE_ELEMENTS = 50_000_000
 UPDATE_COST, PARAMETER_COST = 500, 8
 
 _STATUS = {str(status): status for status in Status}  # faster than Status(name)
+
+
+class Progress:
+    """What a callback sees of a fit. It is live: it shows the last state of the fit also after the callback.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done, those of `init` included.
+    loss : float or (k,) array
+        The mean squared error that the last epoch recorded.
+    coef : array of shape (p,) or (p, k)
+        A copy of the parameters now, the intercept's last.
+    result : FitResult
+        The result so far, made when asked for.
+    """
+
+    def __init__(self, descent):
+        self._descent = descent
+
+    @property
+    def epoch(self) -> int:
+        return self._descent.state.epoch
+
+    @property
+    def loss(self) -> Any:
+        problem = self._descent.problem
+        loss = as_dtype(self._descent.state.metrics[2], problem.dtype)
+        return loss if problem.target_shape else float(loss[0])
+
+    @property
+    def coef(self) -> np.ndarray:
+        problem = self._descent.problem
+        return as_dtype(self._descent.state.parameters[0].reshape(-1, *problem.target_shape), problem.dtype)
+
+    @property
+    def result(self) -> FitResult:
+        return self._descent.snapshot()
+
+    def __repr__(self) -> str:
+        return f"Progress(epoch={self.epoch}, loss={self.loss})"
 
 
 class Descent:
@@ -150,3 +192,12 @@ def _advance_together(helpers, rows, *arguments):
 
     team.open()
     return with_threads(lead, team.close)
+
+
+def progress_bar(total, unit):
+    """A tqdm bar."""
+    try:
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    except ImportError:
+        raise ImportError("progress=True needs tqdm: pip install 'sgdm[progress]'") from None
+    return tqdm(total=total, unit=unit, file=sys.stderr)

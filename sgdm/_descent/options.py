@@ -5,12 +5,11 @@ import sys
 
 import numpy as np
 
-from .._arrays import ceil_div
 from .._kernel import Options as KernelOptions
 from .._results.checkpoint import restore_generator
 from .._results.checks import check_init
 from .._results.many import FitResults
-from .._validation import as_count, as_flag, as_number, as_series, pass_on
+from .._validation import as_count, as_flag, as_number, as_series, ceil_div, pass_on
 from .tuning import auto_rates
 
 

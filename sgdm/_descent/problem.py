@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import in_place
 from .._kernel import Problem as KernelProblem
 from .._results.checkpoint import restore_generator
-from .._validation import as_matrix, as_targets, as_weights, by_name, check_finite, column_names, weight_sum
+from .._validation import as_matrix, as_targets, as_weights, by_name, check_finite, column_names, in_place, weight_sum
 
 _FLOAT64 = np.dtype(np.float64)
 

@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from .._arrays import as_dtype, ceil_div
 from .._kernel import Record as KernelRecord
-from .._results.fields import from_fields
-from .._results.history import History
-from .._validation import pass_on
+from .._results.history import History, from_fields
+from .._validation import as_dtype, ceil_div, pass_on
 
 
 class Record(KernelRecord):

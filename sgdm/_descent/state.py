@@ -4,9 +4,8 @@ import sys
 
 import numpy as np
 
-from .._arrays import in_place
 from .._kernel import State
-from .._validation import as_real, check_finite
+from .._validation import as_real, check_finite, in_place
 
 _NO_METRICS = np.full((3, 1), np.nan)
 

@@ -10,11 +10,6 @@ __test__: dict[str, str]
 OUTCOMES: tuple[str, ...]
 
 def advance(
-    rows: Rows,
-    options: Options,
-    state: State,
-    record: Record,
-    epochs: int,
-    held_out: Rows | None = None,
+    rows: Rows, options: Options, state: State, record: Record, epochs: int, held_out: Rows | None = None
 ) -> str: ...
 def losses(rows: Rows, parameters: _Floats) -> list[float]: ...

@@ -33,12 +33,7 @@ class ManyOptions:
     nesterov: bool
     tol: float
     def __init__(
-        self,
-        rates: NDArray[np.float64],
-        penalties: NDArray[np.float64],
-        epochs: int,
-        nesterov: bool,
-        tol: float,
+        self, rates: NDArray[np.float64], penalties: NDArray[np.float64], epochs: int, nesterov: bool, tol: float
     ) -> None: ...
 
 class States:
@@ -50,11 +45,5 @@ class States:
 
 def losses_many(problems: Problems, parameters: _Floats, loss: NDArray[np.float64]) -> None: ...
 def advance_many(
-    problems: Problems,
-    options: ManyOptions,
-    states: States,
-    record: Record,
-    first: int,
-    last: int,
-    epochs: int,
+    problems: Problems, options: ManyOptions, states: States, record: Record, first: int, last: int, epochs: int
 ) -> None: ...

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from .._descent.progress import progress_bar
+from .._descent.descent import progress_bar
 from .._results.status import attach_result
 from .._validation import as_count, as_flag, as_number, pass_on
 from .compressed import Compressed

@@ -9,8 +9,7 @@ import sys
 
 import numpy as np
 
-from .._arrays import ceil_div
-from .._validation import pass_on
+from .._validation import ceil_div, pass_on
 from .checkpoint import restore_generator
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))

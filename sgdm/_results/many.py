@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._arrays import ceil_div
-from .._validation import as_real, by_name
+from .._validation import as_real, by_name, ceil_div
 from .history import History
 from .result import FitResult
 from .status import Status

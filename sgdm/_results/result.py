@@ -11,8 +11,7 @@ from .._files import write_npz
 from .._validation import as_matrix, by_name
 from .checkpoint import Checkpoint
 from .checks import check_parts, check_result
-from .fields import ArrayFields
-from .history import History
+from .history import ArrayFields, History
 
 if TYPE_CHECKING:
     import os
