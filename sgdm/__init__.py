@@ -20,7 +20,7 @@ from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._results.checkpoint import Checkpoint
 from ._results.history import History
-from ._results.load import load
+from ._results.many import load
 from ._results.result import FitResult
 from ._results.status import ConvergenceWarning, DivergenceError, Status
 

@@ -1,7 +1,5 @@
 """The command ``sgdm``: fits the columns of a file, or 100 points shipped with it, and prints the descent."""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import json

@@ -1,7 +1,5 @@
 """What the functions of `plot` share: the values to draw, and the drawing itself."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 import numpy as np

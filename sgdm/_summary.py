@@ -1,7 +1,5 @@
 """A result as text, for `FitResult.summary`, and as HTML with the losses drawn, for notebooks."""
 
-from __future__ import annotations
-
 from html import escape
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Files that the command reads: CSV, Parquet, .npy and .npz, as named columns."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

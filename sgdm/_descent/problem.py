@@ -1,7 +1,5 @@
 """The data of a fit, checked once, as the kernel reads them."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

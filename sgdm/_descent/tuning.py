@@ -1,7 +1,5 @@
 """The constants for lr="auto", and the search for better ones (`Compressed.tune`)."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -40,28 +40,25 @@ cdef inline Py_ssize_t place(const Shape* shape, Py_ssize_t j) noexcept nogil:
 
 cdef inline void load(Rows rows, const floating* kept, floating* slab) noexcept nogil:
     """slab = kept.T, in the places of `place`."""
-    cdef Py_ssize_t j, t, d = rows.shape.d, k = rows.shape.k, p = rows.problem.p
-    if k == 1:
-        memcpy(slab, kept, d * sizeof(floating))
-        if p > d:
-            slab[rows.shape.padded] = kept[d]
-        return
-    for j in range(p):
-        for t in range(k):
-            slab[t * rows.shape.width + place(&rows.shape, j)] = kept[j * k + t]
+    cdef Py_ssize_t j, t, d = rows.shape.d, k = rows.shape.k
+    for t in range(k):
+        for j in range(d):
+            slab[t * rows.shape.width + j] = kept[j * k + t]
+        if rows.problem.p > d:
+            slab[t * rows.shape.width + rows.shape.padded] = kept[d * k + t]
 
 
 cdef inline void store(Rows rows, const floating* slab, floating* kept) noexcept nogil:
     """kept = slab.T: undoes `load`."""
-    cdef Py_ssize_t j, t, d = rows.shape.d, k = rows.shape.k, p = rows.problem.p
-    if k == 1:
-        memcpy(kept, slab, d * sizeof(floating))
-        if p > d:
-            kept[d] = slab[rows.shape.padded]
-        return
-    for j in range(p):
-        for t in range(k):
-            kept[j * k + t] = slab[t * rows.shape.width + place(&rows.shape, j)]
+    cdef Py_ssize_t j, t, d = rows.shape.d, k = rows.shape.k
+    for t in range(k):
+        if k == 1:              # takes half of the time of the loop
+            memcpy(kept, slab, d * sizeof(floating))
+        else:
+            for j in range(d):
+                kept[j * k + t] = slab[t * rows.shape.width + j]
+        if rows.problem.p > d:
+            kept[d * k + t] = slab[t * rows.shape.width + rows.shape.padded]
 
 
 # The steps of an epoch

@@ -48,11 +48,12 @@ class States:
         self.outcomes = np.full(len(parameters), -1, np.int8)
 
 
-cdef int check_fits(str name, Py_ssize_t length, Py_ssize_t fits, bint shared=False) except -1:
-    """Refuses an array without a row for each of so many fits, or one for all of them."""
+cdef int check_fits(str name, Py_ssize_t length, Py_ssize_t fits, bint shared=False, Py_ssize_t columns=0,
+                    Py_ssize_t expected=0) except -1:
+    """Refuses an array that has not a row of `expected` numbers for each of so many fits, or one for all of them."""
     if length < fits and not (shared and length == 1):
         raise ValueError(f"{name} must have a row for each of {fits} fits{', or one' if shared else ''}, got {length}")
-    return 0
+    return check_shape(name, 1, columns, 1, expected)
 
 
 cdef int check_problems(Problem first, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
@@ -63,11 +64,9 @@ cdef int check_problems(Problem first, const floating[:, :, ::1] lines, const fl
         raise ValueError(f"each fit must have one target, got {first.k}")
     check_fits("lines", lines.shape[0], fits, True)
     check_shape("lines", lines.shape[1], lines.shape[2], d if first.by_columns else n, n if first.by_columns else d)
-    check_fits("targets", targets.shape[0], fits, True)
-    check_shape("targets", 1, targets.shape[1], 1, n)
+    check_fits("targets", targets.shape[0], fits, True, targets.shape[1], n)
     if weights is not None:
-        check_fits("weights", weights.shape[0], fits, True)
-        check_shape("weights", 1, weights.shape[1], 1, n)
+        check_fits("weights", weights.shape[0], fits, True, weights.shape[1], n)
     check_fits("total_weights", total_weights.shape[0], fits, True)
     return 0
 
@@ -149,7 +148,8 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
                          f"least 1, got {first} to {last}, {epochs} of {total} and {record.every}")
     check_problems(rows.problem, lines, targets, weights, total_weights, last)
-    check_constants(rates, penalties, last)
+    check_fits("rates", rates.shape[0], last, False, rates.shape[1], 3)
+    check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
     check_states(rows.problem.p, parameters, metrics, done, outcomes, first, last, total)
     check_histories(rows.problem.p, loss, paths, total, record.every, last)
     with nogil:
@@ -172,23 +172,13 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
     return 0
 
 
-cdef int check_constants(const double[:, ::1] rates, const double[:, ::1] penalties, Py_ssize_t fits) except -1:
-    """Refuses constants of fewer fits."""
-    check_fits("rates", rates.shape[0], fits)
-    check_shape("rates", 1, rates.shape[1], 1, 3)
-    check_fits("penalties", penalties.shape[0], fits)
-    check_shape("penalties", 1, penalties.shape[1], 1, 2)
-    return 0
-
-
 cdef int check_states(Py_ssize_t p, floating[:, :, :, ::1] parameters, double[:, :, ::1] metrics, Py_ssize_t[::1] done,
                       signed char[::1] outcomes, Py_ssize_t first, Py_ssize_t last, Py_ssize_t total) except -1:
     """Refuses states of fewer fits, or beyond the last epoch."""
     cdef Py_ssize_t i
     check_fits("parameters", parameters.shape[0], last)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, p)
-    check_fits("metrics", metrics.shape[0], last)
-    check_shape("metrics", 1, metrics.shape[1], 1, METRICS)
+    check_fits("metrics", metrics.shape[0], last, False, metrics.shape[1], METRICS)
     check_fits("epochs", done.shape[0], last)
     check_fits("outcomes", outcomes.shape[0], last)
     for i in range(first, last):

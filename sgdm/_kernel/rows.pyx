@@ -66,13 +66,10 @@ cdef class Buffer:
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         view.buf = <char*> self.memory + (SGDM_LANE_BYTES - <Py_ssize_t> self.memory % SGDM_LANE_BYTES)
-        view.obj = self
-        view.itemsize = self.strides[2]
-        view.len = self.shape[0] * self.strides[0]
-        view.format = b"f" if self.single else b"d"
-        view.readonly = False
-        view.ndim = 3
-        view.shape, view.strides, view.suboffsets, view.internal = self.shape, self.strides, NULL, NULL
+        view.obj, view.readonly, view.format = self, False, b"f" if self.single else b"d"
+        view.itemsize, view.len = self.strides[2], self.shape[0] * self.strides[0]
+        view.ndim, view.shape, view.strides = 3, self.shape, self.strides
+        view.suboffsets, view.internal = NULL, NULL
 
     def __dealloc__(self):
         free(self.memory)
@@ -95,8 +92,8 @@ cdef class Rows:
         self.shape = shape_of(problem, self.batch)
         self.at_loss = self.shape.padded + 1
         self.for_float, self.for_double = _level.for_float, _level.for_double
-        self.handle = self.for_float.open(&self.shape, c_team) if self.single else (
-            self.for_double.open(&self.shape, c_team))
+        open_rows = self.for_float.open if self.single else self.for_double.open
+        self.handle = open_rows(&self.shape, c_team)
         if self.handle == NULL:
             raise MemoryError("no memory for the working arrays of the fit")
         self.order = None
@@ -113,6 +110,7 @@ cdef class Rows:
 
 
 cdef Shape shape_of(Problem problem, Py_ssize_t batch) noexcept:
+    """The sizes of a problem, and how its rows are read by updates of so many of them."""
     return sgdm_shape_of(problem.n, problem.d, problem.k, problem.lines.itemsize, problem.by_columns,
                          problem.triangular, batch)
 

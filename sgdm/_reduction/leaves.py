@@ -1,7 +1,5 @@
 """A reduction under way: leaves of rows, the tree that joins their factors, and its checkpoint."""
 
-from __future__ import annotations
-
 import functools
 import os
 from typing import NamedTuple

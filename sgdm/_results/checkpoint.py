@@ -1,7 +1,5 @@
 """What a fit needs to go on from where another one stopped."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -1,16 +1,18 @@
-"""The result of many fits."""
-
-from __future__ import annotations
+"""The result of many fits, and results from files."""
 
 import operator
+import os
 from collections import Counter
 from typing import ClassVar
 
 import numpy as np
 
+from .._files import read_npz
 from .._validation import as_real, by_name, ceil_div
+from .checkpoint import Checkpoint
+from .checks import check_result
 from .history import History
-from .result import FitResult
+from .result import FitResult, names_of_parts
 from .status import Status
 
 _OF_EACH_FIT = ("coef", "velocity", "loss", "lr", "momentum", "dampening")
@@ -62,3 +64,36 @@ class FitResults(FitResult):
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in Counter(self.status.tolist()).items())
         return f"FitResult of {len(self.epochs)} fits: {counts}\n  history {len(self.history)} rows each"
+
+
+def load(path: str | os.PathLike[str]) -> FitResult:
+    """Read a result that `FitResult.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or not one of ours, or what it holds does not go together.
+    OSError
+        If it can't be read.
+    """
+    return read_npz(path, "result", unflatten)
+
+
+def unflatten(arrays, plain):
+    """The inverse of `flatten`. Where the epochs are an array, the result is that of many fits."""
+    parts = {"": plain, "history": plain["history"], "checkpoint": plain["checkpoint"]}
+    for name, value in arrays.items():
+        parent, _, leaf = name.rpartition(".")
+        parts[parent][leaf] = value if value.ndim else value[()]
+    for part, kind in (("", FitResult), ("history", History), ("checkpoint", Checkpoint)):
+        if not isinstance(parts[part], dict) or parts[part].keys() != set(names_of_parts(kind)):
+            raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
+    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
+    if isinstance(plain["status"], str):
+        plain["status"] = Status(plain["status"])
+    if isinstance(plain["feature_names"], list):
+        plain["feature_names"] = tuple(plain["feature_names"])
+    plain["history"] = History(**plain["history"])
+    result = (FitResults if "epochs" in arrays else FitResult)(**plain)
+    check_result(result)
+    return result
