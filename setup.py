@@ -27,9 +27,11 @@ DIRECTIVES = {
 # No fused multiply-add (-ffp-contract=off): so all CPUs give the same bits. Never -ffast-math (see CONTRIBUTING.md).
 UNIX_FLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
 UNIX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+# Python's own -fwrapv keeps gcc from simplifying addresses: an epoch over 1 000 000 x 50 takes 29 ms with it, 24 without.
+UNIX_FLAGS += ["-fno-wrapv"]
 SANITIZER_FLAGS = []
 if SANITIZE:  # -g would build three times as long; Python's own flag -fwrapv would hide signed overflow
-    SANITIZER_FLAGS = ["-O1", "-g1", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-wrapv"]
+    SANITIZER_FLAGS = ["-O1", "-g1", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
     SANITIZER_FLAGS += ["-fno-omit-frame-pointer"]
 
 

@@ -141,10 +141,10 @@ def hold_out(X, y, sample_weight, options):
         raise ValueError(
             f"validation must leave rows on both sides, got the fraction {options.fraction} of {len(X)} rows"
         )
-    chooser = restore_generator(options.split["state"])
+    chooser = restore_generator(options.split["state"], "the row generator")
     chosen = np.zeros(len(X), bool)
     chosen[chooser.permutation(len(X))[:count]] = True
-    if options.init is None:
+    if options.init is None or options.init.checkpoint.generator is None:  # the generator is new
         options.generator.bit_generator.state = chooser.bit_generator.state
 
     def part(rows, whose=""):

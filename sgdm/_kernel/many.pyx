@@ -147,6 +147,8 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
     if first < 0 or first > last or epochs < 0 or total < 0 or record.every < 1:
         raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
                          f"least 1, got {first} to {last}, {epochs} of {total} and {record.every}")
+    if record.start or record.start_update or record.per_update:
+        raise ValueError("the record of many fits must begin at epoch 0 and have a row per epoch")
     check_problems(rows.problem, lines, targets, weights, total_weights, last)
     check_fits("rates", rates.shape[0], last, False, rates.shape[1], 3)
     check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)

@@ -40,6 +40,8 @@ cdef class Team:
 
     def help(self, int member):
         """Takes part, as member 1 to `helpers`, until the team is closed."""
+        if not 0 < member < self.team.members:
+            raise ValueError(f"member must be from 1 to {self.team.members - 1}, got {member}")
         with nogil:
             sgdm_help(&self.team, member)
 
@@ -109,7 +111,7 @@ cdef class Rows:
             self.handle.close(self.handle)
 
 
-cdef Shape shape_of(Problem problem, Py_ssize_t batch) noexcept:
+cdef Shape shape_of(Problem problem, Py_ssize_t batch) except *:
     """The sizes of a problem, and how its rows are read by updates of so many of them."""
     return sgdm_shape_of(problem.n, problem.d, problem.k, problem.lines.itemsize, problem.by_columns,
                          problem.triangular, batch)

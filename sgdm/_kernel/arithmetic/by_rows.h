@@ -2,13 +2,14 @@
 
 /* How far ahead rows are prefetched: in bytes, or with a random order in rows. From memory the hardware's own prefetch
  * loses the four rows of a panel: 1 000 000 x 50 doubles take 20.7 ms an epoch without this, 17.6 with 2048, 13.6 with
- * 8192, 15.0 with 16384. It keeps up with rows of more groups than PREFETCH_GROUPS, where prefetching costs a load:
- * 2000 x 2000 takes 0.76 ms without and 1.05 with it. */
+ * 8192, 15.0 with 16384. The hardware keeps up with rows of more groups than PREFETCH_GROUPS, so these are not prefetched
+ * here: 2000 x 2000 takes 0.76 ms without and 1.05 with it. */
 #define AHEAD 8192
 #define ROWS_AHEAD 24
 #define PREFETCH_GROUPS 16
 
-/* The lines of rows i to i + panel of a block, and the lines to prefetch. The last row of X is read from its copy. */
+/* The lines of rows i to i + panel of a block, and the lines to prefetch. The rows at the end of X, whose groups reach
+ * beyond it, are read from their copy. */
 SGDM_INLINE TARGET void NAME(row_lines)(const struct NAME(block) *s, const REAL *lines, const int panel, ptrdiff_t i,
                                         const int permuted, ptrdiff_t *row, const REAL **line, const REAL **ahead) {
     SGDM_UNROLL
@@ -21,7 +22,7 @@ SGDM_INLINE TARGET void NAME(row_lines)(const struct NAME(block) *s, const REAL 
             ahead[q] = lines + s->order[later < s->ordered ? later : i] * s->stride;
             if (s->straddles) SGDM_PREFETCH(ahead[q] + s->d - 1);
         }
-        if (line[q] == s->last) line[q] = s->tail;
+        if (line[q] >= s->tail_rows) line[q] = s->tail + (line[q] - s->tail_rows) / s->stride * s->padded;
     }
 }
 
@@ -68,8 +69,8 @@ SGDM_INLINE TARGET void NAME(panel_of_rows)(const struct NAME(block) *s, const i
 #define KEEP_IN_REGISTER(x) ((void)0)
 #endif
 
-/* The same for all rows of a block, whose number is a multiple of 4, and one target t, where rows have few groups. The
- * gradient stays in registers: there is no loop over groups, and g is not loaded and stored between rows. An epoch over
+/* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4, where rows
+ * have few groups. The gradient stays in registers: there is no loop over groups, and g is not loaded and stored between rows. An epoch over
  * 10 000 x 20 doubles takes 24 us so, and 44 us by panel_of_rows. Half of the prefetches are issued with the dots and
  * half with the gradient: batches of 32 permuted rows of 50 take 17 ns a row so, and 21 ns with all of them in the
  * first. */
@@ -136,6 +137,13 @@ SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct NAME(block) *s, ptr
         for (int i = 0; i < GROUP; i++) AT(g + e * LANES + i * WIDTH) = sums[e][i];
 }
 
+#if REGISTER_GROUPS != 1 && REGISTER_GROUPS != 2 && REGISTER_GROUPS != 8
+#error "IN_REGISTERS below must have a case for each number of groups up to REGISTER_GROUPS, at most 8"
+#endif
+#if (PANEL != 4 && PANEL != 8) || (TARGETS != 1 && TARGETS != SGDM_TARGETS)
+#error "PANEL must be 4 or 8, and TARGETS 1 or SGDM_TARGETS"
+#endif
+
 /* Residual, loss and gradient of a block of C-order X. */
 static TARGET void NAME(rows)(const struct NAME(block) *block) {
     const struct NAME(block) own = *block, *const s = &own; /* a copy, whose fields stay in registers */
@@ -177,7 +185,7 @@ static TARGET void NAME(rows)(const struct NAME(block) *block) {
             PANELS(4, 1, 1, 1);
         else if (groups > PREFETCH_GROUPS)
             PANELS(PANEL, 1, 0, 0);
-        PANELS(4, 1, 0, 1);
+        PANELS(4, 1, 0, 1); /* none is left if the rows are permuted */
         PANELS(1, 1, s->order != NULL, 1);
 #undef PANELS
         const ptrdiff_t end = t + (together ? TARGETS : 1);

@@ -16,7 +16,8 @@ struct NAME(problem) {
     struct sgdm_rows head;
     struct sgdm_shape shape;
     const REAL *X, *y, *w;
-    REAL *tail;  /* (padded,): the last row of C-order X, then zeros */
+    REAL *tail;  /* (tail_rows, padded): the last rows of C-order X, each with zeros after it */
+    ptrdiff_t tail_rows; /* how many rows have groups that reach beyond X */
     REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or NULL */
     int straddles;
     struct NAME(buffers) *buffers; /* one for each member of the team */
@@ -60,6 +61,8 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     const ptrdiff_t members = team ? team->members : 1, k = shape->k, b = shape->block_rows;
     const ptrdiff_t copy = shape->by_columns || shape->transposed ? shape->d * b : 0;
     const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + k * shape->padded;
+    const ptrdiff_t reach = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
+    const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = tail_rows * shape->padded;
     const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
     struct NAME(problem) *problem = calloc(1, sizeof(*problem));
     if (!problem) return NULL;
@@ -70,7 +73,7 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     problem->team = team;
     problem->buffers = calloc((size_t)members, sizeof(*problem->buffers));
     problem->partials = calloc((size_t)((team ? SGDM_PARTS : 1) * k * shape->width), sizeof(double));
-    problem->memory = calloc((size_t)(shape->padded + whole + members * own + LANES), sizeof(REAL));
+    problem->memory = calloc((size_t)(tail + whole + members * own + LANES), sizeof(REAL));
     if (!problem->buffers || !problem->partials || !problem->memory) {
         NAME(close)((struct sgdm_rows *)problem);
         return NULL;
@@ -78,7 +81,8 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     /* From the first cache line on; each of the arrays takes whole groups. */
     REAL *next = (REAL *)(((size_t)problem->memory + SGDM_LANE_BYTES - 1) / SGDM_LANE_BYTES * SGDM_LANE_BYTES);
     problem->tail = next;
-    next += shape->padded;
+    problem->tail_rows = tail_rows;
+    next += tail;
     if (whole) problem->whole = next;
     next += whole;
     for (ptrdiff_t i = 0; i < members; i++, next += own) {
@@ -107,7 +111,8 @@ static TARGET void NAME(take)(struct sgdm_rows *rows, const REAL *X, const REAL 
         const ptrdiff_t low_bit = size & -size, step = low_bit < SGDM_LANE_BYTES ? low_bit : SGDM_LANE_BYTES;
         /* The starts of rows in their cache lines are `step` bytes apart. */
         problem->straddles = (ptrdiff_t)((size_t)X % (size_t)step) + SGDM_LANE_BYTES - step + size > padded;
-        memcpy(problem->tail, X + (n - 1) * d, (size_t)size);
+        for (ptrdiff_t i = 0; i < problem->tail_rows; i++)
+            memcpy(problem->tail + i * shape->padded, X + (n - problem->tail_rows + i) * d, (size_t)size);
     }
     problem->X = X;
     problem->y = y;
@@ -122,7 +127,7 @@ static void NAME(copy_block)(const struct NAME(problem) *problem, ptrdiff_t star
         memcpy(copy + j * shape->block_rows, problem->X + j * shape->n + start, (size_t)b * sizeof(REAL));
 }
 
-/* The same of the b rows that `order` names, with their y and w, from X in either order. */
+/* The same of the b rows that `order` names, with their y and w, from X in C or F layout. */
 static void NAME(gather)(const struct NAME(problem) *problem, const ptrdiff_t *order, ptrdiff_t b,
                          struct NAME(buffers) *buffers) {
     const struct sgdm_shape *shape = &problem->shape;
@@ -136,7 +141,7 @@ static void NAME(gather)(const struct NAME(problem) *problem, const ptrdiff_t *o
     }
 }
 
-/* Finds the block's rows from `start` on as rows of C-order X, all in place but the last. */
+/* Finds the block's rows from `start` on as rows of C-order X, in place. */
 static void NAME(find_rows)(const struct NAME(problem) *problem, ptrdiff_t start, const ptrdiff_t *order,
                             struct NAME(block) *block) {
     block->stride = block->d;
@@ -222,10 +227,8 @@ static TARGET void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME
         .g = pass->with_gradient ? buffers->g : NULL,
         .sums = sums,
     };
-    if (shape->padded > shape->d) {
-        block.last = problem->X + (shape->n - 1) * shape->d;
-        block.tail = problem->tail;
-    }
+    block.tail_rows = problem->X + (shape->n - problem->tail_rows) * shape->d;
+    block.tail = problem->tail;
     memset(sums, 0, (size_t)(shape->k * shape->width) * sizeof(double));
     while (start < stop) {
         block.b = stop - start < shape->block_rows ? stop - start : shape->block_rows;
@@ -266,7 +269,8 @@ static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, 
         NAME(sums_of_rows)(&pass, problem->buffers, start, stop, sums);
         return;
     }
-    /* A batch falls into at most SGDM_PARTS parts; all rows may fall into more. */
+    /* Parts are sized for an update. A pass over all rows of a fit in batches may have more than SGDM_PARTS of them, and
+     * is then done by one thread. */
     struct sgdm_team *const team = parts <= SGDM_PARTS ? problem->team : NULL;
     if (team) sgdm_share(team, NAME(shared_part), &pass, (int)parts);
     memset(sums, 0, (size_t)size * sizeof(double));

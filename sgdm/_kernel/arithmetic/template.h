@@ -49,14 +49,15 @@ struct NAME(block) {
     ptrdiff_t padded, width;
     const ptrdiff_t *order;          /* NULL, or the b rows to take, and after them the rows of later blocks */
     ptrdiff_t ordered;               /* how many there are in `order` */
-    const REAL *last, *tail;         /* the row at the end of X, and a padded copy to read in its place */
+    const REAL *tail_rows, *tail;    /* the first row of X whose groups reach beyond X, and a padded copy of the rows */
+                                     /* from there on, to read in their place */
     int triangular;                  /* X is zero below its diagonal: row i is read from column i on */
-    int straddles;                   /* a row may end in a cache line that none of its groups starts in, which then */
-                                     /* needs a prefetch of its own */
+    int straddles;                   /* a row can end in a cache line in which none of its groups starts: prefetch that */
+                                     /* line, too */
     int padded_rows;                 /* y and w can be read up to whole groups, too */
     REAL *r, *wr;                    /* (SGDM_TARGETS, row_stride): residuals, and w times them */
     ptrdiff_t row_stride;
-    REAL *g;                         /* (k, padded), zeros; NULL without gradient */
+    REAL *g;                         /* (k, padded), zeros between blocks of C-order X; NULL without gradient */
     double *sums;                    /* (k, width), added to: X' (w r), at [padded] sum w r, then sum w r^2 */
 };
 
