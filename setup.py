@@ -27,7 +27,7 @@ DIRECTIVES = {
 # No fused multiply-add (-ffp-contract=off): so all CPUs give the same bits. Never -ffast-math (see CONTRIBUTING.md).
 UNIX_FLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
 UNIX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
-# Python's own -fwrapv keeps gcc from simplifying addresses: an epoch over 1 000 000 x 50 takes 29 ms with it, 24 without.
+# Python's -fwrapv keeps gcc from simplifying addresses: an epoch over 1 000 000 x 50 takes 29 ms with it, 24 without.
 UNIX_FLAGS += ["-fno-wrapv"]
 SANITIZER_FLAGS = []
 if SANITIZE:  # -g would build three times as long; Python's own flag -fwrapv would hide signed overflow

@@ -132,7 +132,7 @@ def loss_svg(result) -> str:
     training, validation = [*(losses if many else losses.reshape(len(history), -1).T)][:_MAX_CURVES], []
     if history.val_loss is not None and len(history.val_loss) == len(history):
         validation = [*np.asarray(history.val_loss, float).reshape(len(history), -1).T][:_MAX_CURVES]
-    ceiling = _CEILING * max(curve[0] for curve in training)  # a diverged fit must not press all others flat
+    ceiling = _CEILING * np.nanmax([0, *(curve[0] for curve in training)])  # diverged fits must not press others flat
     drawn = np.concatenate(training + validation)
     drawn = drawn[(drawn > 0) & (drawn <= ceiling)]
     if not len(drawn):
@@ -145,8 +145,8 @@ def loss_svg(result) -> str:
     if high - low < 1e-3:
         low, high = low - 0.5, high + 0.5
     low -= (high - low) / 20  # the lowest curve lies above the axis
-    per_update = bool((np.diff(history.epoch) <= 0).any())  # several rows have the same epoch: count the updates
-    chart = _Chart(np.arange(len(history)) if per_update else history.epoch, low, high)
+    per_update, every = result.checkpoint.record == "updates", result.checkpoint.record_every
+    chart = _Chart(every * np.arange(len(history)) if per_update else history.epoch, low, high)
     legend = [("loss", _BLUE, training), ("validation loss, dashed", _ORANGE, validation)]
     legend.append(("optimal loss, dotted", "currentColor", optima))
     parts = [

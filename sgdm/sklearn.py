@@ -364,15 +364,16 @@ class SGDMRegressorCV(DescentRegressor):
         with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
             result = folds.whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
+        self._set_result(result)
+        if options[best]["weight_decay"] or options[best]["l1"]:
+            return
         start, solved = folds.bounds()
-        penalised = options[best]["weight_decay"] or options[best]["l1"]
-        if not penalised and lowest[best] - solved > FAR_ABOVE * max(start - solved, 0):
+        if lowest[best] - solved > FAR_ABOVE * max(start - solved, 0):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "
                 f"solutions have {solved:g}; centre the columns of X and bring them to one scale (StandardScaler), or "
                 "raise max_iter"
             )
-        self._set_result(result)
 
     def _values(self, name):
         """The values of a parameter to try."""

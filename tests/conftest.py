@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Before NumPy is imported: its threads wait for cores that the tests' own are using.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn skips two of its checks of estimators without
+
 import numpy as np
 import pytest
 
 import sgdm
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads wait for cores that the tests' own are using
-os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn skips two of its checks of estimators without
 
 TESTS = Path(__file__).parent
 # --import-mode=importlib puts no folder on the path: the tests find helpers.py, reference.py and the like by this.

@@ -1,7 +1,9 @@
 """All CPU levels give the same bits; one that is not known is refused."""
 
+import numpy as np
 import pytest
 
+import sgdm
 from sgdm import _kernel
 
 FULL_BATCHES = """
@@ -74,3 +76,21 @@ def test_an_unknown_level_is_refused(run_python):
     assert process.returncode == 1
     assert "ImportError: SGDM_ISA must be one of baseline" in process.stderr
     assert "got 'sse9'" in process.stderr
+
+
+@pytest.mark.parametrize("order", [None, "shuffled"])
+@pytest.mark.parametrize("d", [4, 5, 6, 7, 15])
+def test_nothing_beyond_the_end_of_x_is_read(d, order):
+    """X of more than 4 MiB is read in place, in groups of 16 float32: what follows it in memory must not matter."""
+    n = (4 << 20) // (4 * d) + 8
+    memory = np.full(n * d + 64, np.nan, np.float32)
+    X = memory[: n * d].reshape(n, d)
+    X[...] = np.random.default_rng(d).standard_normal((n, d))
+    y = X.sum(axis=1)
+    options = {"lr": 0.01, "epochs": 1, "method": "direct"} | (
+        {} if order is None else {"batch_size": n // 2, "seed": 1}
+    )
+    result = sgdm.fit(X, y, **options)
+    np.testing.assert_array_equal(result.coef, sgdm.fit(X.astype(">f4").astype(np.float32), y, **options).coef)
+    gradient = -2 / n * X.T.astype(float) @ y
+    np.testing.assert_allclose(sgdm.fit(X, y, lr=0.01, epochs=1, method="direct").history.grad[0], gradient, rtol=1e-4)

@@ -168,3 +168,15 @@ def test_a_damaged_or_foreign_reduction_is_refused(tmp_path):
         sgdm.load(tmp_path / "whole.npz")
     with pytest.raises(FileNotFoundError):
         Compressed.load(tmp_path / "none.npz")
+
+
+def test_the_best_iterate_may_have_the_coefficients_of_the_last(tmp_path):
+    """l1 keeps all coefficients at 0, and the intercept alone tells the best iterate from the last one."""
+    X, y = make_data()
+    result = sgdm.fit(
+        X, y + 5, fit_intercept=True, l1=1e3, lr=0.3, dampening=0.0, epochs=40, validation=(X[:9], y[:9]), patience=5
+    )
+    assert not result.coef.any()
+    assert result.intercept != result.checkpoint.parameters[0, -1, 0]
+    result.save(tmp_path / "r.npz")
+    assert sgdm.load(tmp_path / "r.npz") == result

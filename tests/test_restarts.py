@@ -19,6 +19,7 @@ from helpers import (
     both,
     fit_epochs,
     held_out,
+    make_data,
     make_problem,
     same_but_status,
     way_options,
@@ -263,3 +264,20 @@ def test_a_checkpoint_of_another_shape_is_refused(name):
     broken = result.checkpoint._replace(**{name: np.zeros((1, 1))})
     with pytest.raises(ValueError, match=r"^init's checkpoint does not go with its coefficients"):
         sgdm.fit(X, y, epochs=3, average=True, validation=(X, y), init=dataclasses.replace(result, checkpoint=broken))
+
+
+def test_a_reduction_with_other_names_is_refused_as_init():
+    X, y = make_data()
+    names = [f"x{i}" for i in range(X.shape[1])]
+    reduced, other = sgdm.compress(X, y), sgdm.compress(X, y)
+    reduced.feature_names, other.feature_names = tuple(names), tuple(names[::-1])
+    init = reduced.fit(epochs=3)
+    assert sgdm.fit(reduced, init=init, epochs=2).feature_names == tuple(names)
+    with pytest.raises(ValueError, match=r"^X must have the columns of init, in their order: \('x0', .* got \('x4'"):
+        sgdm.fit(other, init=init, epochs=2)
+
+
+def test_a_part_that_a_result_does_not_have_is_refused():
+    result = sgdm.fit(*make_data(), epochs=3)
+    with pytest.raises(TypeError, match=r"^FitResult has no coeff$"):
+        dataclasses.replace(result, coeff=result.coef)

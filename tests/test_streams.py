@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -496,3 +497,15 @@ def test_a_long_stream_takes_constant_memory(run_python, rows):
     grown, seconds = map(float, process.stdout.split())
     print(f"{rows} rows: {seconds:.1f} s, peak RSS grew by {grown / 2**20:.0f} MiB")
     assert grown < 200e6
+
+
+def test_an_array_of_small_integers_is_converted_a_leaf_at_a_time():
+    """1 000 000 x 20 take 20 MB as they are, and 160 MB as float64."""
+    X = np.ones((1_000_000, 20), np.int8)
+    tracemalloc.start()
+    try:
+        compress(X, X[:, 0])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 120e6

@@ -173,3 +173,18 @@ def test_a_result_without_positive_losses_has_no_curve():
 def test_several_targets_and_many_fits_have_a_curve_each():
     assert len(lines_of(parsed(sgdm.fit(TABLE_X, np.column_stack([TABLE_Y, -TABLE_Y, 2 * TABLE_Y]))))) == 3
     assert len(lines_of(parsed(sgdm.fit_many(TABLE_X, TABLE_Y, lr=np.geomspace(1e-3, 1e-1, 50))))) == 20
+
+
+def test_losses_are_drawn_though_the_first_fit_overflows_at_once():
+    X, y = np.ones((3, 1)), np.ones(3)
+    result = sgdm.fit_many(np.stack([X, X]), np.stack([y * 1e200, y]), lr=0.1, epochs=5)
+    assert np.isnan(result.history.loss[0]).all()
+    assert "<polyline" in result._repr_html_()
+
+
+def test_the_axis_of_updates_counts_updates():
+    X, y = np.random.default_rng(0).standard_normal((40, 2)), np.ones(40)
+    result = sgdm.fit(X, y, lr=0.01, batch_size=10, shuffle=False, epochs=5, record="updates", record_every=4)
+    html = result._repr_html_()
+    assert ">update<" in html
+    assert ">16<" in html  # rows 0 to 4 are updates 0, 4, ..., 16

@@ -175,3 +175,12 @@ def test_names_are_saved(tmp_path):
     result.save(tmp_path / "run.npz")
     assert sgdm.load(tmp_path / "run.npz") == result
     assert sgdm.load(tmp_path / "run.npz").feature_names == NAMES
+
+
+def test_rows_of_a_table_are_taken_by_position_whatever_its_index(monkeypatch):
+    """A pandas frame with an index of floats slices by label."""
+    pd = pytest.importorskip("pandas")
+    monkeypatch.setattr(sgdm._reduction.sources, "_ROWS_AT_ONCE", 7)
+    frame = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) ** 2, "y": np.arange(40.0) * 3})
+    shifted = frame.set_index(pd.Index(np.arange(40) * 0.5))
+    assert sgdm.compress(shifted, target="y") == sgdm.compress(frame, target="y")

@@ -27,8 +27,10 @@ def as_reduced_problems(X, y, sample_weight, validation, options):
         held_out = validation._problem() if isinstance(validation, Compressed) else None
         if held_out is None or validation._kind() != X._kind():
             raise ValueError(f"validation of a Compressed must be another of the same kind, got {validation!r:.80}")
-    if options.init is not None and options.init.feature_names is not None:
-        problem.feature_names = options.init.feature_names
+    expected = None if options.init is None else options.init.feature_names
+    if expected is not None and problem.feature_names not in (None, expected):
+        raise ValueError(f"X must have the columns of init, in their order: {expected}, got {problem.feature_names}")
+    problem.feature_names = expected or problem.feature_names
     return problem, held_out
 
 

@@ -20,7 +20,7 @@ def blocks_of(X, y, sample_weight, target):
             raise ValueError("y and target both say what to predict; give y, or the target's column in X")
         return table_blocks(X, target, sample_weight)
     if y is not None:
-        names, X = column_names(X), as_matrix(X, "X")
+        names, X = column_names(X), as_matrix(X, "X", convert=False)
         return iter([(X, y, sample_weight)]), len(X), names
     if isinstance(X, (np.ndarray, str)) or not hasattr(X, "__iter__") or hasattr(X, "schema") or hasattr(X, "columns"):
         raise ValueError("y must be given, or the target's column in X, or X must yield blocks (X, y)")
@@ -57,7 +57,8 @@ def table_blocks(table, target, weight):
             batches = table
     elif hasattr(table, "columns") and hasattr(table, "__len__"):  # pandas, polars
         rows, keys = len(table), list(table.columns)
-        batches = (table[start : start + _ROWS_AT_ONCE] for start in range(0, rows, _ROWS_AT_ONCE))
+        by_position = getattr(table, "iloc", table)  # pandas slices an index of floats by label
+        batches = (by_position[start : start + _ROWS_AT_ONCE] for start in range(0, rows, _ROWS_AT_ONCE))
         names = [str(key) for key in keys]
     else:
         raise TypeError(

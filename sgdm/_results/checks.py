@@ -239,12 +239,14 @@ def _check_agreement(result):
     checkpoint, coef, parameters = result.checkpoint, result.coef, result.checkpoint.parameters
     d = parameters.shape[-2] - checkpoint.fit_intercept
     shown = [(result.velocity, parameters[..., 1, :, :], "velocity")]
-    at = parameters[..., 0, :, :]
-    if checkpoint.best_epoch >= 0 and not _same(coef, at[..., :d, :]):  # with patience
-        at = checkpoint.best
-    shown += [(coef, at[..., :d, :], "coef")]
-    if checkpoint.fit_intercept:
-        shown += [(result.intercept, at[..., d, :], "intercept")]
+
+    def iterate(at):
+        parts = [(coef, at[..., :d, :], "coef")]
+        return [*parts, (result.intercept, at[..., d, :], "intercept")] if checkpoint.fit_intercept else parts
+
+    last = iterate(parameters[..., 0, :, :])
+    is_last = checkpoint.best_epoch < 0 or all(_same(part, saved) for part, saved, _ in last)
+    shown += last if is_last else iterate(checkpoint.best)  # with patience, the best iterate is shown
     if checkpoint.average is not None:
         average = checkpoint.average if checkpoint.averaged else parameters[0]
         shown += [(result.average_coef, average[:d], "average_coef")]
@@ -256,7 +258,8 @@ def _check_agreement(result):
 
 def _same(part, saved):
     """Whether `part` has the bits of `saved`, once that has the dtype of `part`."""
-    return np.asarray(part).tobytes() == saved.astype(part.dtype, copy=False).tobytes()
+    with np.errstate(all="ignore"):
+        return np.asarray(part).tobytes() == saved.astype(part.dtype, copy=False).tobytes()
 
 
 # Parts of results and of reductions

@@ -15,6 +15,8 @@ class ArrayFields:
     """
 
     def __init__(self, **values):
+        if unknown := values.keys() - {field.name for field in fields(self)}:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         vars(self).update(values)
 
     def __eq__(self, other):

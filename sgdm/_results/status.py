@@ -48,8 +48,8 @@ class DivergenceError(ArithmeticError):
         because the data themselves overflow.
     """
 
-    result: FitResult
-    max_lr: float | None
+    result: FitResult | None = None
+    max_lr: float | None = None
 
 
 def attach_result(error, result):
