@@ -61,12 +61,12 @@ class Record(KernelRecord):
         problem, options = self.problem, self.options
         target_shape, dtype = problem.target_shape, problem.dtype
         rows, rows_of_epochs = self._rows(state.epoch - self.start, self.start_update)
-        loss, val_loss, grad, step, coef = self.loss, self.val_loss, None, None, None
+        loss, val_loss, paths, grad, step, coef = self.loss, self.val_loss, self.paths, None, None, None
         if not target_shape:
-            loss = None if loss is None else loss.reshape(-1)
-            val_loss = None if val_loss is None else val_loss.reshape(-1)
-        if self.paths is not None:
-            paths = self.paths.reshape(3, -1, problem.p, *target_shape)
+            loss = None if loss is None else loss.ravel()
+            val_loss = None if val_loss is None else val_loss.ravel()
+            paths = None if paths is None else paths[..., 0]
+        if paths is not None:
             grad, step, coef = paths[0], paths[1], paths[2]  # three times as fast as unpacking
         columns = {"epoch": self._epochs(rows), "loss": loss, "grad": grad, "step": step, "coef": coef,
                    "val_loss": val_loss}  # fmt: skip

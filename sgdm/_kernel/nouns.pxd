@@ -13,6 +13,7 @@ cdef class Options:
     cdef readonly double weight_decay, l1, tol, improvement
     cdef readonly bint nesterov, shuffle
     cdef readonly Py_ssize_t start, batch_size, patience, average_from
+    cpdef set_rates(self, rates)
 
 
 cdef enum:

@@ -52,7 +52,7 @@ cdef class Options:
         self.batch_size, self.shuffle, self.average_from = batch_size, shuffle, average_from
         self.start, self.tol, self.patience, self.improvement = start, tol, patience, improvement
 
-    def set_rates(self, rates):
+    cpdef set_rates(self, rates):
         """Sets the rates, which may be None until they are known."""
         self.rates = rates
         self.rates_view = None if isinstance(rates, tuple) else rates

@@ -57,7 +57,7 @@ cdef class Buffer:
     cdef Py_ssize_t shape[3]
     cdef Py_ssize_t strides[3]
 
-    def __cinit__(self, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, bint single):
+    cdef int allocate(self, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, bint single) except -1:
         cdef Py_ssize_t itemsize = sizeof(float) if single else sizeof(double)
         self.single = single
         self.shape[:] = [a, b, c]
@@ -65,6 +65,7 @@ cdef class Buffer:
         self.memory = calloc(a * b * c * itemsize + SGDM_LANE_BYTES, 1)
         if self.memory == NULL:
             raise MemoryError("no memory for the working arrays of the fit")
+        return 0
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         view.buf = <char*> self.memory + (SGDM_LANE_BYTES - <Py_ssize_t> self.memory % SGDM_LANE_BYTES)
@@ -99,8 +100,10 @@ cdef class Rows:
         if self.handle == NULL:
             raise MemoryError("no memory for the working arrays of the fit")
         self.order = None
-        self.work = Buffer(SLABS, problem.k, self.shape.width, self.single)
-        self.sums = Buffer(SUMS, problem.k, self.shape.width, False)
+        cdef Buffer work = Buffer.__new__(Buffer), sums = Buffer.__new__(Buffer)
+        work.allocate(SLABS, problem.k, self.shape.width, self.single)
+        sums.allocate(SUMS, problem.k, self.shape.width, False)
+        self.work, self.sums = work, sums
         if self.single:
             _take[float](self, problem.lines, problem.targets, problem.weights)
         else:
