@@ -36,7 +36,7 @@ def as_html(result) -> str:
 
 def contents(result) -> tuple[list[tuple[str, str]], list[list[str]], str]:
     """Labelled facts, the rows of a table with its header first, and a note or ''."""
-    return contents_of_many(result) if result._of_many else contents_of_one(result)
+    return contents_of_many(result) if result._is_many else contents_of_one(result)
 
 
 def contents_of_one(result):
@@ -128,7 +128,7 @@ def loss_svg(result) -> str:
     history = result.history
     if history.loss is None or not len(history):
         return ""
-    losses, many = np.asarray(history.loss, float), result._of_many
+    losses, many = np.asarray(history.loss, float), result._is_many
     training, validation = [*(losses if many else losses.reshape(len(history), -1).T)][:_MAX_CURVES], []
     if history.val_loss is not None and len(history.val_loss) == len(history):
         validation = [*np.asarray(history.val_loss, float).reshape(len(history), -1).T][:_MAX_CURVES]

@@ -17,7 +17,7 @@ from ._descent.messages import FAR_ABOVE, warn
 from ._descent.options import as_auto_constants, is_auto
 from ._descent.problem import as_problem
 from ._descent.tuning import auto_rates
-from ._estimators import DescentRegressor, ToleranceWarning, check_cv, check_random_state
+from ._estimators import DescentRegressor, SklearnConvergenceWarning, check_cv, check_random_state
 from ._fit import fit
 from ._reduction.reduce import reduce_problem
 from ._results.status import ConvergenceWarning, DivergenceError, Status, attach_result
@@ -178,7 +178,7 @@ class SGDMRegressor(DescentRegressor):
             warn(
                 f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
                 "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
-                ToleranceWarning,
+                SklearnConvergenceWarning,
             )
         return self
 
@@ -195,7 +195,7 @@ class SGDMRegressor(DescentRegressor):
 
     def _descend(self, X, y, sample_weight, init, options, partial=False):
         """`sgdm.fit` with the estimator's parameters and these options."""
-        twin = self._twin()
+        twin = self._shallow_copy()
         X, y, weights = twin._check(X, y, sample_weight, reset=init is None)
         if is_auto(options.get("tol")):
             options["tol"] = None if "validation" in options or self.batch_size is not None else _TOL[X.dtype]
@@ -323,7 +323,7 @@ class SGDMRegressorCV(DescentRegressor):
             If the final descent ends above where it began; or if the lowest mean loss on the folds is far above that of
             the least-squares solutions, more than a hundredth of the way from the start.
         """
-        twin = self._twin()
+        twin = self._shallow_copy()
         try:
             twin._choose(X, y, sample_weight, groups)
         except DivergenceError:
@@ -364,7 +364,7 @@ class SGDMRegressorCV(DescentRegressor):
         with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
             result = folds.whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
-        start, solved = folds.bounds()
+        start, solved = folds.zero_and_least_squares_losses()
         penalised = options[best]["weight_decay"] or options[best]["l1"]
         if not penalised and lowest[best] - solved > FAR_ABOVE * max(start - solved, 0):
             warn(

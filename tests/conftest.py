@@ -33,8 +33,8 @@ def small_leaves(monkeypatch):
     """Several leaves, of several blocks each, in a few hundred rows."""
     from sgdm._reduction import factor
 
-    monkeypatch.setattr(factor, "_BLOCK_BYTES", 8 * 100)
-    monkeypatch.setattr(factor, "_LEAF_BLOCKS", 2)
+    monkeypatch.setattr(factor, "_PANEL_BYTES", 8 * 100)
+    monkeypatch.setattr(factor, "_LEAF_PANELS", 2)
 
 
 # Processes

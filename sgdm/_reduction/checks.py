@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from .._results.checks import FLOATS, check_array, check_count, check_names, expect, refuse
-from .._validation import pass_on
+from .._validation import raise_if_foreign
 
 
 def check_reduction(reduced, *, some_rows=False):
@@ -20,7 +20,7 @@ def check_reduction(reduced, *, some_rows=False):
     try:
         _check_reduction(reduced, some_rows)
     except AttributeError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"a part is missing, or of another kind ({error})") from None
 
 

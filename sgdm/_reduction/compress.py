@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._descent.descent import progress_bar
 from .._results.status import attach_result
-from .._validation import as_count, as_flag, as_number, pass_on
+from .._validation import as_count, as_flag, as_number, raise_if_foreign
 from .compressed import Compressed
 from .leaves import Reduction
 from .sources import blocks_of, is_dask, reduce_dask
@@ -153,7 +153,7 @@ def reduce_part(number, X, y, sample_weight, fit_intercept, target):
         reduction = Reduction(fit_intercept, names)
         reduction.run(blocks)
     except (TypeError, ValueError) as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise type(error)(f"block {number}: {error}") from None
     return reduction.result()
 

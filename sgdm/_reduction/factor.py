@@ -8,20 +8,20 @@ are stacked and factored again.
 
 import numpy as np
 
-_BLOCK_BYTES = 1 << 19  # of float64 rows that are factored at once; they stay in the second-level cache
-_LEAF_BLOCKS = 32  # blocks of a leaf, whose factors are joined at once; a thread does a leaf, and a tree joins leaves
+_PANEL_BYTES = 1 << 19  # of float64 rows that are factored at once; they stay in the second-level cache
+_LEAF_PANELS = 32  # blocks of a leaf, whose factors are joined at once; a thread does a leaf, and a tree joins leaves
 _LEAF_BYTES = 3 << 23  # of a leaf, at most
 
 
-def block_rows(q):
+def panel_rows(q):
     """How many rows of q float64 columns make a block."""
-    return max(_BLOCK_BYTES // (8 * q), 4 * q)
+    return max(_PANEL_BYTES // (8 * q), 4 * q)
 
 
 def leaf_rows(q):
     """How many rows make a leaf: whole blocks."""
-    rows = block_rows(q)
-    return rows * max(1, min(_LEAF_BLOCKS, _LEAF_BYTES // (8 * q * rows)))
+    rows = panel_rows(q)
+    return rows * max(1, min(_LEAF_PANELS, _LEAF_BYTES // (8 * q * rows)))
 
 
 @np.errstate(all="ignore")  # an overflow shows in the factor
@@ -33,7 +33,7 @@ def factor_rows(X, y, weights, fit_intercept):
     n, d = X.shape
     y = y.reshape(n, -1)
     q = d + fit_intercept + y.shape[1]
-    rows = block_rows(q)
+    rows = panel_rows(q)
     count = n // rows
     Z = np.empty((n, q))
     Z[:, :d] = X
@@ -49,7 +49,7 @@ def factor_rows(X, y, weights, fit_intercept):
     return np.linalg.qr(parts, mode="r")
 
 
-def lengths(A):
+def column_norms(A):
     """The Euclidean norms of the columns, even if their squares overflow or vanish; 1 for a column of zeros."""
     largest = np.abs(A).max(axis=0)
     largest[largest == 0] = 1

@@ -63,9 +63,9 @@ def table_blocks(table, target, weight):
         raise TypeError(
             f"target needs a table with named columns: Arrow, Parquet, pandas or polars, got {type(table).__name__}"
         )
-    for role, column in (("target", target), ("sample_weight", weight)):
-        if column is not None and (not isinstance(column, str) or column not in names):
-            raise ValueError(f"{role} must name a column, got {column!r:.40}; the columns are {', '.join(names)}")
+    for role, name in (("target", target), ("sample_weight", weight)):
+        if name is not None and (not isinstance(name, str) or name not in names):
+            raise ValueError(f"{role} must name a column, got {name!r:.40}; the columns are {', '.join(names)}")
     if len(set(names)) < len(names):
         raise ValueError(f"columns must have different names, got {', '.join(names)}")
     if target == weight:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._validation import pass_on
+from .._validation import raise_if_foreign
 
 
 class Checkpoint(NamedTuple):
@@ -59,7 +59,7 @@ def restore_generator(state, name="init's row generator"):
         try:
             bit_generator.state = state
         except (TypeError, ValueError, OverflowError) as error:  # a number that this generator can't hold
-            pass_on(error)
+            raise_if_foreign(error)
             valid = False
     if not valid or not _same(state, bit_generator.state):
         raise ValueError(f"{name} must be a state of numpy's {kind.__name__}, got {state!r:.80}")

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from .._validation import ceil_div, pass_on
+from .._validation import ceil_div, raise_if_foreign
 from .checkpoint import restore_generator
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
@@ -27,7 +27,7 @@ def check_init(init, epochs):
     try:
         check_result(init)
     except ValueError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(
             f"init's checkpoint does not go with its coefficients, or with something else in it: {error}; fit again"
         ) from None
@@ -42,12 +42,12 @@ def check_parts(result):
     Their values may still disagree, for example where somebody converted the coefficients to other units for display.
     """
     try:
-        if result._of_many:
+        if result._is_many:
             _check_many(result)
         else:
             _check_one(result)
     except AttributeError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"a part is missing, or of another kind ({error})") from None
 
 

@@ -77,7 +77,7 @@ class FitResult(ArrayFields):
     optimal_loss: Any = None
     feature_names: tuple[str, ...] | None = None
 
-    _of_many: ClassVar[bool] = False  # whether this is the result of many fits
+    _is_many: ClassVar[bool] = False  # whether this is the result of many fits
 
     def __setstate__(self, state):
         """Sets what was pickled, if its parts are what they should be."""
@@ -168,21 +168,21 @@ def flatten(result):
     arrays = {}
 
     def visit(part, prefix):
-        plain = {}
-        for name in names_of_parts(part):
+        metadata = {}
+        for name in field_names(part):
             value = getattr(part, name)
             if isinstance(value, (History, Checkpoint)):
-                plain[name] = visit(value, f"{name}.")
+                metadata[name] = visit(value, f"{name}.")
             elif isinstance(value, (np.ndarray, np.generic)):
                 arrays[prefix + name] = np.asarray(value)
             else:
-                plain[name] = value
-        return plain
+                metadata[name] = value
+        return metadata
 
-    plain = visit(result, "")
-    return arrays, plain
+    metadata = visit(result, "")
+    return arrays, metadata
 
 
-def names_of_parts(part):
+def field_names(part):
     """The fields of a FitResult, a History or a Checkpoint, or of these classes."""
     return getattr(part, "_fields", None) or tuple(field.name for field in fields(part))
