@@ -13,7 +13,7 @@ from ._results.status import ConvergenceWarning, DivergenceError
 class Folds:
     """The reductions of every split's training set and test set, and of all rows.
 
-    splits: the numbers of the rows of each training set and its test set.
+    splits: pairs of row-index arrays, (training set, test set).
     """
 
     def __init__(self, X, y, weights, splits, fit_intercept):
@@ -41,7 +41,7 @@ class Folds:
         return curves, failure
 
     def mean(self, losses):
-        """The mean over the folds (first axis); with weights, each fold counts as much as their sum."""
+        """The mean over folds (first axis). With sample weights, a fold counts as much as the sum of its weights."""
         return np.average(losses, axis=0, weights=self.fold_weights)
 
     def curvature_range(self, weight_decay):
@@ -51,8 +51,7 @@ class Folds:
 
     @np.errstate(all="ignore")
     def zero_and_least_squares_losses(self):
-        """The mean loss on the folds, over the targets: of coefficients that are all 0, and of the least-squares
-        solutions on the training sets."""
+        """Two mean losses on the test sets: of all-zero coefficients, and of the training sets' least-squares ones."""
         both = [], []
         for training, test in zip(self.trainings, self.tests, strict=True):
             p = test.n_params
@@ -84,6 +83,6 @@ def validate(training, test, options, curve):
         except DivergenceError as error:
             failure, result = error, error.result
     losses = result.history.val_loss
-    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets; there may be no epochs
+    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets, also of no epochs
     curve[: len(losses)] = np.where(np.isfinite(losses), losses, np.inf)
     return failure

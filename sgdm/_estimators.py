@@ -39,13 +39,11 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
         return X, y.astype(X.dtype, copy=False), sample_weight
 
     def _shallow_copy(self):
-        """A copy to fit, whose attributes then become those of this estimator by one assignment.
-
-        So an exception at any time leaves all attributes of the last fit, or all of the new one.
-        """
-        twin = object.__new__(type(self))
-        vars(twin).update(vars(self))
-        return twin
+        """A shallow copy. It is fitted, and then its attributes replace those of this estimator in one assignment:
+        an exception at any time leaves all attributes of the last fit, or all of the new one."""
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        return copy
 
     def _set_result(self, result):
         """Sets the fitted attributes."""
@@ -64,7 +62,7 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
 
     @property
     def loss_curve_(self) -> np.ndarray | None:
-        """Its losses."""
+        """The loss of each recorded epoch."""
         return self.result_.history.loss
 
     @np.errstate(all="ignore")

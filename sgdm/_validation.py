@@ -1,4 +1,4 @@
-"""One function per invariant. Its message says what was expected, what came, and what to do."""
+"""One function per invariant, whose message says what was expected, what came, what to do. Also casts, column names."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ _FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
 
 
 def raise_if_foreign(error):
-    """Raises the error again if its class is neither Python's nor NumPy's: that of a signal handler stays as it is."""
+    """Re-raises an error that neither Python nor NumPy defines: a signal handler raised it."""
     if type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
         raise error
 
@@ -63,7 +63,7 @@ def as_real(value, name, convert=True):
 
 
 def as_matrix(value, name, convert=True):
-    """`value` as a 2-D float array with at least one row and one column."""
+    """`value` as a 2-D array with at least one row and one column; `convert` is that of `as_real`."""
     array = as_real(value, name, convert)
     if array.ndim != 2:
         hint = f"; for a single feature use {name}.reshape(-1, 1)" if array.ndim == 1 else ""
@@ -228,7 +228,7 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
 
 
 def ceil_div(a, b):
-    """a / b, rounded up to a whole number; it has no largest number, as floats have."""
+    """a / b, rounded up to a whole number. Exact for ints of any size."""
     return -(-a // b)
 
 
@@ -246,7 +246,7 @@ def for_kernel(array, dtype):
 
 
 def as_dtype(array, dtype):
-    """A copy of the dtype. What the dtype can't hold becomes infinite, or 0."""
+    """A copy of the array, in this dtype. What the dtype can't hold becomes infinite, or 0."""
     if array.dtype is dtype:
         return array.copy()
     with np.errstate(all="ignore"):

@@ -1,7 +1,6 @@
 """What a valid reduction is: types, shapes and ranges of its parts, and how these go together.
 
-Reductions that are saved, loaded, unpickled, merged or fitted are checked here, and nowhere else. All checks raise
-ValueError.
+Reductions that are saved, loaded, unpickled, merged or fitted are checked here. All checks raise ValueError.
 """
 
 import math
@@ -48,7 +47,7 @@ def _check_factor(R, name, q, leaf=False):
 
 
 def check_levels(levels, n_leaves, n_rows):
-    """Refuses the levels [(height, R)] of a tree, unless it holds n_leaves leaves with n_rows rows at most."""
+    """Refuses levels [(height, R)] unless their tree holds n_leaves leaves, and n_rows is at least one row for each."""
     leaves = 0
     last = 62  # no tree has 2**62 leaves
     for height, _ in levels:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .._results.result import FitResult
 
-_INDEPENDENT = 1e-8  # a column at least this fraction of its length away from those before is independent of them
+_INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
 
 
@@ -63,7 +63,7 @@ class Compressed:
         check_reduction(self, some_rows=True)
 
     def _kind(self):
-        """What two reductions of one problem have in common."""
+        """What must be equal for two reductions to be merged."""
         return self.n_features, self.target_shape, self.fit_intercept, self.dtype.name, self.feature_names
 
     def __eq__(self, other):
@@ -200,7 +200,7 @@ class Compressed:
         scale, V, coordinates = self._row_space()
         if V.shape[1] == p:
             solution = np.linalg.solve(A, B)
-        else:  # the shortest a with V' (scale * a) = coordinates; sorting the rows by scale keeps the digits of each
+        else:  # find the shortest a with V' (scale * a) = coordinates; QR by order of scale keeps small rows' digits
             order = np.argsort(scale)[::-1]
             Q, T = np.linalg.qr(V[order] * (scale[order] / scale.max())[:, None])
             solution = np.empty((p, B.shape[1]))
@@ -219,6 +219,7 @@ class Compressed:
         A, B = self.R[:p, :p], self.R[:p, p:]
         scale = column_norms(A)
         U, singular, Vt = np.linalg.svd(A / scale)
+        # p + 8 is a margin that grows with the columns, as rounding errors do.
         rank = np.count_nonzero(singular > singular[0] * _RANK_EPS * (p + 8) * np.finfo(float).eps)
         return scale, Vt[:rank].T, (U[:, :rank].T @ B) / singular[:rank, None]
 

@@ -14,18 +14,18 @@ from .checks import check_levels
 from .compressed import Compressed
 from .factor import factor_rows, join, leaf_rows
 
-_DIGEST = np.arange(1, 9, dtype=np.uint64)  # of no rows; zeros would stay zeros
+_DIGEST = np.arange(1, 9, dtype=np.uint64)  # before the first row; not 0: mixing zeros into zeros gives zeros
 
-# Freeing a block this large makes glibc keep later temporaries instead of returning them to the system, which nearly
-# doubled the time. The threshold can't exceed 32 MiB.
+# After a block of this size is freed, glibc keeps later temporaries. Otherwise it returns each one to the system, which
+# nearly doubled the time. The threshold can't exceed 32 MiB.
 _KEPT_BYTES = 31 << 20
 
 
 class Reduced(NamedTuple):
-    """The reduction of some leaves. It never changes: an exception finds the one before a leaf, or the one after it.
+    """The reduction of some leaves. It is immutable: an interrupt leaves the state before a leaf or the one after it.
 
     levels are ((height, R), ...), from the highest down: an R for 2**height leaves, like the digits of a binary
-    counter. digest: of the numbers of all rows, where there is a checkpoint.
+    counter. digest: a hash of the values of all rows; '' without a checkpoint.
     """
 
     n_features: int
@@ -65,7 +65,7 @@ class Leaf(NamedTuple):
     y: np.ndarray
     weights: np.ndarray | None
     form: tuple[int, tuple[int, ...], np.dtype]
-    block: tuple[int, np.ndarray, np.ndarray]  # that the rows are from: its number, X and y
+    block: tuple[int, np.ndarray, np.ndarray]  # the block that holds the rows: (number, X, y)
 
     @property
     def n_rows(self):
@@ -219,7 +219,7 @@ class Reduction:
 def check_block(X, y, sample_weight, number, form):
     """The arrays of a block, which must go with the blocks before it, and the form of all rows so far (see Leaf)."""
     try:
-        X = as_matrix(X, "X", convert=False)  # which `factor_rows` does, block by block
+        X = as_matrix(X, "X", convert=False)  # factor_rows converts, one leaf at a time
         y = as_targets(y, len(X))
         weights = None
         if sample_weight is not None:

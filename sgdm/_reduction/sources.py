@@ -8,7 +8,7 @@ import numpy as np
 from .._descent.messages import warn
 from .._validation import as_matrix, as_real, check_finite, column_names
 
-_ROWS_AT_ONCE = 1 << 17  # of a table in memory are converted to float64; pyarrow reads as many of a file
+_ROWS_AT_ONCE = 1 << 17  # of an in-memory table are converted to float64; pyarrow reads files in batches of this size
 
 
 def blocks_of(X, y, sample_weight, target):
