@@ -13,7 +13,7 @@ from ._results.status import ConvergenceWarning, DivergenceError
 class Folds:
     """The reductions of every split's training set and test set, and of all rows.
 
-    splits: the numbers of the rows of each training set and its test set.
+    splits: pairs of row-index arrays, (training set, test set).
     """
 
     def __init__(self, X, y, weights, splits, fit_intercept):
@@ -24,8 +24,8 @@ class Folds:
             return compress(X[rows], y[rows], sample_weight=w, fit_intercept=fit_intercept)
 
         self.tests = [reduce(test) for _, test in splits]
-        self.importance = None if weights is None else [test.total_weight for test in self.tests]
-        if not _share_rows(splits, len(X)):
+        self.fold_weights = None if weights is None else [test.total_weight for test in self.tests]
+        if not _is_partition(splits, len(X)):
             self.trainings, self.whole = [reduce(train) for train, _ in splits], reduce(np.arange(len(X)))
             return
         before = list(itertools.accumulate(self.tests, initial=0))
@@ -41,8 +41,8 @@ class Folds:
         return curves, failure
 
     def mean(self, losses):
-        """The mean over the folds (first axis); with weights, each fold counts as much as their sum."""
-        return np.average(losses, axis=0, weights=self.importance)
+        """The mean over folds (first axis). With sample weights, a fold counts as much as the sum of its weights."""
+        return np.average(losses, axis=0, weights=self.fold_weights)
 
     def curvature_range(self, weight_decay):
         """The largest eigenvalue of the Hessian of any training set or of all rows, and the smallest of all rows."""
@@ -50,19 +50,18 @@ class Folds:
         return max(largest for largest, _ in ranges), ranges[0][1]
 
     @np.errstate(all="ignore")
-    def bounds(self):
-        """The mean loss on the folds, over the targets: of coefficients that are all 0, and of the least-squares
-        solutions on the training sets."""
-        bounds = [], []
+    def zero_and_least_squares_losses(self):
+        """Two mean losses on the test sets: of all-zero coefficients, and of the training sets' least-squares ones."""
+        both = [], []
         for training, test in zip(self.trainings, self.tests, strict=True):
             p = test.n_params
             solution = training.solve().reshape(p, -1)
-            for losses, residual in zip(bounds, (test.R[:, p:], test.R[:, :p] @ solution - test.R[:, p:]), strict=True):
+            for losses, residual in zip(both, (test.R[:, p:], test.R[:, :p] @ solution - test.R[:, p:]), strict=True):
                 losses.append((residual**2).sum() / test.total_weight / test.n_targets)
-        return self.mean(bounds[0]), self.mean(bounds[1])
+        return self.mean(both[0]), self.mean(both[1])
 
 
-def _share_rows(splits, n):
+def _is_partition(splits, n):
     """Whether every row is in one test set, and once in the training set of every other split."""
     if len(splits) < 2 or np.any(np.bincount(np.concatenate([test for _, test in splits]), minlength=n) != 1):
         return False
@@ -84,6 +83,6 @@ def validate(training, test, options, curve):
         except DivergenceError as error:
             failure, result = error, error.result
     losses = result.history.val_loss
-    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets; there may be no epochs
+    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets, also of no epochs
     curve[: len(losses)] = np.where(np.isfinite(losses), losses, np.inf)
     return failure

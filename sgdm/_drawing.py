@@ -25,7 +25,7 @@ def recorded_values(result, name):
 
     There is one curve for each target or fit. Rows within an epoch have fractional epochs.
     """
-    values, checkpoint, many = getattr(result.history, name), result.checkpoint, result._of_many
+    values, checkpoint, many = getattr(result.history, name), result.checkpoint, result._is_many
     if values is None or not values.size:
         need = "record='loss' or 'all'" if name == "loss" else "record='all'"
         held = "of no epoch" if values is not None else f"with record={checkpoint.record!r}"
@@ -43,7 +43,7 @@ def recorded_values(result, name):
 
 def trajectory(result):
     """The epochs, (rows + 1,), and the parameters, (rows + 1, p): the recorded rows, then the last update's."""
-    if result._of_many:
+    if result._is_many:
         raise ValueError(f"expected the result of one fit, got {len(result.epochs)} of fit_many; draw one, result[i]")
     if result.coef.ndim == 2:
         k = result.coef.shape[1]
@@ -96,12 +96,12 @@ def parameter_names(result, features):
 
 def diverged_fits(result):
     """For `fit_many`, which fits diverged. False for one fit: its curves always set the limits."""
-    return result._of_many and result.status == Status.DIVERGED
+    return result._is_many and result.status == Status.DIVERGED
 
 
 def fit_labels(result, label):
     """One label for each target or fit; by default "" where there is only one."""
-    many = result._of_many
+    many = result._is_many
     k = len(result.epochs) if many else result.coef.shape[1] if result.coef.ndim == 2 else 0
     if label is None:
         return [f"{'fit' if many else 'target'} {i}" for i in range(k)] or [""]

@@ -11,7 +11,7 @@ from ._validation import as_weights
 
 try:
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin  # type: ignore[import-untyped]
-    from sklearn.exceptions import ConvergenceWarning as ToleranceWarning  # type: ignore[import-untyped]  # noqa: F401
+    from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning  # type: ignore[import-untyped]  # noqa: F401
     from sklearn.model_selection import check_cv  # type: ignore[import-untyped]  # noqa: F401
     from sklearn.utils import check_random_state  # type: ignore[import-untyped]  # noqa: F401
     from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
@@ -38,14 +38,12 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
                 raise ValueError("sample_weight must not be zero for every row")
         return X, y.astype(X.dtype, copy=False), sample_weight
 
-    def _twin(self):
-        """A copy to fit, whose attributes then become those of this estimator by one assignment.
-
-        So an exception at any time leaves all attributes of the last fit, or all of the new one.
-        """
-        twin = object.__new__(type(self))
-        vars(twin).update(vars(self))
-        return twin
+    def _shallow_copy(self):
+        """A shallow copy. It is fitted, and then its attributes replace those of this estimator in one assignment:
+        an exception at any time leaves all attributes of the last fit, or all of the new one."""
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        return copy
 
     def _set_result(self, result):
         """Sets the fitted attributes."""
@@ -64,7 +62,7 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
 
     @property
     def loss_curve_(self) -> np.ndarray | None:
-        """Its losses."""
+        """The loss of each recorded epoch."""
         return self.result_.history.loss
 
     @np.errstate(all="ignore")

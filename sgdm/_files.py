@@ -49,7 +49,7 @@ def write_npz(path, kind, arrays, metadata):
     def write(file):
         try:
             np.savez(file, sgdm=header, digest=digest, **arrays)
-        except ValueError as error:  # raised when the archive is closed after an interrupt: raise the interrupt
+        except ValueError as error:  # closing fails after an interrupt inside savez: raise the interrupt
             if error.__context__ is None or "open writing handle" not in str(error):
                 raise
             raise error.__context__ from None
@@ -117,8 +117,7 @@ def _read_arrays(stream):
 
 
 def _check_header(archive, member):
-    """Raise a ValueError if an array's header is not one of np.save, or states another size than the file has: numpy
-    would allocate that size."""
+    """Refuses a header that np.save would not write, or whose size is not the file's: numpy would allocate it."""
     with archive.open(member) as part:
         header = _HEADER.match(part.read(_MAX_HEADER_BYTES))
     if header is None:

@@ -29,9 +29,9 @@ from ._validation import (
     ceil_div,
     check_finite,
     column_names,
-    in_place,
+    for_kernel,
     ndim_of,
-    pass_on,
+    raise_if_foreign,
 )
 from ._workers import with_threads
 
@@ -172,8 +172,8 @@ def as_stacks(X, y):
     dtype = X.dtype if X.dtype == y.dtype else np.dtype(np.float64)
     layout = (X if X.ndim == 2 else as_real(given[0], "X")).flags  # of one fit, as `fit` finds it
     by_columns = layout.f_contiguous and not layout.c_contiguous
-    X = in_place(X.swapaxes(-1, -2) if by_columns else X, dtype)
-    y = in_place(y, dtype)
+    X = for_kernel(X.swapaxes(-1, -2) if by_columns else X, dtype)
+    y = for_kernel(y, dtype)
     return X.reshape(-1, *X.shape[-2:]), by_columns, y.reshape(-1, y.shape[-1])
 
 
@@ -262,7 +262,7 @@ class Descents:
             if record == "all":
                 paths = np.empty((3, B, rows, p), dtype)
         except (MemoryError, ValueError) as error:
-            pass_on(error)
+            raise_if_foreign(error)
             raise too_large(B * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
         self.record = Record(loss, None, paths, options.record_every)
 

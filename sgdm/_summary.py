@@ -5,11 +5,13 @@ from html import escape
 import numpy as np
 
 _CONSTANTS = ("lr", "momentum", "dampening")
-_END_ROWS = 30  # a longer table shows so many rows from each end
-_MAX_TARGETS, _MAX_CURVES = 4, 20  # shown of many
-_CEILING = 1000  # times the largest first loss: higher losses are not drawn
-_BUCKETS = 200  # a long curve is drawn by the least and the largest value of each
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _MARGIN = 420, 170, 60, 30, 18  # in pixels; the last at the top and on the right
+_END_ROWS = 30  # how many rows a long table shows from each end
+_MAX_TARGETS = 4  # how many targets a table shows
+_MAX_CURVES = 20  # how many losses of each kind are drawn
+_CEILING = 1000  # losses above this multiple of the largest first loss are not drawn
+_BUCKETS = 200  # a long curve is cut into so many parts, and the least and the largest value of each is drawn
+_WIDTH, _HEIGHT = 420, 170  # of the chart, in pixels
+_LEFT, _BOTTOM, _MARGIN = 60, 30, 18  # pixels outside its axes; the last at the top and on the right
 _BLUE, _ORANGE = "#1f83c9", "#d55e00"  # at least 3:1 against white and against black
 
 
@@ -36,7 +38,7 @@ def as_html(result) -> str:
 
 def contents(result) -> tuple[list[tuple[str, str]], list[list[str]], str]:
     """Labelled facts, the rows of a table with its header first, and a note or ''."""
-    return contents_of_many(result) if result._of_many else contents_of_one(result)
+    return contents_of_many(result) if result._is_many else contents_of_one(result)
 
 
 def contents_of_one(result):
@@ -128,7 +130,7 @@ def loss_svg(result) -> str:
     history = result.history
     if history.loss is None or not len(history):
         return ""
-    losses, many = np.asarray(history.loss, float), result._of_many
+    losses, many = np.asarray(history.loss, float), result._is_many
     training, validation = [*(losses if many else losses.reshape(len(history), -1).T)][:_MAX_CURVES], []
     if history.val_loss is not None and len(history.val_loss) == len(history):
         validation = [*np.asarray(history.val_loss, float).reshape(len(history), -1).T][:_MAX_CURVES]

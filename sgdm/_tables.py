@@ -135,7 +135,7 @@ def is_blank(row: list[str]) -> bool:
 
 
 def as_names(row: list[str] | None, name: str, where: str) -> list[str]:
-    """The column names in the header. `where` tells the reader of an error which line that is."""
+    """The column names in the header. `where` is the header's place in the file, for messages."""
     if row is None:
         raise CommandError(f"{name!r} is empty; it needs a header and rows of numbers")
     names = [cell.strip() for cell in row]

@@ -1,4 +1,4 @@
-"""One function per invariant. Its message says what was expected, what came, and what to do."""
+"""One function per invariant, whose message says what was expected, what came, what to do. Also casts, column names."""
 
 import math
 import operator
@@ -12,8 +12,8 @@ _FLOATS = (_FLOAT64, np.dtype(np.float32))
 _FINITE_AT_ONCE = 1_000_000  # elements that check_finite looks at together
 
 
-def pass_on(error):
-    """Raises the error again if its class is neither Python's nor NumPy's: that of a signal handler stays as it is."""
+def raise_if_foreign(error):
+    """Re-raises an error that neither Python nor NumPy defines: a signal handler raised it."""
     if type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
         raise error
 
@@ -36,7 +36,7 @@ def as_real(value, name, convert=True):
     try:
         array = np.asarray(value)
     except ValueError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"{name} must be rectangular, with rows of one length ({error})") from None
     if array.dtype in _FLOATS:
         return array
@@ -55,15 +55,15 @@ def as_real(value, name, convert=True):
         with np.errstate(all="ignore"):  # a longdouble beyond float64 becomes infinite, which is refused later
             return array.astype(dtype, copy=False)
     except OverflowError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"{name} must hold numbers that float64 can hold, got a larger integer") from None
     except (TypeError, ValueError) as error:  # of other number classes, such as Decimal("sNaN")
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"{name} must hold numbers that float64 can hold ({error})") from None
 
 
 def as_matrix(value, name, convert=True):
-    """`value` as a 2-D float array with at least one row and one column."""
+    """`value` as a 2-D array with at least one row and one column; `convert` is that of `as_real`."""
     array = as_real(value, name, convert)
     if array.ndim != 2:
         hint = f"; for a single feature use {name}.reshape(-1, 1)" if array.ndim == 1 else ""
@@ -117,7 +117,7 @@ def as_weights(value, n, dtype, positive=True, name="sample_weight"):
         raise ValueError(f"{name} must have shape ({n},), got shape {array.shape}")
     if len(array) != n:
         raise ValueError(f"{name} must have one weight per row of X, {n}, got {len(array)}")
-    weights = in_place(array, dtype)
+    weights = for_kernel(array, dtype)
     check_finite(weights, name)
     if weights.min() < 0:
         i = int(weights.argmin())
@@ -157,7 +157,7 @@ def as_number(value, name, high=math.inf, *, below=False):
     try:
         number = float(value)
     except OverflowError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         number = math.inf
     if not (0 <= number <= high) or number == math.inf or (below and number == high):
         interval = f"in [0, {high:g}{')' if below else ']'}"
@@ -175,7 +175,7 @@ def as_count(value, name):
     try:
         count = operator.index(value)
     except TypeError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}") from None
     if not 1 <= count <= sys.maxsize:
         raise ValueError(f"{name} must be at least 1{' and at most sys.maxsize' if count > 1 else ''}, got {count}")
@@ -196,7 +196,7 @@ def ndim_of(value, name):
     try:
         return np.ndim(value)
     except ValueError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         as_real(value, name)
         raise
 
@@ -228,7 +228,7 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
 
 
 def ceil_div(a, b):
-    """a / b, rounded up to a whole number; it has no largest number, as floats have."""
+    """a / b, rounded up to a whole number. Exact for ints of any size."""
     return -(-a // b)
 
 
@@ -238,7 +238,7 @@ def cast(array, dtype):
         return np.array(array, dtype, order="C")
 
 
-def in_place(array, dtype):
+def for_kernel(array, dtype):
     """The array itself if the kernel can read it, else a copy."""
     flags = array.flags
     same = array.dtype is dtype or array.dtype == dtype
@@ -246,7 +246,7 @@ def in_place(array, dtype):
 
 
 def as_dtype(array, dtype):
-    """A copy of the dtype. What the dtype can't hold becomes infinite, or 0."""
+    """A copy of the array, in this dtype. What the dtype can't hold becomes infinite, or 0."""
     if array.dtype is dtype:
         return array.copy()
     with np.errstate(all="ignore"):

@@ -1,6 +1,6 @@
-"""The descent as scikit-learn estimators: `SGDMRegressor`, and `SGDMRegressorCV`, which stops where held-out rows say.
+"""The descent as scikit-learn estimators. `SGDMRegressorCV` chooses the number of epochs by cross-validation.
 
-scikit-learn (``pip install 'sgdm[sklearn]'``) is imported together with this module, and by no other.
+Only this module and `_estimators` need scikit-learn (``pip install 'sgdm[sklearn]'``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ._descent.messages import FAR_ABOVE, warn
 from ._descent.options import as_auto_constants, is_auto
 from ._descent.problem import as_problem
 from ._descent.tuning import auto_rates
-from ._estimators import DescentRegressor, ToleranceWarning, check_cv, check_random_state
+from ._estimators import DescentRegressor, SklearnConvergenceWarning, check_cv, check_random_state
 from ._fit import fit
 from ._reduction.reduce import reduce_problem
 from ._results.status import ConvergenceWarning, DivergenceError, Status, attach_result
@@ -47,8 +47,8 @@ class SGDMRegressor(DescentRegressor):
     lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
         The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
         `sgdm.fit`; it needs full batches and no `l1`. With `warm_start`, later fits keep the previous constants, lr
-        lowered if unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` by
-        the largest curvature of its rows, or the last lr if that is smaller.
+        lowered if unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)``
+        divided by the largest curvature of its rows, or the last lr if that is smaller.
     momentum : float in [0, 1), array, function or "auto", default "auto"
         How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     dampening : float in [0, 1], optional
@@ -62,10 +62,10 @@ class SGDMRegressor(DescentRegressor):
     max_iter : int, default 1000
         How many epochs to do, passes over the rows.
     tol : float, None or "auto", default "auto"
-        Stop once every target's gradient norm is at most tol times its first, and warn if `max_iter` epochs don't
-        bring it there; with `early_stopping`, the relative fall of the validation loss that counts as improvement.
-        None does all epochs. "auto" is 1e-12, or 1e-5 for float32, which gives the optimum to 8 digits wherever
-        `max_iter` epochs reach it; with `early_stopping` any fall, and with `batch_size` None.
+        Stop once every target's gradient norm is at most tol times its first. Warn if `max_iter` epochs don't bring it
+        there. None does all epochs. "auto" is 1e-12, or 1e-5 for float32, which gives the optimum to 8 digits wherever
+        `max_iter` epochs reach it. With `batch_size`, "auto" is None. With `early_stopping`, tol is instead the
+        relative fall of the validation loss that counts as improvement; "auto" and None count any fall.
     fit_intercept : bool, default True
         Whether to fit an intercept.
     batch_size : int, optional
@@ -73,7 +73,7 @@ class SGDMRegressor(DescentRegressor):
     shuffle : bool, default True
         Whether each epoch takes its batches from the rows in a new random order.
     average : bool or int, default False
-        Whether `coef_` and `intercept_` are the means of the iterates, from that epoch on.
+        Whether `coef_` and `intercept_` are the means of the iterates. An int averages from that epoch on.
     early_stopping : bool, default False
         Whether to hold out rows, stop when their loss no longer falls, and keep the best epoch's coefficients.
     validation_fraction : float in (0, 1), default 0.1
@@ -173,12 +173,12 @@ class SGDMRegressor(DescentRegressor):
         init = getattr(self, "result_", None) if as_flag(self.warm_start, "warm_start") else None
         self._descend(X, y, sample_weight, init, options)
         tol = options["tol"]
-        compared = is_auto(self.tol) and self.result_.optimal_loss is not None  # `sgdm.fit` warns by that
+        compared = is_auto(self.tol) and self.result_.optimal_loss is not None  # sgdm.fit compares, and warns itself
         if tol is not None and not stops_early and not compared and self.result_.status is Status.COMPLETED:
             warn(
                 f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
                 "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
-                ToleranceWarning,
+                SklearnConvergenceWarning,
             )
         return self
 
@@ -195,7 +195,7 @@ class SGDMRegressor(DescentRegressor):
 
     def _descend(self, X, y, sample_weight, init, options, partial=False):
         """`sgdm.fit` with the estimator's parameters and these options."""
-        twin = self._twin()
+        twin = self._shallow_copy()
         X, y, weights = twin._check(X, y, sample_weight, reset=init is None)
         if is_auto(options.get("tol")):
             options["tol"] = None if "validation" in options or self.batch_size is not None else _TOL[X.dtype]
@@ -211,7 +211,7 @@ class SGDMRegressor(DescentRegressor):
         return self
 
     def _rates(self, X, y, weights, init, partial):
-        """lr, momentum and dampening as `sgdm.fit` takes them, which knows "auto" only where a whole fit begins."""
+        """lr, momentum and dampening. `sgdm.fit` accepts "auto" only in a new fit; else they are computed here."""
         lr, momentum, dampening = self.lr, self.momentum, self.dampening
         if not is_auto(lr):
             momentum = _MOMENTUM if is_auto(momentum) else momentum
@@ -237,8 +237,8 @@ class SGDMRegressorCV(DescentRegressor):
 
     Every fold's rows are reduced once to a triangular factor (`sgdm.compress`). The factors of all folds but one,
     merged, are that fold's training set, and the loss on the fold itself is taken after every epoch of the descent on
-    them. The mean of these curves is lowest at the number of epochs, and the setting, for the fit to all rows. Losses
-    are those of descents over the rows, to rounding; the cost is little more than that of one pass over the rows.
+    them. The fit to all rows uses the setting and the number of epochs at which the mean curve is lowest. Losses are
+    those of descents over the rows, to rounding; the cost is little more than that of one pass over the rows.
 
     Parameters
     ----------
@@ -323,7 +323,7 @@ class SGDMRegressorCV(DescentRegressor):
             If the final descent ends above where it began; or if the lowest mean loss on the folds is far above that of
             the least-squares solutions, more than a hundredth of the way from the start.
         """
-        twin = self._twin()
+        twin = self._shallow_copy()
         try:
             twin._choose(X, y, sample_weight, groups)
         except DivergenceError:
@@ -367,7 +367,7 @@ class SGDMRegressorCV(DescentRegressor):
         self._set_result(result)
         if options[best]["weight_decay"] or options[best]["l1"]:
             return
-        start, solved = folds.bounds()
+        start, solved = folds.zero_and_least_squares_losses()
         if lowest[best] - solved > FAR_ABOVE * max(start - solved, 0):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "

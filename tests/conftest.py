@@ -31,11 +31,11 @@ def draws(request):
 
 @pytest.fixture
 def small_leaves(monkeypatch):
-    """Several leaves, of several blocks each, in a few hundred rows."""
+    """Several leaves, of several panels each, in a few hundred rows."""
     from sgdm._reduction import factor
 
-    monkeypatch.setattr(factor, "_BLOCK_BYTES", 8 * 100)
-    monkeypatch.setattr(factor, "_LEAF_BLOCKS", 2)
+    monkeypatch.setattr(factor, "_PANEL_BYTES", 8 * 100)
+    monkeypatch.setattr(factor, "_LEAF_PANELS", 2)
 
 
 # Processes
@@ -43,7 +43,7 @@ def small_leaves(monkeypatch):
 
 @pytest.fixture
 def heeds_sigint():
-    """Ctrl-C raises KeyboardInterrupt in this test; in a background job, or under nohup, it is ignored otherwise."""
+    """Lets Ctrl-C raise KeyboardInterrupt in this test. Background jobs and nohup ignore it."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, handler)
@@ -226,7 +226,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def houses(write):
-    """A table of a person's own, its target in the middle: path, features, target."""
+    """A user's CSV file with the target in the third column; returns path, X and y."""
     rng = np.random.default_rng(1)
     X = rng.normal([3.0, -1.0, 0.5], [0.5, 1.0, 1.5], (60, 3))
     y = X @ [2.0, -1.0, 0.25] + 4 + 0.1 * rng.standard_normal(60)

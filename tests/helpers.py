@@ -57,7 +57,7 @@ X.flags.writeable = y.flags.writeable = False
 
 
 def overfitting(targets=None, seed=1):
-    """X, y and validation rows: X has more columns than its rows tell of, so the validation loss falls, then rises."""
+    """X, y and validation rows: 25 noisy rows for 20 columns, so the validation loss falls, then rises."""
     X, y = make_data(25, 20, targets, seed=seed, noise=4)
     return X, y, make_data(400, 20, targets, seed=seed + 100, noise=4)
 
@@ -194,7 +194,7 @@ def stable(X, form, fit_intercept=False, weights=None, weight_decay=0.0, share=0
     reduced = sgdm.compress(X, np.zeros(len(X)), sample_weight=weights, fit_intercept=fit_intercept)
     names = {name: constants[name] for name in ("dampening", "nesterov") if name in constants}
     lr = share * reduced.max_lr(constants["momentum"], **names, weight_decay=weight_decay)
-    if not lr < np.inf:  # only the first step is whole
+    if not lr < np.inf:  # with dampening 1 only the first gradient counts, so there is no limit
         lr = share / reduced.spectrum()[0]
     return {"lr": lr, "weight_decay": weight_decay, **constants}
 
@@ -252,7 +252,7 @@ def refuse(error, match, X=X, y=y, call=sgdm.fit, **options):
 
 
 def frozen(value):
-    """The value in bytes, to tell whether it changed; functions don't."""
+    """The value in bytes, to tell whether it changed. Functions can't be pickled; their repr is compared."""
     try:
         return pickle.dumps(value)
     except (AttributeError, TypeError, pickle.PicklingError):
@@ -323,7 +323,7 @@ def way_options(way, everything):
 
 
 def fit_epochs(problem, epochs, start=0, init=None, **options):
-    """Epochs `start` to `start + epochs` of a fit: the slices of its arrays, and no seed once there is a generator."""
+    """Runs epochs start to start + epochs. Arrays of constants are sliced; with init, seed and coef0 are left out."""
     X, y, more = problem
     for name in ("lr", "momentum"):
         if isinstance(options.get(name), np.ndarray):
@@ -335,7 +335,7 @@ def fit_epochs(problem, epochs, start=0, init=None, **options):
 
 
 def some_fits(**extra):
-    """Fits that between them take every path through the kernel."""
+    """Fits over all row layouts, dtypes and widths."""
     results = []
     for dtype in (np.float64, np.float32):
         for order in ("C", "F"):

@@ -340,7 +340,7 @@ def leaves():
     """compress of one array, in several leaves, without a checkpoint."""
 
     def case(_):
-        patch = mock.patch.multiple(factor, _BLOCK_BYTES=1 << 10, _LEAF_BLOCKS=2)
+        patch = mock.patch.multiple(factor, _PANEL_BYTES=1 << 10, _LEAF_PANELS=2)
 
         def call():
             with patch:

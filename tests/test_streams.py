@@ -394,10 +394,10 @@ def test_an_array_that_was_half_reduced_is_resumed(tmp_path, small_leaves, monke
     """Any source can be taken up again: here a reduction stopped within one array."""
     expected, add, path = compress(X, Y, sample_weight=W), Reduction.add, tmp_path / "half.npz"
 
-    def add_some(reduction, leaf, R):
+    def add_some(reduction, leaf, R, words):
         if reduction.n_leaves == 4:
             raise Trouble
-        add(reduction, leaf, R)
+        add(reduction, leaf, R, words)
 
     monkeypatch.setattr(Reduction, "add", add_some)
     with pytest.raises(Trouble) as caught:

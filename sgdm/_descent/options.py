@@ -9,7 +9,7 @@ from .._kernel import Options as KernelOptions
 from .._results.checkpoint import restore_generator
 from .._results.checks import check_init
 from .._results.many import FitResults
-from .._validation import as_count, as_flag, as_number, as_series, ceil_div, pass_on
+from .._validation import as_count, as_flag, as_number, as_series, ceil_div, raise_if_foreign
 from .tuning import auto_rates
 
 
@@ -117,7 +117,7 @@ def as_average(average):
     try:
         start = operator.index(average)
     except TypeError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise TypeError(f"average must be True, False or the epoch to start at, got {average!r}") from None
     if not 0 <= start <= sys.maxsize:
         most = " and at most sys.maxsize" if start > 0 else ""
@@ -153,7 +153,7 @@ def as_generator(seed, init, shuffle, fraction):
     try:
         generator = np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise type(error)(
             f"seed must be an int of at least 0, a SeedSequence or a Generator, got {seed!r:.80} ({error})"
         ) from None

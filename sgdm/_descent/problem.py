@@ -7,7 +7,7 @@ import numpy as np
 
 from .._kernel import Problem as KernelProblem
 from .._results.checkpoint import restore_generator
-from .._validation import as_matrix, as_targets, as_weights, by_name, check_finite, column_names, in_place, weight_sum
+from .._validation import as_matrix, as_targets, as_weights, by_name, check_finite, column_names, for_kernel, weight_sum
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -99,8 +99,8 @@ def _assembled(X, y, weights, total_weight, fit_intercept, dtype):
     """The problem of checked arrays, which are copied where the kernel can't read them in place."""
     layout = X.flags
     by_columns = layout.f_contiguous and not layout.c_contiguous
-    targets = in_place(y[np.newaxis] if y.ndim == 1 else y.T, dtype)
-    lines = in_place(X.T if by_columns else X, dtype)
+    targets = for_kernel(y[np.newaxis] if y.ndim == 1 else y.T, dtype)
+    lines = for_kernel(X.T if by_columns else X, dtype)
     problem = Problem(lines, by_columns, targets, weights, total_weight, fit_intercept)
     problem.target_shape, problem.feature_names = y.shape[1:], None
     problem.method, problem.reduction = "direct", None

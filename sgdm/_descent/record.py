@@ -4,7 +4,7 @@ import numpy as np
 
 from .._kernel import Record as KernelRecord
 from .._results.history import History, from_fields
-from .._validation import as_dtype, ceil_div, pass_on
+from .._validation import as_dtype, ceil_div, raise_if_foreign
 
 
 class Record(KernelRecord):
@@ -27,7 +27,7 @@ class Record(KernelRecord):
                 val_loss = np.empty((rows_of_epochs, problem.k), dtype) if options.validates else None
                 paths = None if record == "loss" else np.empty((3, rows, problem.p, problem.k), dtype)
         except (MemoryError, ValueError) as error:
-            pass_on(error)
+            raise_if_foreign(error)
             raise too_large(rows, problem.k if record == "loss" else problem.k + 3 * size, dtype, record) from None
         super().__init__(loss, val_loss, paths, every, record == "updates", start, start_update)
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from .._kernel import State
-from .._validation import as_real, check_finite, in_place
+from .._validation import as_real, check_finite, for_kernel
 
 _NO_METRICS = np.full((3, 1), np.nan)
 
@@ -35,9 +35,9 @@ def as_start(coef0, problem):
     if coef.shape != expected:
         intercept = " then the intercept" if problem.fit_intercept else ""
         raise ValueError(f"coef0 must have shape {expected}, the features{intercept}, got {coef.shape}")
-    shown = in_place(coef, problem.dtype)  # as results show it
+    shown = for_kernel(coef, problem.dtype)  # as results show it
     check_finite(shown, "coef0")
-    start[0] = (shown if problem.dtype is start.dtype else in_place(coef, start.dtype)).reshape(start.shape[1:])
+    start[0] = (shown if problem.dtype is start.dtype else for_kernel(coef, start.dtype)).reshape(start.shape[1:])
     return start
 
 

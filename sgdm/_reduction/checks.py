@@ -1,7 +1,6 @@
 """What a valid reduction is: types, shapes and ranges of its parts, and how these go together.
 
-Reductions that are saved, loaded, unpickled, merged or fitted are checked here, and nowhere else. All checks raise
-ValueError.
+Reductions that are saved, loaded, unpickled, merged or fitted are checked here. All checks raise ValueError.
 """
 
 import math
@@ -9,7 +8,7 @@ import math
 import numpy as np
 
 from .._results.checks import FLOATS, check_array, check_count, check_names, expect, refuse
-from .._validation import pass_on
+from .._validation import raise_if_foreign
 
 
 def check_reduction(reduced, *, some_rows=False):
@@ -20,7 +19,7 @@ def check_reduction(reduced, *, some_rows=False):
     try:
         _check_reduction(reduced, some_rows)
     except AttributeError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"a part is missing, or of another kind ({error})") from None
 
 
@@ -48,7 +47,7 @@ def _check_factor(R, name, q, leaf=False):
 
 
 def check_levels(levels, n_leaves, n_rows):
-    """Refuses the levels [(height, R)] of a tree, unless it holds n_leaves leaves with n_rows rows at most."""
+    """Refuses levels [(height, R)] unless their tree holds n_leaves leaves, and n_rows is at least one row for each."""
     leaves = 0
     last = 62  # no tree has 2**62 leaves
     for height, _ in levels:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._descent.descent import progress_bar
 from .._results.status import attach_result
-from .._validation import as_count, as_flag, as_number, pass_on
+from .._validation import as_count, as_flag, as_number, raise_if_foreign
 from .compressed import Compressed
 from .leaves import Reduction
 from .sources import blocks_of, is_dask, reduce_dask
@@ -35,12 +35,12 @@ def compress(
     Parameters
     ----------
     X : array of shape (n, d), iterable of blocks, table, path, or Dask collection
-        What holds the rows. Arrays, memory maps too, are read in place, in float64 whatever their dtype. An iterable
-        yields ``(X, y)`` or ``(X, y, sample_weight)``. With `target`: a pyarrow Table, RecordBatch, RecordBatchReader
-        or data set, the path of a Parquet file or folder, a pandas or polars DataFrame, a Dask DataFrame. Whatever it
-        is, a few blocks are in memory at a time.
+        What holds the rows. float32 and float64 arrays, memory maps too, are read in place. An iterable yields
+        ``(X, y)`` or ``(X, y, sample_weight)``. With `target`: a pyarrow Table, RecordBatch, RecordBatchReader or data
+        set, the path of a Parquet file or folder, a pandas or polars DataFrame, a Dask DataFrame. They are read a few
+        blocks at a time; a DataFrame with `y` is converted as a whole.
     y : array of shape (n,) or (n, k), optional
-        The targets, where X is an array; a Dask array where X is one.
+        The targets, where X is an array or a table; a Dask array where X is one.
     sample_weight : array of shape (n,) or str, optional
         The weights, or their column's name.
     fit_intercept : bool, default False
@@ -48,14 +48,13 @@ def compress(
     target : str, optional
         The column to predict; all others but the weights are features.
     n_threads : int, default 1
-        How many threads factor blocks. The result has the same bits for any number.
+        How many threads factor rows; no effect with Dask. The result has the same bits for any number.
     progress : bool, default False
         Whether to show a bar of rows (needs tqdm).
     checkpoint : path, optional
-        Where to save what is reduced so far, whole or not at all. If the file is there already, it is taken up: the
-        rows in it are passed over, and the result has the bits of an uninterrupted reduction of the same blocks. These
-        rows are read all the same: ValueError if any of their numbers differs from those it was made of. It is
-        deleted at the end.
+        Where to save the reduction so far. If the file exists, the reduction goes on from it, with the bits of an
+        uninterrupted one. The rows that it holds are read again and compared, but not reduced again; a difference
+        raises ValueError. The file is deleted when the reduction is complete.
     checkpoint_every : float, default 30.0
         Seconds between two saves.
 
@@ -153,7 +152,7 @@ def reduce_part(number, X, y, sample_weight, fit_intercept, target):
         reduction = Reduction(fit_intercept, names)
         reduction.run(blocks)
     except (TypeError, ValueError) as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise type(error)(f"block {number}: {error}") from None
     return reduction.result()
 

@@ -16,7 +16,7 @@ from .._descent.tuning import Tuned, best_constants
 from .._files import read_npz, write_npz
 from .._validation import as_count, as_flag, as_number
 from .checks import check_reduction
-from .factor import join, lengths
+from .factor import column_norms, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .._results.result import FitResult
 
-_INDEPENDENT = 1e-8  # a column at least this fraction of its length away from those before is independent of them
+_INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
 
 
@@ -63,7 +63,7 @@ class Compressed:
         check_reduction(self, some_rows=True)
 
     def _kind(self):
-        """What two reductions of one problem have in common."""
+        """What must be equal for two reductions to be merged."""
         return self.n_features, self.target_shape, self.fit_intercept, self.dtype.name, self.feature_names
 
     def __eq__(self, other):
@@ -133,8 +133,8 @@ class Compressed:
         """Read what `save` wrote; ValueError if the file is damaged or something else, or what it holds does not go
         together."""
 
-        def build(arrays, plain):
-            part = Compressed._unflatten(arrays.pop("R"), plain)
+        def build(arrays, metadata):
+            part = Compressed._unflatten(arrays.pop("R"), metadata)
             check_reduction(part)
             if arrays:
                 raise ValueError(f"it has {', '.join(arrays)} too")
@@ -144,7 +144,7 @@ class Compressed:
 
     def _flatten(self):
         names = None if self.feature_names is None else list(self.feature_names)
-        plain = {
+        metadata = {
             "n_rows": self.n_rows,
             "total_weight": self.total_weight,
             "n_features": self.n_features,
@@ -153,12 +153,12 @@ class Compressed:
             "dtype": self.dtype.name,
             "feature_names": names,
         }
-        return {"R": self.R}, plain
+        return {"R": self.R}, metadata
 
     @staticmethod
-    def _unflatten(R, plain):
-        lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
-        part = Compressed(R, **{**plain, **lists, "dtype": np.dtype(plain["dtype"])})
+    def _unflatten(R, metadata):
+        lists = {name: tuple(value) for name, value in metadata.items() if isinstance(value, list)}
+        part = Compressed(R, **{**metadata, **lists, "dtype": np.dtype(metadata["dtype"])})
         check_reduction(part, some_rows=True)
         return part
 
@@ -200,7 +200,7 @@ class Compressed:
         scale, V, coordinates = self._row_space()
         if V.shape[1] == p:
             solution = np.linalg.solve(A, B)
-        else:  # the shortest a with V' (scale * a) = coordinates; sorting the rows by scale keeps the digits of each
+        else:  # find the shortest a with V' (scale * a) = coordinates; QR by order of scale keeps small rows' digits
             order = np.argsort(scale)[::-1]
             Q, T = np.linalg.qr(V[order] * (scale[order] / scale.max())[:, None])
             solution = np.empty((p, B.shape[1]))
@@ -210,15 +210,16 @@ class Compressed:
         return solution.reshape(p, *self.target_shape)
 
     def _row_space(self):
-        """The row space of the columns scaled to length 1. Only with that scale can the rank be decided.
+        """The row space of the columns scaled to norm 1. Only with that scale can the rank be decided.
 
-        Returns the lengths (p,), an orthonormal basis V (p, rank) of the row space, and the coordinates (rank, k) in
+        Returns their norms (p,), an orthonormal basis V (p, rank) of the row space, and the coordinates (rank, k) in
         that basis of the coefficients that minimise the loss.
         """
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
-        scale = lengths(A)
+        scale = column_norms(A)
         U, singular, Vt = np.linalg.svd(A / scale)
+        # p + 8 is a margin that grows with the columns, as rounding errors do.
         rank = np.count_nonzero(singular > singular[0] * _RANK_EPS * (p + 8) * np.finfo(float).eps)
         return scale, Vt[:rank].T, (U[:, :rank].T @ B) / singular[:rank, None]
 
@@ -228,7 +229,7 @@ class Compressed:
         """The least mean squared error there is, per target."""
         p = self.n_params
         A, residual = self.R[:p, :p], self.R[p:, p:]
-        if not (np.diagonal(A) > _INDEPENDENT * lengths(A)).all():  # maybe not of full rank
+        if not (np.diagonal(A) > _INDEPENDENT * column_norms(A)).all():  # maybe not of full rank
             scale, V, coordinates = self._row_space()
             if V.shape[1] < p:
                 residual = np.vstack([A / scale @ (V @ coordinates) - self.R[:p, p:], residual])

@@ -2,38 +2,38 @@
 
 Let Z = [X, 1, Y], with the ones only if there is an intercept, and with rows scaled by the square roots of the weights;
 and Z = Q R. Loss and gradient depend on Z'Z = R'R alone. So R's columns, with the original sum of weights, have the
-loss and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The factors of blocks of rows
+loss and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The factors of panels of rows
 are stacked and factored again.
 """
 
 import numpy as np
 
-_BLOCK_BYTES = 1 << 19  # of float64 rows that are factored at once; they stay in the second-level cache
-_LEAF_BLOCKS = 32  # blocks of a leaf, whose factors are joined at once; a thread does a leaf, and a tree joins leaves
-_LEAF_BYTES = 3 << 23  # of a leaf, at most
+_PANEL_BYTES = 1 << 19  # of a panel: float64 rows that are factored at once, in the second-level cache
+_LEAF_PANELS = 32  # of a leaf, at most; a thread factors a leaf, and the factors of leaves are joined in a tree
+_LEAF_BYTES = 3 << 23  # of a leaf, unless a single panel is larger
 
 
-def block_rows(q):
-    """How many rows of q float64 columns make a block."""
-    return max(_BLOCK_BYTES // (8 * q), 4 * q)
+def panel_rows(q):
+    """How many rows of q float64 columns make a panel."""
+    return max(_PANEL_BYTES // (8 * q), 4 * q)
 
 
 def leaf_rows(q):
-    """How many rows make a leaf: whole blocks."""
-    rows = block_rows(q)
-    return rows * max(1, min(_LEAF_BLOCKS, _LEAF_BYTES // (8 * q * rows)))
+    """How many rows make a leaf: whole panels."""
+    rows = panel_rows(q)
+    return rows * max(1, min(_LEAF_PANELS, _LEAF_BYTES // (8 * q * rows)))
 
 
 @np.errstate(all="ignore")  # an overflow shows in the factor
 def factor_rows(X, y, weights, fit_intercept):
-    """The factor of one leaf's rows: of each block, and then of these factors together.
+    """The factor of one leaf's rows: of each panel, and then of these factors together.
 
-    One call of numpy factors all blocks. It lets other threads run if there are sixteen blocks or more.
+    One call of numpy factors all panels. It lets other threads run if there are sixteen panels or more.
     """
     n, d = X.shape
     y = y.reshape(n, -1)
     q = d + fit_intercept + y.shape[1]
-    rows = block_rows(q)
+    rows = panel_rows(q)
     count = n // rows
     Z = np.empty((n, q))
     Z[:, :d] = X
@@ -42,14 +42,14 @@ def factor_rows(X, y, weights, fit_intercept):
     Z[:, d + fit_intercept :] = y
     if weights is not None:
         Z *= np.sqrt(weights[:, None], dtype=np.float64)
-    parts = Z[count * rows :]  # the rows after the last block
+    parts = Z[count * rows :]  # the rows after the last panel
     if count:
-        blocks = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
-        parts = np.vstack([blocks.reshape(count * q, q), parts])
+        factors = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
+        parts = np.vstack([factors.reshape(count * q, q), parts])
     return np.linalg.qr(parts, mode="r")
 
 
-def lengths(A):
+def column_norms(A):
     """The Euclidean norms of the columns, even if their squares overflow or vanish; 1 for a column of zeros."""
     largest = np.abs(A).max(axis=0)
     largest[largest == 0] = 1
@@ -63,5 +63,5 @@ def join(*factors):
     q = R.shape[1]
     if len(R) < q:
         R = np.vstack([R, np.zeros((q - len(R), q))])
-    R *= np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]  # one R for one Z'Z, whatever the order of rows
+    R *= np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]  # with a non-negative diagonal, R depends on Z'Z alone
     return R

@@ -8,24 +8,24 @@ import numpy as np
 
 from .._files import read_npz, write_npz
 from .._kernel import mix
-from .._validation import as_matrix, as_targets, as_weights, check_finite, pass_on
+from .._validation import as_matrix, as_targets, as_weights, check_finite, raise_if_foreign
 from .._workers import map_in_order
 from .checks import check_levels
 from .compressed import Compressed
 from .factor import factor_rows, join, leaf_rows
 
-_DIGEST = np.arange(1, 9, dtype=np.uint64)  # of no rows; zeros would stay zeros
+_DIGEST = np.arange(1, 9, dtype=np.uint64)  # before the first row; not 0: mixing zeros into zeros gives zeros
 
-# Freeing a block this large makes glibc keep later temporaries instead of returning them to the system, which nearly
-# doubled the time. The threshold can't exceed 32 MiB.
+# After a block of this size is freed, glibc keeps later temporaries. Otherwise it returns each one to the system, which
+# nearly doubled the time. The threshold can't exceed 32 MiB.
 _KEPT_BYTES = 31 << 20
 
 
 class Reduced(NamedTuple):
-    """The reduction of some leaves. It never changes: an exception finds the one before a leaf, or the one after it.
+    """The reduction of some leaves. It is immutable: an interrupt leaves the state before a leaf or the one after it.
 
     levels are ((height, R), ...), from the highest down: an R for 2**height leaves, like the digits of a binary
-    counter. digest: of the numbers of all rows, where there is a checkpoint.
+    counter. digest: a hash of the values of all rows; '' without a checkpoint.
     """
 
     n_features: int
@@ -37,7 +37,7 @@ class Reduced(NamedTuple):
     digest: str = ""
     levels: tuple[tuple[int, np.ndarray], ...] = ()
 
-    def and_leaf(self, leaf, R, digest):
+    def with_leaf(self, leaf, R, words):
         """The reduction of these leaves and one more. The joins form a balanced tree."""
         levels, height = self.levels, 0
         while levels and levels[-1][0] == height:
@@ -48,7 +48,7 @@ class Reduced(NamedTuple):
             self.n_rows + leaf.n_rows,
             self.n_leaves + 1,
             self.total_weight + leaf.weight,
-            chained(self.digest, digest),
+            extend_digest(self.digest, words),
             (*levels, (height, R)),
         )
 
@@ -65,7 +65,7 @@ class Leaf(NamedTuple):
     y: np.ndarray
     weights: np.ndarray | None
     form: tuple[int, tuple[int, ...], np.dtype]
-    block: tuple[int, np.ndarray, np.ndarray]  # that the rows are from: its number, X and y
+    block: tuple[int, np.ndarray, np.ndarray]  # the block that holds the rows: (number, X, y)
 
     @property
     def n_rows(self):
@@ -89,13 +89,13 @@ class Leaf(NamedTuple):
         return words
 
 
-def chained(digest, leaf):
-    """The digest of some leaves, in hexadecimal, and of one more. `leaf` is None where there is no checkpoint."""
-    if leaf is None:
+def extend_digest(digest, words):
+    """The hexadecimal digest of some leaves and one more, which has these words; None where there is no checkpoint."""
+    if words is None:
         return digest
-    words = np.frombuffer(bytes.fromhex(digest), np.uint64).copy() if digest else _DIGEST.copy()
-    mix(words, leaf.view(np.uint8))
-    return words.tobytes().hex()
+    total = np.frombuffer(bytes.fromhex(digest), np.uint64).copy() if digest else _DIGEST.copy()
+    mix(total, words.view(np.uint8))
+    return total.tobytes().hex()
 
 
 class Reduction:
@@ -148,35 +148,35 @@ class Reduction:
         held, rows, digest, seen = self.done, 0, "", 0
         skip = self.n_leaves
 
-        def factor(leaf):
-            own = leaf.digest() if self.keeps_digest else None
-            return None if leaf.number < skip else factor_rows(*leaf[1:4], self.fit_intercept), own
+        def factor_leaf(leaf):
+            words = leaf.digest() if self.keeps_digest else None
+            return None if leaf.number < skip else factor_rows(*leaf[1:4], self.fit_intercept), words
 
-        def accept(leaf, factor):
+        def accept(leaf, factored):
             nonlocal rows, digest, seen
+            R, words = factored
             seen += 1
             if leaf.number >= skip:
-                self.add(leaf, factor)
+                self.add(leaf, R, words)
                 if look is not None:
                     look(leaf)
                 return
-            rows, digest = rows + leaf.n_rows, chained(digest, factor[1])
+            rows, digest = rows + leaf.n_rows, extend_digest(digest, words)
             if seen == skip and (rows, digest) != (held.n_rows, held.digest):
                 raise ValueError(
                     f"checkpoint holds {held.n_rows} rows of other data, or in other blocks, than these, whose first "
                     f"{seen} blocks have {rows}; give the same blocks again, or delete it"
                 )
 
-        map_in_order(factor, leaves, accept, n_threads)
+        map_in_order(factor_leaf, leaves, accept, n_threads)
         if seen < skip:
             raise ValueError(f"checkpoint holds {held.n_rows} rows, but these data have only {rows}")
 
-    def add(self, leaf, factor):
-        """Adds one leaf by its R and digest; ValueError if R is not finite."""
-        R, digest = factor
+    def add(self, leaf, R, words):
+        """Adds one leaf by its R and its digest's words; ValueError if R is not finite."""
         if not np.isfinite(R).all():
             explain_nonfinite(*leaf.block)
-        self.done = (self.done or Reduced(*leaf.form)).and_leaf(leaf, R, digest)
+        self.done = (self.done or Reduced(*leaf.form)).with_leaf(leaf, R, words)
 
     def result(self):
         """The Compressed of the leaves so far, or None."""
@@ -191,22 +191,22 @@ class Reduction:
     def save(self, path):
         """Writes a checkpoint."""
         done = self.done
-        plain = self._as_compressed(None)._flatten()[1]
+        metadata = self._as_compressed(None)._flatten()[1]
         arrays = {f"R{i}": R for i, (_, R) in enumerate(done.levels)}
-        plain |= {"n_leaves": done.n_leaves, "digest": done.digest, "heights": [height for height, _ in done.levels]}
-        write_npz(path, "checkpoint", arrays, plain)
+        metadata |= {"n_leaves": done.n_leaves, "digest": done.digest, "heights": [height for height, _ in done.levels]}
+        write_npz(path, "checkpoint", arrays, metadata)
         self.saved = done
 
     def restore(self, path):
         """Continues from the checkpoint of a reduction of the same form."""
 
-        def build(arrays, plain):
-            n_leaves, digest, heights = (plain.pop(name) for name in ("n_leaves", "digest", "heights"))
+        def build(arrays, metadata):
+            n_leaves, digest, heights = (metadata.pop(name) for name in ("n_leaves", "digest", "heights"))
             levels = tuple((height, arrays.pop(f"R{i}")) for i, height in enumerate(heights))
-            check_levels(levels, n_leaves, plain["n_rows"])
+            check_levels(levels, n_leaves, metadata["n_rows"])
             if arrays or type(digest) is not str or len(digest) != 128:
                 raise ValueError("it has other parts than a reduction under way")
-            part = Compressed._unflatten(join(*[R for _, R in levels]), plain)
+            part = Compressed._unflatten(join(*[R for _, R in levels]), metadata)
             form = part.n_features, part.target_shape, part.dtype
             return part, Reduced(*form, part.n_rows, n_leaves, part.total_weight, digest, levels)
 
@@ -219,13 +219,13 @@ class Reduction:
 def check_block(X, y, sample_weight, number, form):
     """The arrays of a block, which must go with the blocks before it, and the form of all rows so far (see Leaf)."""
     try:
-        X = as_matrix(X, "X", convert=False)  # which `factor_rows` does, block by block
+        X = as_matrix(X, "X", convert=False)  # factor_rows converts, one leaf at a time
         y = as_targets(y, len(X))
         weights = None
         if sample_weight is not None:
             weights, _ = as_weights(sample_weight, len(X), np.float64, positive=False)
     except (TypeError, ValueError) as error:
-        pass_on(error)
+        raise_if_foreign(error)
         if not number:
             raise
         raise type(error)(f"block {number}: {error}") from None

@@ -7,10 +7,12 @@ from .compress import check_total
 from .compressed import Compressed
 from .leaves import Reduction
 
-# Nanoseconds, measured over n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py: an epoch over an
-# element of X; reducing an element of a row; reducing a product of two. A reduced fit must take at most half of the
-# time of a direct one, which must be long enough to be noticed.
-_EPOCH_NS, _REDUCE_NS, _PRODUCT_NS, _NOTICED_NS = 0.27, 3.3, 0.073, 5e7
+# Nanoseconds, measured for n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py. We reduce only if
+# that takes at most half of the direct time, and the direct time exceeds _NOTICED_NS.
+_EPOCH_NS = 0.27  # for an element of X in an epoch
+_REDUCE_NS = 3.3  # for reducing an element of a row
+_PRODUCT_NS = 0.073  # for each product of two elements of a row that is reduced
+_NOTICED_NS = 5e7
 
 
 def as_reduced_problems(X, y, sample_weight, validation, options):

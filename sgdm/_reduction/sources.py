@@ -8,7 +8,7 @@ import numpy as np
 from .._descent.messages import warn
 from .._validation import as_matrix, as_real, check_finite, column_names
 
-_ROWS_AT_ONCE = 1 << 17  # of a table in memory are converted to float64; pyarrow reads as many of a file
+_ROWS_AT_ONCE = 1 << 17  # of an in-memory table are converted to float64; pyarrow reads files in batches of this size
 
 
 def blocks_of(X, y, sample_weight, target):
@@ -64,9 +64,9 @@ def table_blocks(table, target, weight):
         raise TypeError(
             f"target needs a table with named columns: Arrow, Parquet, pandas or polars, got {type(table).__name__}"
         )
-    for role, column in (("target", target), ("sample_weight", weight)):
-        if column is not None and (not isinstance(column, str) or column not in names):
-            raise ValueError(f"{role} must name a column, got {column!r:.40}; the columns are {', '.join(names)}")
+    for role, name in (("target", target), ("sample_weight", weight)):
+        if name is not None and (not isinstance(name, str) or name not in names):
+            raise ValueError(f"{role} must name a column, got {name!r:.40}; the columns are {', '.join(names)}")
     if len(set(names)) < len(names):
         raise ValueError(f"columns must have different names, got {', '.join(names)}")
     if target == weight:

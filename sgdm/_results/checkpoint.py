@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._validation import pass_on
+from .._validation import raise_if_foreign
 
 
 class Checkpoint(NamedTuple):
-    """All that ``fit(X, y, init=result)`` needs to go on to the bit; not meant to be read.
+    """All that ``fit(X, y, init=result)`` needs to continue with identical bits. The fields are internal.
 
-    parameters are (2, p, k), the last iterate and its velocity; average and best (p, k), the mean of the iterates and
-    the best of them. generator and split are states of the row generator: now, and before it chose the validation
-    rows. Those of `fit_many` lead with the axis of the fits.
+    parameters (2, p, k): the last iterate and its velocity. average (p, k): the mean of `averaged` iterates. best
+    (p, k): the iterate with the lowest validation loss; waited: the epochs since then. metrics: as the kernel's State.
+    generator: the state of the row generator now. split: {"state", "fraction"}, its state before it chose the
+    validation rows, and their share. The arrays of `fit_many` have a first axis for the fits.
     """
 
     parameters: np.ndarray
@@ -59,7 +60,7 @@ def restore_generator(state, name="init's row generator"):
         try:
             bit_generator.state = state
         except (TypeError, ValueError, OverflowError) as error:  # a number that this generator can't hold
-            pass_on(error)
+            raise_if_foreign(error)
             valid = False
     if not valid or not _same(state, bit_generator.state):
         raise ValueError(f"{name} must be a state of numpy's {kind.__name__}, got {state!r:.80}")

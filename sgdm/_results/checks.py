@@ -1,7 +1,6 @@
 """What a valid result is: types, shapes and ranges of its parts, and how these go together.
 
-Results that are saved, loaded, unpickled or given as `init` are checked here, and nowhere else. All checks raise
-ValueError.
+Results that are saved, loaded, unpickled or given as `init` are checked here. All checks raise ValueError.
 """
 
 import math
@@ -9,7 +8,7 @@ import sys
 
 import numpy as np
 
-from .._validation import ceil_div, pass_on
+from .._validation import ceil_div, raise_if_foreign
 from .checkpoint import restore_generator
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
@@ -27,7 +26,7 @@ def check_init(init, epochs):
     try:
         check_result(init)
     except ValueError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(
             f"init's checkpoint does not go with its coefficients, or with something else in it: {error}; fit again"
         ) from None
@@ -42,12 +41,12 @@ def check_parts(result):
     Their values may still disagree, for example where somebody converted the coefficients to other units for display.
     """
     try:
-        if result._of_many:
+        if result._is_many:
             _check_many(result)
         else:
             _check_one(result)
     except AttributeError as error:
-        pass_on(error)
+        raise_if_foreign(error)
         raise ValueError(f"a part is missing, or of another kind ({error})") from None
 
 
@@ -95,7 +94,7 @@ def _check_shared(result, d):
 
 
 def _check_constants(result):
-    """lr, momentum and dampening."""
+    """The status, lr, momentum and dampening."""
     expect(isinstance(result.status, str) and result.status in _STATUSES, "status", "be a Status", result.status)
     for name, high in (("lr", math.inf), ("momentum", 1), ("dampening", 1)):
         value = getattr(result, name)
@@ -117,7 +116,7 @@ def _check_average(result, shape, updates):
 
 
 def _check_validation(result, shape, dtype):
-    """The best epoch, and how long ago that was: every epoch was validated, or none."""
+    """The best epoch and the epochs since then. Either every epoch was validated or none."""
     checkpoint = result.checkpoint
     last = -1 if checkpoint.best is None else result.epochs - 1
     best_epoch = check_count(checkpoint.best_epoch, "checkpoint.best_epoch", -1, last)
@@ -301,7 +300,7 @@ def _check_numbers(value, name, target_shape):
 
 
 def _check_intercept(value, name, fitted, target_shape, dtype, finite=True):
-    """A number for each target, or 0.0 without one."""
+    """A number for each target; 0.0 for a fit without an intercept."""
     if not fitted:
         expect(type(value) is float and value == 0, name, "be 0.0 without one", value)
         return

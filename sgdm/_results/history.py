@@ -10,8 +10,8 @@ from .checkpoint import Checkpoint
 class ArrayFields:
     """The base of frozen dataclasses that hold arrays.
 
-    They are built by keywords or by `from_fields`. They are equal if types, dtypes, shapes and values are; NaN equals
-    NaN.
+    They are built by keywords or by `from_fields`. Two are equal if they have the same class and their fields have
+    equal values (NaN equals NaN). Arrays must also have the same dtype and shape.
     """
 
     def __init__(self, **values):
@@ -50,9 +50,9 @@ def equal(a, b):
 class History(ArrayFields):
     """One row per recorded epoch t, or per recorded update t; what was not recorded is None.
 
-    With p parameters (the features in order, then the intercept if there is one); for k targets a last axis of k. In
-    mini-batches a row per epoch holds the loss over the whole epoch as it was met, and the other values of the epoch's
-    last update.
+    With p parameters (the features in order, then the intercept if there is one); for k targets a last axis of k. With
+    mini-batches and a row per epoch, `loss` is the mean over all rows, each taken with the parameters that its batch
+    started from. `grad`, `step` and `coef` are those of the last update.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from .._validation import as_real, by_name, ceil_div
 from .checkpoint import Checkpoint
 from .checks import check_result
 from .history import History
-from .result import FitResult, names_of_parts
+from .result import FitResult, field_names
 from .status import Status
 
 _OF_EACH_FIT = ("coef", "velocity", "loss", "lr", "momentum", "dampening")
@@ -24,7 +24,7 @@ class FitResults(FitResult):
     epochs: np.ndarray  # type: ignore[assignment]
     status: np.ndarray  # type: ignore[assignment]
 
-    _of_many: ClassVar[bool] = True
+    _is_many: ClassVar[bool] = True
 
     @np.errstate(all="ignore")
     def predict(self, X) -> np.ndarray:
@@ -79,21 +79,21 @@ def load(path: str | os.PathLike[str]) -> FitResult:
     return read_npz(path, "result", unflatten)
 
 
-def unflatten(arrays, plain):
+def unflatten(arrays, metadata):
     """The inverse of `flatten`. Where the epochs are an array, the result is that of many fits."""
-    parts = {"": plain, "history": plain["history"], "checkpoint": plain["checkpoint"]}
+    parts = {"": metadata, "history": metadata["history"], "checkpoint": metadata["checkpoint"]}
     for name, value in arrays.items():
         parent, _, leaf = name.rpartition(".")
         parts[parent][leaf] = value if value.ndim else value[()]
     for part, kind in (("", FitResult), ("history", History), ("checkpoint", Checkpoint)):
-        if not isinstance(parts[part], dict) or parts[part].keys() != set(names_of_parts(kind)):
+        if not isinstance(parts[part], dict) or parts[part].keys() != set(field_names(kind)):
             raise ValueError(f"it lacks something of a {kind.__name__}, or has too much")
-    plain["checkpoint"] = Checkpoint(**plain["checkpoint"])
-    if isinstance(plain["status"], str):
-        plain["status"] = Status(plain["status"])
-    if isinstance(plain["feature_names"], list):
-        plain["feature_names"] = tuple(plain["feature_names"])
-    plain["history"] = History(**plain["history"])
-    result = (FitResults if "epochs" in arrays else FitResult)(**plain)
+    metadata["checkpoint"] = Checkpoint(**metadata["checkpoint"])
+    if isinstance(metadata["status"], str):
+        metadata["status"] = Status(metadata["status"])
+    if isinstance(metadata["feature_names"], list):
+        metadata["feature_names"] = tuple(metadata["feature_names"])
+    metadata["history"] = History(**metadata["history"])
+    result = (FitResults if "epochs" in arrays else FitResult)(**metadata)
     check_result(result)
     return result

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class FitResult(ArrayFields):
-    """Where a descent ended and how it got there. Arrays have the dtype of the fit; equality compares them whole.
+    """Where a descent ended and how it got there. Arrays have the dtype of the fit.
 
-    Of `fit_many`, everything leads with an axis of the fits: what is one number or one status below is an array of
-    them there, and ``result[i]`` is fit i.
+    Two results are equal if all fields are. In a result of `fit_many`, every array but ``history.epoch`` has a first
+    axis for the fits, and numbers and the status become arrays; ``result[i]`` is fit i.
 
     Attributes
     ----------
@@ -33,9 +33,10 @@ class FitResult(ArrayFields):
     intercept : float or (k,) array
         The intercept that goes with them; 0.0 for a fit without.
     velocity : (p,) or (p, k) array
-        The momentum buffer of the last update; the intercept's last, if there is one.
+        The momentum buffer of the last update. The last row belongs to the intercept, if there is one.
     loss : float or (k,) array
-        The mean squared error of `coef` and `intercept` over the rows: what one more epoch would record first.
+        The mean squared error of `coef` and `intercept` over the rows. For a full-batch fit without `patience`, the
+        next epoch records this loss.
     epochs : int
         Epochs done, those of `init` included.
     status : Status
@@ -43,7 +44,7 @@ class FitResult(ArrayFields):
     history : History
         Loss, gradient, step and coefficients, row by row.
     best_epoch : int or None
-        The epoch with the lowest validation loss, where there was validation.
+        The epoch of the lowest validation loss summed over targets; with patience, the last to lower it by tol.
     average_coef, average_intercept : arrays like coef and intercept, or None
         The mean of the iterates, where it was asked for.
     lr, momentum, dampening : float
@@ -77,7 +78,7 @@ class FitResult(ArrayFields):
     optimal_loss: Any = None
     feature_names: tuple[str, ...] | None = None
 
-    _of_many: ClassVar[bool] = False  # whether this is the result of many fits
+    _is_many: ClassVar[bool] = False  # whether this is the result of many fits
 
     def __setstate__(self, state):
         """Sets what was pickled, if its parts are what they should be."""
@@ -157,7 +158,7 @@ class FitResult(ArrayFields):
         Raises
         ------
         ValueError
-            If the result's parts don't go together, after `dataclasses.replace` say: it could not be loaded.
+            If the parts disagree, for example after `dataclasses.replace`. `load` would refuse such a file.
         """
         check_result(self)
         write_npz(path, "result", *flatten(self))
@@ -168,21 +169,21 @@ def flatten(result):
     arrays = {}
 
     def visit(part, prefix):
-        plain = {}
-        for name in names_of_parts(part):
+        metadata = {}
+        for name in field_names(part):
             value = getattr(part, name)
             if isinstance(value, (History, Checkpoint)):
-                plain[name] = visit(value, f"{name}.")
+                metadata[name] = visit(value, f"{name}.")
             elif isinstance(value, (np.ndarray, np.generic)):
                 arrays[prefix + name] = np.asarray(value)
             else:
-                plain[name] = value
-        return plain
+                metadata[name] = value
+        return metadata
 
-    plain = visit(result, "")
-    return arrays, plain
+    metadata = visit(result, "")
+    return arrays, metadata
 
 
-def names_of_parts(part):
+def field_names(part):
     """The fields of a FitResult, a History or a Checkpoint, or of these classes."""
     return getattr(part, "_fields", None) or tuple(field.name for field in fields(part))
