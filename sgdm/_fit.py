@@ -67,10 +67,10 @@ def fit(
     Parameters
     ----------
     X : array of shape (n, d), or Compressed
-        The design matrix. float32 and float64 in C or F order are read in place, any other real type or layout is
-        copied once. No column of ones is added unless `fit_intercept` asks for an intercept. The names of a table's
-        columns (pandas, polars, Arrow) are the result's `feature_names`, and those of `init` say which columns are
-        taken of a table.
+        The design matrix. float64 in C or F order is read in place, and so is float32 if y is float32 too; any other
+        real type or layout is copied once. No column of ones is added unless `fit_intercept` asks for an intercept. The
+        names of a table's columns (pandas, polars, Arrow) are the result's `feature_names`, and those of `init` say
+        which columns are taken of a table.
     y : array of shape (n,) or (n, k), or None
         The targets. k targets are k independent fits that share X. None where X is a `Compressed`.
     lr : float, array of shape (epochs,), function of the epoch or "auto", default 0.1
@@ -97,7 +97,8 @@ def fit(
     sample_weight : array of shape (n,), optional
         Weights w, none negative; 1 by default.
     coef0 : array of shape (p,) or (p, k), optional
-        Where to start: the features' coefficients, then the intercept's if there is one. Zeros by default.
+        Where to start: the features' coefficients, then the intercept's if there is one; so p is d, or d + 1 with
+        `fit_intercept`. Zeros by default.
     init : FitResult, optional
         Resume from this result: parameters, velocity, epoch count, averages, row order. With the other arguments and
         the method unchanged, result and history are bit-identical to one longer fit. A result whose parts don't go
@@ -133,7 +134,8 @@ def fit(
         Whether to show a bar (needs tqdm).
     method : {"auto", "direct", "compress"}, default "auto"
         Whether to descend on the rows themselves or on their reduction (see `compress`), which gives the same to
-        rounding. "auto" reduces where that is clearly faster, and goes on as `init` did; `Compressed` are reduced.
+        rounding. "auto" reduces where that is clearly faster; with `init`, it takes init's method. A `Compressed` is
+        always "compress".
     n_threads : int, default 1
         How many threads share the rows of each update, or reduce them; worth while from some 10 000 numbers in X per
         thread on. The bits don't depend on it.
@@ -158,8 +160,8 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If the descent ends above where it began; or, where the data were reduced and so the least loss is known, more
-        than a hundredth of the way from the start above that.
+        If the descent ends above where it began; or where more than a hundredth of the way from there to the least
+        objective is left. The least is known only where the data were reduced.
 
     Notes
     -----

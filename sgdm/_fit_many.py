@@ -11,7 +11,7 @@ from ._descent.descent import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST
 from ._descent.messages import penalised, risen, warn
 from ._descent.options import as_record
 from ._descent.record import too_large
-from ._kernel import OUTCOMES, ManyOptions, Record, States, advance_many, losses_many
+from ._kernel import INITIAL_OBJECTIVE, OUTCOMES, ManyOptions, Record, States, advance_many, losses_many
 from ._kernel import Problems as KernelProblems
 from ._results.checkpoint import Checkpoint
 from ._results.history import History
@@ -66,7 +66,8 @@ def fit_many(
     Parameters
     ----------
     X : array of shape (B, n, d), or (n, d) for all
-        The design matrices. (B, n, d) in C order and (n, d) in C or F order are read in place.
+        The design matrices. float64, or float32 if y is float32 too, is read in place: (B, n, d) in C order, (n, d) in
+        C or F order. Anything else is copied.
     y : array of shape (B, n), or (n,) for all where X is (n, d)
         The targets, one for each fit.
     lr, momentum, weight_decay, l1 : float or array of shape (B,)
@@ -81,7 +82,7 @@ def fit_many(
         Weights, none negative. A bootstrap sample is how often each row was drawn; fits of fewer rows than n have
         rows of weight 0.
     coef0 : array of shape (p,) or (B, p), optional
-        Where to start; zeros by default.
+        Where to start, as for `fit`; zeros by default.
     tol : float, optional
         A fit stops after the epoch in which its gradient's norm is at most tol times its norm at the first.
     record : {"all", "loss", None}, default "all"
@@ -94,9 +95,9 @@ def fit_many(
     Returns
     -------
     FitResult
-        Its arrays lead with an axis of B: coef (B, d), history.loss (B, epochs). ``status`` and ``epochs`` are arrays
-        too: a fit that diverges disturbs no other; it has status ``diverged``, the epochs before that, and NaN in the
-        rows after them. ``result[i]`` is fit i as `fit` returns it.
+        That of many fits: its arrays lead with an axis of B, coef (B, d), history.loss (B, epochs). ``status`` and
+        ``epochs`` are arrays too: a fit that diverges disturbs no other; it has status ``diverged``, the epochs before
+        that, and NaN in the rows after them. ``result[i]`` is fit i as `fit` returns it.
 
     Raises
     ------
@@ -300,7 +301,7 @@ class Descents:
     @np.errstate(all="ignore")
     def rise_message(self, result):
         """What to warn of where objectives ended above their start; else None."""
-        start, penalties = self.states.metrics[:, 0], self.options.penalties
+        start, penalties = self.states.metrics[:, INITIAL_OBJECTIVE], self.options.penalties
         end = penalised(result.loss.astype(float), result.coef.T, penalties[:, 0], penalties[:, 1])
         rose = risen(start, end, self.problems.targets) & (self.states.outcomes == _COMPLETED)
         if not rose.any():

@@ -292,3 +292,12 @@ def test_batches_with_the_suggested_lr_neither_overflow_nor_climb(form, weight_d
     assert caught.value.max_lr > 0
     loss = sgdm.fit(X, y, lr=caught.value.max_lr, epochs=2000, **options).history.loss
     assert loss[-100:].mean() < 100 * loss[0]
+
+
+def test_a_rise_that_no_learning_rate_prevents_says_what_to_do():
+    """The curvature overflows, so no largest stable lr is known."""
+    X = np.random.default_rng(0).standard_normal((50, 1)) * 1e155
+    with pytest.warns(
+        sgdm.ConvergenceWarning, match=r"^the objective rose from .*; scale the columns of X and y down$"
+    ):
+        sgdm.fit(X, np.zeros(50), lr=1e-309, momentum=0, epochs=2, coef0=[1e-200], method="direct")

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 
-from .._kernel import Options, Record, Rows, State, advance
+from .._kernel import METRICS, Options, Record, Rows, State, advance
 
-STABLE_MARGIN = (
-    0.95  # of the stability limit: the curvature is estimated from below, and at the limit nothing converges
-)
+# `stable_lr` is this share of the limit: the curvature is estimated from below, and at the limit nothing converges.
+STABLE_MARGIN = 0.95
 
 
 def stability_limit(curvature, momentum, gradient_weight, nesterov):
@@ -61,7 +60,7 @@ def hessian_product(rows, direction, options):
     """H @ direction for rows whose targets are 0: the first step of a fit from there. None if it overflows."""
     parameters = np.zeros((2, rows.problem.p, 1), rows.problem.lines.dtype)
     parameters[0, :, 0] = direction
-    state = State(parameters, None, None, np.empty((3, 1)))
+    state = State(parameters, None, None, np.empty((METRICS, 1)))
     if advance(rows, options, state, Record(None, None, None), 1) == "diverged":
         return None
     return parameters[1, :, 0].astype(np.float64)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._kernel import Rows, Team, advance, losses, parts
+from .._kernel import LAST_LOSS, Rows, Team, advance, losses, parts
 from .._results.checkpoint import Checkpoint
 from .._results.history import from_fields
 from .._results.result import FitResult
@@ -17,8 +17,8 @@ from .messages import divergence
 from .record import Record
 from .state import start_state
 
-# A slice, the epochs between two returns to Python, takes 10 to 30 ms: it reads SLICE_ELEMENTS elements of X. An update
-# of one target counts as UPDATE_COST elements more for its fixed work, and PARAMETER_COST for every parameter.
+# A slice, the epochs between two returns to Python, takes 10 to 30 ms: it reads SLICE_ELEMENTS elements of X. Each
+# update of a target costs as much as reading UPDATE_COST elements, plus PARAMETER_COST per parameter.
 SLICE_ELEMENTS = 50_000_000
 UPDATE_COST, PARAMETER_COST = 500, 8
 
@@ -50,7 +50,7 @@ class Progress:
     @property
     def loss(self) -> Any:
         problem = self._descent.problem
-        loss = as_dtype(self._descent.state.metrics[2], problem.dtype)
+        loss = as_dtype(self._descent.state.metrics[LAST_LOSS], problem.dtype)
         return loss if problem.target_shape else float(loss[0])
 
     @property
@@ -86,7 +86,7 @@ class Descent:
             self.optimal_loss = as_dtype(np.asarray(problem.reduction.optimal_loss), problem.dtype)[()]
 
     def run(self):
-        """Does all epochs, as far as the options don't stop them before; DivergenceError where one overflows."""
+        """Does all epochs, unless the options end them before; DivergenceError or ValueError where one overflows."""
         options = self.options
         bar = progress_bar(options.epochs, "epoch") if options.progress else None
         advance_by = partial(_advance_together, self.helpers) if self.helpers else advance
@@ -111,7 +111,7 @@ class Descent:
                 epochs = min(epochs, called + every - before)
             outcome = advance_by(rows, options, state, record, epochs, held_out)
             if bar is not None:
-                bar.set_postfix(loss=float(np.mean(state.metrics[2])), refresh=False)
+                bar.set_postfix(loss=float(np.mean(state.metrics[LAST_LOSS])), refresh=False)
                 bar.update(state.epoch - before)
             if callback is not None and state.epoch == called + every:
                 called = state.epoch

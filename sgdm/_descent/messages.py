@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 
+from .._kernel import INITIAL_OBJECTIVE
 from .._results.status import ConvergenceWarning, DivergenceError, Status
 from .curvature import stable_lr
 
-FAR_ABOVE = 0.01  # of the way from the start to the least objective: a fit that ends farther above the least one warns
+FAR_ABOVE = 0.01  # a fit warns if it ends more than this share of (start - least) above the least
 _ROUNDING = 1000  # times eps: a smaller difference, or residual, is rounding
 
 
@@ -39,7 +40,8 @@ def risen(start, end, y):
 
 def convergence_message(descent, result):
     """What to warn of: the objective ended above its start, or far above the least there is; else None."""
-    problem, options, start, loss = descent.problem, descent.options, descent.state.metrics[0], result.loss
+    problem, options, loss = descent.problem, descent.options, result.loss
+    start = descent.state.metrics[INITIAL_OBJECTIVE]
     has_penalty = options.weight_decay or options.l1
     if problem.k == 1 and problem.reduction is None and not has_penalty and loss <= start[0]:  # the usual case
         return None
@@ -82,8 +84,10 @@ def _rise_message(descent, t, start, end):
     )
     if 0 < options.batch_size < problem.n:
         return f"{message}use a smaller lr, or one that falls, to even out the noise of the batches"
+    if max_lr is None:
+        return f"{message}scale the columns of X and y down"
     limit = _describe(max_lr, problem, options, epoch)
-    if max_lr is not None and lr < max_lr:
+    if lr < max_lr:
         return f"{message}lr is stable (up to {limit}), so more epochs will bring it down"
     return f"{message}use an lr of at most {limit}"
 

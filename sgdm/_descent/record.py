@@ -32,7 +32,7 @@ class Record(KernelRecord):
         super().__init__(loss, val_loss, paths, every, record == "updates", start, start_update)
 
     def _rows(self, epochs, start_update):
-        """How many rows the first `epochs` epochs have: all of them, and those for epochs alone (of val_loss)."""
+        """Returns (rows of loss and paths, rows of val_loss), for the first `epochs` epochs."""
         options = self.options
         every, start = options.record_every, options.start
         if every == 1 and options.record != "updates":

@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 
-from .._kernel import State
+from .._kernel import METRICS, State
 from .._validation import as_real, check_finite, for_kernel
 
-_NO_METRICS = np.full((3, 1), np.nan)
+_NO_METRICS = np.full((METRICS, 1), np.nan)
 
 
 def start_state(problem, options):
@@ -19,7 +19,7 @@ def start_state(problem, options):
         as_start(options.coef0, problem),
         np.zeros((p, k)) if options.average_from >= 0 else None,
         np.zeros((p, k), problem.lines.dtype) if options.validates else None,
-        _NO_METRICS.copy() if k == 1 else np.full((3, k), np.nan),
+        _NO_METRICS.copy() if k == 1 else np.full((METRICS, k), np.nan),
         generator=options.generator,
         split=options.split,
     )

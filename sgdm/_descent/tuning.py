@@ -11,7 +11,7 @@ _OVERFLOW = "lr can't be tuned, as the losses overflow whatever it is; scale the
 
 
 def _positive(curvature):
-    """The curvature, at least as large that its inverse is finite; 1 if it is 0, where any lr will do."""
+    """The curvature, raised if need be, so that its inverse is finite; 1 if it is 0, where any lr will do."""
     return max(float(curvature), 1e-300) if curvature > 0 else 1.0
 
 
@@ -40,8 +40,8 @@ def auto_rates(largest, smallest, epochs, momentum, dampening, nesterov):
         dampening = 0.0 if dampening is None else dampening
     gradient_weight = 1 - (momentum if dampening is None else dampening)
     if nesterov:
-        root = 2 * (1 + momentum) / (1 - momentum)
-        lr = 4 / (3 + 3 / (root**2 - 1))
+        best_root = 2 * (1 + momentum) / (1 - momentum)  # sqrt(3 kappa + 1) of the kappa that this momentum is best for
+        lr = 4 / (3 + 3 / (best_root**2 - 1))
     else:
         lr = (1 + math.sqrt(momentum)) ** 2
     lr = lr / gradient_weight if gradient_weight > 0 else math.inf

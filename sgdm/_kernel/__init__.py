@@ -3,10 +3,11 @@
 from .descent import OUTCOMES, advance, losses
 from .digest import mix
 from .many import ManyOptions, Problems, States, advance_many, losses_many
-from .nouns import Options, Problem, Record, State
+from .nouns import INITIAL_OBJECTIVE, LAST_LOSS, METRICS, Options, Problem, Record, State
 from .rows import ISA, LEVELS, Rows, Team, parts
 
 __all__ = [
-    "ISA", "LEVELS", "OUTCOMES", "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States",
-    "Team", "advance", "advance_many", "losses", "losses_many", "mix", "parts",
+    "INITIAL_OBJECTIVE", "ISA", "LAST_LOSS", "LEVELS", "METRICS", "OUTCOMES", "ManyOptions", "Options", "Problem",
+    "Problems", "Record", "Rows", "State", "States", "Team", "advance", "advance_many", "losses", "losses_many", "mix",
+    "parts",
 ]  # fmt: skip

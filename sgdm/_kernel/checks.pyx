@@ -1,4 +1,4 @@
-"""What the epoch loop will read and write is there: the loop itself does not look."""
+"""Checks that every array has room for what the epoch loop will read and write; the loop checks nothing."""
 
 from cython cimport floating
 
@@ -74,7 +74,7 @@ cdef int check_room(Rows rows, Options options, State state, Record record, Py_s
             raise ValueError("best must be given with held_out, got None")
         check_shape("best", best.shape[0], best.shape[1], p, k)
         check_shape("held_out", held_out.problem.d, held_out.problem.k, rows.problem.d, k)
-        if held_out.single != rows.single:
+        if held_out.float32_lines != rows.float32_lines:
             raise ValueError("held_out must have the dtype of the rows")
         if val_loss is not None:
             check_shape("val_loss", 1, val_loss.shape[1], 1, k)

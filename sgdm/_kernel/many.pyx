@@ -14,7 +14,7 @@ class Problems:
     """The data of many fits, full batches of one target.
 
     lines (B, n, d), or with by_columns (B, d, n); targets and weights (B, n), weights maybe None; total_weights (B,).
-    What all fits share leads with 1 in place of B. one: the `Problem` of the first fit, which has the sizes of all.
+    What all fits share leads with 1 in place of B. one: the `Problem` of the first fit: all have its sizes.
     """
 
     def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept):

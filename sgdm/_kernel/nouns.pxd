@@ -1,22 +1,22 @@
 cdef class Problem:
     cdef readonly object lines, targets, weights, dtype
     cdef readonly bint by_columns, fit_intercept, triangular
-    cdef bint single        # results of float32
+    cdef bint float32_results
     cdef readonly double total_weight
     cdef readonly Py_ssize_t n, d, k, p, features
 
 
 cdef class Options:
     cdef readonly object rates
-    cdef double lr, momentum, gradient_weight   # those of every epoch, where there is no view
-    cdef const double[:, ::1] rates_view            # None where the rates are a tuple
+    cdef double lr, momentum, gradient_weight   # those of every epoch, where the rates are a tuple
+    cdef const double[:, ::1] rates_view        # None where the rates are a tuple or None
     cdef readonly double weight_decay, l1, tol, improvement
     cdef readonly bint nesterov, shuffle
     cdef readonly Py_ssize_t start, batch_size, patience, average_from
     cpdef set_rates(self, rates)
 
 
-cdef enum:
+cpdef enum:     # the rows of a state's metrics, and their number
     INITIAL_OBJECTIVE, INITIAL_NORM, LAST_LOSS, METRICS
 
 

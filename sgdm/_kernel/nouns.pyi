@@ -6,6 +6,10 @@ from numpy.typing import NDArray
 _Floats = NDArray[np.float32] | NDArray[np.float64]
 
 __test__: dict[str, str]
+INITIAL_OBJECTIVE: int
+INITIAL_NORM: int
+LAST_LOSS: int
+METRICS: int
 
 class Problem:
     lines: _Floats
@@ -35,7 +39,7 @@ class Problem:
     ) -> None: ...
 
 class Options:
-    rates: NDArray[np.float64] | tuple[float, float, float]
+    rates: NDArray[np.float64] | tuple[float, float, float] | None
     weight_decay: float
     l1: float
     tol: float
@@ -48,7 +52,7 @@ class Options:
     shuffle: bool
     def __init__(
         self,
-        rates: NDArray[np.float64] | tuple[float, float, float],
+        rates: NDArray[np.float64] | tuple[float, float, float] | None,
         nesterov: bool = False,
         weight_decay: float = 0.0,
         l1: float = 0.0,

@@ -22,7 +22,7 @@ cdef class Problem:
         self.lines, self.by_columns, self.targets = lines, by_columns, targets
         self.weights, self.total_weight, self.triangular = weights, total_weight, triangular
         self.dtype = lines.dtype if dtype is None else dtype
-        self.single = self.dtype.itemsize == 4
+        self.float32_results = self.dtype.itemsize == 4
         self.n, self.d = lines.shape
         if by_columns:
             self.n, self.d = self.d, self.n
@@ -40,8 +40,8 @@ cdef class Options:
     batch_size: rows per update, 0 for all rows. shuffle: whether each epoch takes the rows in a new random order.
     tol: the gradient's norm, as a part of its first one, at which the descent has converged; negative for never.
     average_from: the epoch from which on iterates are averaged, -1 for never.
-    patience: how many epochs the validation loss may go without falling to (1 - improvement) of its lowest value; 0
-    for any number.
+    patience: how many epochs the validation loss may go without improvement, 0 for any number. To improve, it must
+    fall below (1 - improvement) times the state's best_loss.
     """
 
     def __init__(self, rates, bint nesterov=False, double weight_decay=0.0, double l1=0.0, double tol=-1.0,
@@ -65,10 +65,10 @@ cdef class State:
 
     parameters: (2, p, k), a_t and v_{t-1} before update t.
     average: (p, k) double, the mean of `averaged` iterates; or None.
-    best: (p, k), the iterate with the lowest validation loss; or None. best_loss is that loss, best_epoch its epoch, or
-    -1 before there is one.
-    metrics: (3, k) double, with a row each of the objective at the start, the norm of its gradient at the first epoch
-    and the last loss; NaN before there is one.
+    best: (p, k), the last iterate that improved the validation loss; or None. best_loss is that loss, best_epoch its
+    epoch, or -1 before there is one.
+    metrics: (METRICS, k) double, with a row each of the objective at the start, the norm of its gradient in epoch 0
+    (of that of its last batch, with batches) and the last loss; NaN before there is one.
     epoch, updates: how many are done. waited: epochs since the validation loss last improved.
     diverged: the target that overflowed, or -1.
     generator: the numpy Generator that orders the rows, or None.
@@ -95,8 +95,8 @@ cdef class Record:
     """The histories that a descent writes: loss and val_loss (rows, k), and paths (3, rows, p, k), the histories of
     gradient, step and coefficients; each may be None.
 
-    There is a row for each epoch that `every` divides; or with per_update for each such update, where val_loss still
-    has a row per epoch. Row 0 is the first of them at or after epoch `start` (update `start_update`).
+    There is a row for each epoch that `every` divides; or with per_update for each such update, but in val_loss still
+    for each such epoch. Row 0 is the first of them at or after epoch `start` (update `start_update`).
     """
 
     def __init__(self, loss, val_loss, paths, Py_ssize_t every=1, bint per_update=False,

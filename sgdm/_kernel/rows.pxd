@@ -55,7 +55,7 @@ cdef class Rows:
     cdef readonly Problem problem
     cdef readonly object team
     cdef Handle* handle
-    cdef bint single                        # float32 lines
+    cdef bint float32_lines
     cdef const FloatArithmetic* for_float
     cdef const DoubleArithmetic* for_double
     cdef Shape shape
@@ -67,8 +67,8 @@ cdef class Rows:
     cdef Py_ssize_t[::1] order              # (n,), once rows are taken in a random order
 
 
-# What has a value for each parameter is kept here as (k, width): the d features of each target, zeros up to `padded`,
-# and the intercept there. Sums over rows have sum w r^2 after the intercept's sum.
+# What has a value for each parameter is kept here as a slab (k, width). A row has d features, zeros to index `padded`,
+# the intercept at index `padded`, zeros to `width`. Sums over rows have sum w r^2 after the intercept's sum.
 cdef enum:
     COEF, VELOCITY, GRADIENT
     BEFORE_UPDATE                           # the coefficients, and
@@ -100,9 +100,9 @@ cdef inline void sum_rows(Rows rows, Py_ssize_t start, Py_ssize_t stop, const Py
         rows.for_double.sums(rows.handle, start, stop, order, coef, with_gradient, sums)
 
 
-cdef inline void step(Rows rows, const Update* update, Py_ssize_t length, double scale, const double* grad,
-                      floating* a, floating* v, floating* g) noexcept nogil:
-    """g = scale * grad; v = momentum * v + (1 - dampening) * (g + weight_decay * a); a -= lr * v."""
+cdef inline void momentum_update(Rows rows, const Update* update, Py_ssize_t length, double scale, const double* grad,
+                                 floating* a, floating* v, floating* g) noexcept nogil:
+    """One momentum update of a and v, from g = scale * grad: see arithmetic/update.h."""
     if floating is float:
         rows.for_float.update(update, length, scale, grad, a, v, g)
     else:

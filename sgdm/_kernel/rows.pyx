@@ -82,29 +82,29 @@ cdef class Rows:
     """The rows of a problem, opened for reading, with what a descent over them works in.
 
     batch_size: how many rows an update takes, 0 for all. team: the threads that share them; the bits don't depend on
-    it. MemoryError if there is no room; ValueError if the problem's arrays are not of its size.
+    it. MemoryError if there is no room; ValueError if lines, targets and weights lack the shapes that n, d and k say.
     """
 
     def __init__(self, Problem problem, Py_ssize_t batch_size=0, Team team=None):
         cdef CTeam* c_team = &team.team if team is not None else NULL
         if self.handle != NULL:
             raise ValueError("these rows are open already")
-        self.problem, self.team, self.single = problem, team, problem.lines.itemsize == 4
+        self.problem, self.team, self.float32_lines = problem, team, problem.lines.itemsize == 4
         self.batch = min(batch_size, problem.n) if batch_size > 0 else problem.n
         self.total_weight = problem.total_weight
         self.shape = shape_of(problem, self.batch)
         self.at_loss = self.shape.padded + 1
         self.for_float, self.for_double = _level.for_float, _level.for_double
-        open_rows = self.for_float.open if self.single else self.for_double.open
+        open_rows = self.for_float.open if self.float32_lines else self.for_double.open
         self.handle = open_rows(&self.shape, c_team)
         if self.handle == NULL:
             raise MemoryError("no memory for the working arrays of the fit")
         self.order = None
         cdef Buffer work = Buffer.__new__(Buffer), sums = Buffer.__new__(Buffer)
-        work.allocate(SLABS, problem.k, self.shape.width, self.single)
+        work.allocate(SLABS, problem.k, self.shape.width, self.float32_lines)
         sums.allocate(SUMS, problem.k, self.shape.width, False)
         self.work, self.sums = work, sums
-        if self.single:
+        if self.float32_lines:
             _take[float](self, problem.lines, problem.targets, problem.weights)
         else:
             _take[double](self, problem.lines, problem.targets, problem.weights)

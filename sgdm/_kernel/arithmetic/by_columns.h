@@ -1,8 +1,9 @@
 /* A block of F-order X: columns are combined into the residual, and dotted with it. Part of template.h. */
 
 /* r += columns j to j + panel of a block @ coef[j:j + panel], for `targets` targets from `first` on. */
-SGDM_INLINE TARGET void NAME(residual_of_columns)(const struct NAME(block) *s, const int panel, const int targets,
-                                                  ptrdiff_t first, ptrdiff_t j, ptrdiff_t length) {
+SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s, const int panel,
+                                                           const int targets, ptrdiff_t first, ptrdiff_t j,
+                                                           ptrdiff_t length) {
     const REAL *line[PANEL], *const coef = s->coef + first * s->width + j;
     REAL c[TARGETS * PANEL];
     SGDM_UNROLL
@@ -15,8 +16,8 @@ SGDM_INLINE TARGET void NAME(residual_of_columns)(const struct NAME(block) *s, c
 }
 
 /* g[j:j + panel] = columns j to j + panel of a block, dotted with w * r, for as many targets. */
-SGDM_INLINE TARGET void NAME(gradient_of_columns)(const struct NAME(block) *s, const int panel, const int targets,
-                                                  ptrdiff_t j, ptrdiff_t length) {
+SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s, const int panel,
+                                                           const int targets, ptrdiff_t j, ptrdiff_t length) {
     const REAL *line[PANEL], *const weighted = s->w ? s->wr : s->r;
     REAL sums[TARGETS * PANEL];
     SGDM_UNROLL
@@ -41,7 +42,7 @@ SGDM_INLINE TARGET void NAME(gradient_of_columns)(const struct NAME(block) *s, c
     } while (0)
 
 /* Clears the lanes from `rows` on. */
-SGDM_INLINE TARGET void NAME(clear_lanes)(V *r, ptrdiff_t rows) {
+SGDM_INLINE FOR_LEVEL void NAME(clear_lanes)(V *r, ptrdiff_t rows) {
 #ifdef SGDM_VECTORS
     static const BITS lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     SGDM_UNROLL
@@ -56,9 +57,10 @@ SGDM_INLINE TARGET void NAME(clear_lanes)(V *r, ptrdiff_t rows) {
 }
 
 /* One group of rows of d columns, which make one panel: its residual goes into loss and gradient at once. */
-SGDM_INLINE TARGET void NAME(group_of_one_panel)(const REAL *lines, ptrdiff_t stride, const int d, const REAL *y,
-                                                 const REAL *w, ptrdiff_t rows, const V *factors, REAL intercept,
-                                                 V gradient[][GROUP], NAME(loss_sums) *sums) {
+SGDM_INLINE FOR_LEVEL void NAME(group_of_one_panel)(const REAL *lines, ptrdiff_t stride, const int d,
+                                                          const REAL *y, const REAL *w, ptrdiff_t rows,
+                                                          const V *factors, REAL intercept, V gradient[][GROUP],
+                                                          NAME(loss_sums) *sums) {
     V r[GROUP], wr[GROUP];
     SGDM_UNROLL
     for (int i = 0; i < GROUP; i++) {
@@ -81,7 +83,7 @@ SGDM_INLINE TARGET void NAME(group_of_one_panel)(const REAL *lines, ptrdiff_t st
 }
 
 /* Residual, loss and gradient of target t where all d columns make one panel: X is read once. */
-SGDM_INLINE TARGET void NAME(target_of_one_panel)(const struct NAME(block) *s, const int d, ptrdiff_t t) {
+SGDM_INLINE FOR_LEVEL void NAME(target_of_one_panel)(const struct NAME(block) *s, const int d, ptrdiff_t t) {
     const REAL *const lines = s->lines, *const coef = s->coef + t * s->width, *w = s->w;
     const REAL *y = s->y + t * s->target_stride;
     const REAL intercept = coef[s->padded];
@@ -120,7 +122,7 @@ SGDM_INLINE TARGET void NAME(target_of_one_panel)(const struct NAME(block) *s, c
 }
 
 /* A function of its own: the many registers of `columns` cost an epoch over 100 x 2 a tenth of its time. */
-static SGDM_NOT_INLINE TARGET void NAME(one_panel)(const struct NAME(block) *s) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(one_panel)(const struct NAME(block) *s) {
 #define ONE_PANEL(columns) \
     case columns: NAME(target_of_one_panel)(s, columns, t); break;
     for (ptrdiff_t t = 0; t < s->k; t++) switch (s->d) {
@@ -133,7 +135,7 @@ static SGDM_NOT_INLINE TARGET void NAME(one_panel)(const struct NAME(block) *s) 
 }
 
 /* Residual, loss and gradient of a block of F-order X. */
-static TARGET void NAME(columns)(const struct NAME(block) *s) {
+static FOR_LEVEL void NAME(sum_block_by_columns)(const struct NAME(block) *s) {
     if (s->g && s->d <= PANEL) {
         NAME(one_panel)(s);
         return;

@@ -10,8 +10,9 @@
 
 /* The lines of rows i to i + panel of a block, and the lines to prefetch. The rows at the end of X, whose groups reach
  * beyond it, are read from their copy. */
-SGDM_INLINE TARGET void NAME(row_lines)(const struct NAME(block) *s, const REAL *lines, const int panel, ptrdiff_t i,
-                                        const int permuted, ptrdiff_t *row, const REAL **line, const REAL **ahead) {
+SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const REAL *lines, const int panel,
+                                                 ptrdiff_t i, const int permuted, ptrdiff_t *row, const REAL **line,
+                                                 const REAL **ahead) {
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) {
         row[q] = permuted ? s->order[i + q] : i + q;
@@ -27,8 +28,8 @@ SGDM_INLINE TARGET void NAME(row_lines)(const struct NAME(block) *s, const REAL 
 }
 
 /* r = z + intercept - y and wr = w * r for `panel` rows. */
-SGDM_INLINE TARGET void NAME(row_residuals)(const int panel, const ptrdiff_t *row, const REAL *y, const REAL *w,
-                                            REAL intercept, const REAL *z, REAL *r, REAL *wr) {
+SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t *row, const REAL *y,
+                                                     const REAL *w, REAL intercept, const REAL *z, REAL *r, REAL *wr) {
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) r[q] = z[q] + (intercept - y[row[q]]);
     SGDM_UNROLL
@@ -36,8 +37,9 @@ SGDM_INLINE TARGET void NAME(row_residuals)(const int panel, const ptrdiff_t *ro
 }
 
 /* Rows i to i + panel of a block, for `targets` targets from `first` on: r, wr = w * r, g += wr @ rows. */
-SGDM_INLINE TARGET void NAME(panel_of_rows)(const struct NAME(block) *s, const int panel, const int targets,
-                                            ptrdiff_t first, ptrdiff_t i, const int permuted, const int prefetches) {
+SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, const int panel, const int targets,
+                                                     ptrdiff_t first, ptrdiff_t i, const int permuted,
+                                                     const int prefetches) {
     REAL z[TARGETS * PANEL], zr[TARGETS * PANEL], zwr[TARGETS * PANEL];
     const REAL *line[PANEL], *ahead[PANEL];
     ptrdiff_t row[PANEL];
@@ -69,22 +71,22 @@ SGDM_INLINE TARGET void NAME(panel_of_rows)(const struct NAME(block) *s, const i
 #define KEEP_IN_REGISTER(x) ((void)0)
 #endif
 
-/* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4, where rows
- * have few groups. The gradient stays in registers: there is no loop over groups, and g is not loaded and stored between rows. An epoch over
- * 10 000 x 20 doubles takes 24 us so, and 44 us by panel_of_rows. Half of the prefetches are issued with the dots and
- * half with the gradient: batches of 32 permuted rows of 50 take 17 ns a row so, and 21 ns with all of them in the
- * first. */
-SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct NAME(block) *s, ptrdiff_t rows, const int groups,
-                                                const int permuted, ptrdiff_t t) {
+/* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4, where
+ * rows have few groups. The gradient stays in registers: there is no loop over groups, and g is not loaded and stored
+ * between rows. An epoch over 10 000 x 20 doubles takes 24 us so, and 44 us by panel_of_rows. Half of the prefetches
+ * are issued with the dots and half with the gradient: batches of 32 permuted rows of 50 take 17 ns a row so, and 21 ns
+ * with all of them in the first. */
+SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, ptrdiff_t rows, const int groups,
+                                                         const int permuted, ptrdiff_t t) {
     const REAL *const lines = s->lines, *const y = s->y + t * s->target_stride, *const w = s->w;
     const REAL *const coef = s->coef + t * s->width;
     const REAL intercept = coef[s->padded];
     REAL *const r = s->r, *const wr = s->wr, *const g = s->g + t * s->padded;
-    V sums[8][GROUP];
+    V gradient[8][GROUP];
     SGDM_UNROLL
     for (int e = 0; e < groups; e++)
         SGDM_UNROLL
-        for (int i = 0; i < GROUP; i++) sums[e][i] = (V){0};
+        for (int i = 0; i < GROUP; i++) gradient[e][i] = (V){0};
     for (ptrdiff_t first = 0; first < rows; first += 4) {
         V dot[4][GROUP], factors[4];
         REAL z[4], zr[4], zwr[4];
@@ -125,7 +127,7 @@ SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct NAME(block) *s, ptr
             for (int i = 0; i < GROUP; i++)
                 SGDM_UNROLL
                 for (int q = 0; q < 4; q++) {
-                    sums[e][i] += factors[q] * (holds ? held[e][q] : READ(line[q] + e * LANES + i * WIDTH));
+                    gradient[e][i] += factors[q] * (holds ? held[e][q] : READ(line[q] + e * LANES + i * WIDTH));
                     if (i == 0 && e >= (groups + 1) / 2) SGDM_PREFETCH(ahead[q] + e * LANES);
                 }
         memcpy(r + first, zr, sizeof(zr));
@@ -134,7 +136,7 @@ SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct NAME(block) *s, ptr
     SGDM_UNROLL
     for (int e = 0; e < groups; e++)
         SGDM_UNROLL
-        for (int i = 0; i < GROUP; i++) AT(g + e * LANES + i * WIDTH) = sums[e][i];
+        for (int i = 0; i < GROUP; i++) AT(g + e * LANES + i * WIDTH) = gradient[e][i];
 }
 
 #if REGISTER_GROUPS != 1 && REGISTER_GROUPS != 2 && REGISTER_GROUPS != 8
@@ -145,7 +147,7 @@ SGDM_INLINE TARGET void NAME(rows_in_registers)(const struct NAME(block) *s, ptr
 #endif
 
 /* Residual, loss and gradient of a block of C-order X. */
-static TARGET void NAME(rows)(const struct NAME(block) *block) {
+static FOR_LEVEL void NAME(sum_block_by_rows)(const struct NAME(block) *block) {
     const struct NAME(block) own = *block, *const s = &own; /* a copy, whose fields stay in registers */
     const ptrdiff_t d = s->d, padded = s->padded, width = s->width, groups = padded / LANES, b = s->b;
     const ptrdiff_t fours = b / 4 * 4; /* the rows that make whole panels of four */

@@ -2,7 +2,7 @@
 #include "compiler.h"
 
 #define LEVEL baseline
-#define TARGET
+#define FOR_LEVEL
 #define VECTOR_BYTES 16
 #define REGISTER_GROUPS 1 /* groups of a row whose gradient the registers hold, beside the sums of four rows */
 #define PANEL 4           /* lines that share a pass over coefficients or gradient: registers hold sums for so many */

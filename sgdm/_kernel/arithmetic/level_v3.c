@@ -3,7 +3,7 @@
 
 #ifdef SGDM_X86
 #define LEVEL v3
-#define TARGET __attribute__((target("avx2")))
+#define FOR_LEVEL __attribute__((target("avx2")))
 #define VECTOR_BYTES 32
 #define REGISTER_GROUPS 2
 #define PANEL 4

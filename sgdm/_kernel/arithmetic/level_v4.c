@@ -4,7 +4,7 @@
 
 #ifdef SGDM_X86
 #define LEVEL v4
-#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw")))
+#define FOR_LEVEL __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw")))
 #define VECTOR_BYTES 64
 #define REGISTER_GROUPS 8
 #define PANEL 8

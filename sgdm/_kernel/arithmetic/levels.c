@@ -1,4 +1,5 @@
-/* The CPU levels that were compiled, and how the rows of a problem are read. */
+/* The CPU levels that this CPU runs, and how the rows of a problem are read. Levels are nested: each includes the lower
+ * ones. */
 #include "rows.h"
 
 #include "compiler.h"
@@ -38,8 +39,8 @@ enum {
      * first find them. */
     ROWS = 256,
     ROW_BLOCK_BYTES = 16384,
-    /* A block of F-order X must stay in L2 until its second read. If that leaves fewer than COLUMN_ROWS rows (one
-     * target), it has BLOCK_MAX: short column pieces cost more than reading X twice from L3. */
+    /* A block of F-order X must stay in L2 until its second read. With one target, if that leaves fewer than
+     * COLUMN_ROWS rows, it has BLOCK_MAX: short column pieces cost more than reading X twice from L3. */
     COLUMN_BLOCK_BYTES = 524288,
     COLUMN_ROWS = 128,
     BLOCK_MAX = 512,

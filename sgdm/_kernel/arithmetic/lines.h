@@ -1,13 +1,14 @@
 /* Sums over lanes, and the two operations on lines: dots and combination. Part of template.h.
  *
- * Lines are read in whole groups of LANES elements, so reads may run past a line's end. The extra elements are
- * multiplied by zeros or land in padding; the caller guarantees that the memory is readable.
+ * Lines are read in whole groups of LANES elements, so reads may run past a line's end. The extra elements are other
+ * elements of X (finite, or the fit is refused) times zeros, or land in padding; the caller guarantees that the memory
+ * is readable.
  */
 
 /* out[q] = the sum of the lanes of s[q], by halves: lane l += lane l + LANES/2, and so on down to one lane. Four lines
  * share the last two steps. */
 #ifdef SGDM_VECTORS
-SGDM_INLINE TARGET void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
+SGDM_INLINE FOR_LEVEL void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
     QUAD quads[4];
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) {
@@ -40,7 +41,7 @@ SGDM_INLINE void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *out) {
 #endif
 
 /* The same for up to PANEL lines. */
-SGDM_INLINE TARGET void NAME(sum_lanes_of_panel)(const int panel, V s[][GROUP], REAL *out) {
+SGDM_INLINE FOR_LEVEL void NAME(sum_lanes_of_panel)(const int panel, V s[][GROUP], REAL *out) {
     SGDM_UNROLL
     for (int q = 0; q < PANEL; q += 4)
         if (q < panel) NAME(sum_lanes)(panel - q < 4 ? panel - q : 4, s + q, out + q);
@@ -48,8 +49,9 @@ SGDM_INLINE TARGET void NAME(sum_lanes_of_panel)(const int panel, V s[][GROUP], 
 
 /* out[t, q] = line[q] @ v[t], for `panel` lines and `targets` vectors v. Lines have `length` elements, which is whole
  * groups; the v[t] are `stride` apart; out is (targets, PANEL). ahead: NULL, or what to prefetch for each line. */
-SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
-                                   const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
+SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
+                                            const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride,
+                                            REAL *out) {
     V s[TARGETS][PANEL][GROUP];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
@@ -76,8 +78,8 @@ SGDM_INLINE TARGET void NAME(dots)(const REAL *const *line, const REAL *const *a
 
 /* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is read
  * and written once for all lines. */
-SGDM_INLINE TARGET void NAME(combination)(const REAL *const *line, const int panel, const int targets,
-                                          ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
+SGDM_INLINE FOR_LEVEL void NAME(combination)(const REAL *const *line, const int panel, const int targets,
+                                                   ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
     V factors[TARGETS][PANEL];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
@@ -106,7 +108,7 @@ typedef struct {
 } NAME(loss_sums);
 
 /* Adds rows 0 to 8 of r and wr, which may lie in registers. */
-SGDM_INLINE TARGET void NAME(add_rows)(NAME(loss_sums) *s, const void *r, const void *wr) {
+SGDM_INLINE FOR_LEVEL void NAME(add_rows)(NAME(loss_sums) *s, const void *r, const void *wr) {
 #ifdef SGDM_VECTORS
     SGDM_UNROLL
     for (int g = 0; g < DGROUP; g++) {
@@ -127,7 +129,7 @@ SGDM_INLINE TARGET void NAME(add_rows)(NAME(loss_sums) *s, const void *r, const 
 }
 
 /* sums[0] += wr.sum() and sums[1] += (wr * r).sum(): the lanes are added by halves. */
-SGDM_INLINE TARGET void NAME(add_lanes)(const NAME(loss_sums) *s, double *sums) {
+SGDM_INLINE FOR_LEVEL void NAME(add_lanes)(const NAME(loss_sums) *s, double *sums) {
 #ifdef SGDM_VECTORS
     FOUR_DOUBLES r[2], squares[2];
     memcpy(r, s->residuals, sizeof(r));
@@ -147,7 +149,7 @@ SGDM_INLINE TARGET void NAME(add_lanes)(const NAME(loss_sums) *s, double *sums) 
 }
 
 /* sums[0] += wr.sum() and sums[1] += (wr * r).sum(), of b rows. Clears r and wr from b to whole groups of 8. */
-SGDM_INLINE TARGET void NAME(add_loss)(REAL *r, REAL *wr, ptrdiff_t b, double *sums) {
+SGDM_INLINE FOR_LEVEL void NAME(add_loss)(REAL *r, REAL *wr, ptrdiff_t b, double *sums) {
     NAME(loss_sums) s = {0};
     const ptrdiff_t whole = (b + 7) / 8 * 8;
     for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;

@@ -1,4 +1,4 @@
-/* X, y and w as blocks, and a pass over the rows, whose parts threads share. Part of template.h.
+/* X, y and w as blocks; transposition; a pass over the rows, whose parts threads share. Part of template.h.
  *
  * Lines are read in whole groups. A block is read in place where that stays within X, and from a copy elsewhere.
  */
@@ -11,8 +11,8 @@ struct NAME(buffers) {
     ptrdiff_t copied, copied_rows; /* the first row that `copy` holds, or -1, and how many rows */
 };
 
-/* The whole of a struct sgdm_rows. */
-struct NAME(problem) {
+/* A problem's rows, opened for reading: the whole of a struct sgdm_rows. */
+struct NAME(reader) {
     struct sgdm_rows head;
     struct sgdm_shape shape;
     const REAL *X, *y, *w;
@@ -29,28 +29,28 @@ struct NAME(problem) {
 static ptrdiff_t NAME(round_up)(ptrdiff_t length) { return (length + LANES - 1) / LANES * LANES; }
 
 static void NAME(close)(struct sgdm_rows *rows) {
-    struct NAME(problem) *problem = (struct NAME(problem) *)rows;
-    if (!problem) return;
-    free(problem->memory);
-    free(problem->partials);
-    free(problem->buffers);
-    free(problem);
+    struct NAME(reader) *reader = (struct NAME(reader) *)rows;
+    if (!reader) return;
+    free(reader->memory);
+    free(reader->partials);
+    free(reader->buffers);
+    free(reader);
 }
 
 /* sum w y^2: it takes no pass over X. */
 static void NAME(loss_of_zeros)(const struct sgdm_rows *rows, double *sums) {
-    const struct NAME(problem) *problem = (const struct NAME(problem) *)rows;
-    const ptrdiff_t n = problem->shape.n;
-    for (ptrdiff_t t = 0; t < problem->shape.k; t++) {
-        const REAL *const y = problem->y + t * n, *const w = problem->w;
+    const struct NAME(reader) *reader = (const struct NAME(reader) *)rows;
+    const ptrdiff_t n = reader->shape.n;
+    for (ptrdiff_t t = 0; t < reader->shape.k; t++) {
+        const REAL *const y = reader->y + t * n, *const w = reader->w;
         double loss = 0;
         for (ptrdiff_t i = 0; i < n; i++) loss += (w ? w[i] : 1) * ((double)y[i] * y[i]);
-        sums[t * problem->shape.width + problem->shape.padded + 1] = loss;
+        sums[t * reader->shape.width + reader->shape.padded + 1] = loss;
     }
 }
 
 static double NAME(weight)(const struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order) {
-    const REAL *const w = ((const struct NAME(problem) *)rows)->w;
+    const REAL *const w = ((const struct NAME(reader) *)rows)->w;
     if (!w) return (double)(stop - start);
     double total = 0;
     for (ptrdiff_t i = start; i < stop; i++) total += w[order ? order[i] : i];
@@ -64,29 +64,29 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     const ptrdiff_t reach = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
     const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = tail_rows * shape->padded;
     const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
-    struct NAME(problem) *problem = calloc(1, sizeof(*problem));
-    if (!problem) return NULL;
-    problem->head.loss_of_zeros = NAME(loss_of_zeros);
-    problem->head.weight = NAME(weight);
-    problem->head.close = NAME(close);
-    problem->shape = *shape;
-    problem->team = team;
-    problem->buffers = calloc((size_t)members, sizeof(*problem->buffers));
-    problem->partials = calloc((size_t)((team ? SGDM_PARTS : 1) * k * shape->width), sizeof(double));
-    problem->memory = calloc((size_t)(tail + whole + members * own + LANES), sizeof(REAL));
-    if (!problem->buffers || !problem->partials || !problem->memory) {
-        NAME(close)((struct sgdm_rows *)problem);
+    struct NAME(reader) *reader = calloc(1, sizeof(*reader));
+    if (!reader) return NULL;
+    reader->head.loss_of_zeros = NAME(loss_of_zeros);
+    reader->head.weight = NAME(weight);
+    reader->head.close = NAME(close);
+    reader->shape = *shape;
+    reader->team = team;
+    reader->buffers = calloc((size_t)members, sizeof(*reader->buffers));
+    reader->partials = calloc((size_t)((team ? SGDM_PARTS : 1) * k * shape->width), sizeof(double));
+    reader->memory = calloc((size_t)(tail + whole + members * own + LANES), sizeof(REAL));
+    if (!reader->buffers || !reader->partials || !reader->memory) {
+        NAME(close)((struct sgdm_rows *)reader);
         return NULL;
     }
     /* From the first cache line on; each of the arrays takes whole groups. */
-    REAL *next = (REAL *)(((size_t)problem->memory + SGDM_LANE_BYTES - 1) / SGDM_LANE_BYTES * SGDM_LANE_BYTES);
-    problem->tail = next;
-    problem->tail_rows = tail_rows;
+    REAL *next = (REAL *)(((size_t)reader->memory + SGDM_LANE_BYTES - 1) / SGDM_LANE_BYTES * SGDM_LANE_BYTES);
+    reader->tail = next;
+    reader->tail_rows = tail_rows;
     next += tail;
-    if (whole) problem->whole = next;
+    if (whole) reader->whole = next;
     next += whole;
     for (ptrdiff_t i = 0; i < members; i++, next += own) {
-        struct NAME(buffers) *buffers = problem->buffers + i;
+        struct NAME(buffers) *buffers = reader->buffers + i;
         buffers->copy = next;
         buffers->y_copy = next + copy;
         buffers->w_copy = buffers->y_copy + k * b;
@@ -94,63 +94,84 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
         buffers->wr = buffers->r + SGDM_TARGETS * b;
         buffers->g = buffers->wr + SGDM_TARGETS * b;
     }
-    return (struct sgdm_rows *)problem;
+    return (struct sgdm_rows *)reader;
 }
 
-static TARGET void NAME(take)(struct sgdm_rows *rows, const REAL *X, const REAL *y, const REAL *w) {
-    struct NAME(problem) *problem = (struct NAME(problem) *)rows;
-    const struct sgdm_shape *shape = &problem->shape;
+SGDM_INLINE FOR_LEVEL void NAME(transpose_narrow)(const REAL *SGDM_RESTRICT rows, const int d, ptrdiff_t b,
+                                                        REAL *SGDM_RESTRICT out, ptrdiff_t stride) {
+    for (ptrdiff_t i = 0; i < b; i++)
+        SGDM_UNROLL
+        for (int j = 0; j < d; j++) out[j * stride + i] = rows[i * d + j];
+}
+
+/* out[j * stride + i] = rows[i * d + j] for b rows of d columns. */
+static FOR_LEVEL void NAME(transpose)(const REAL *rows, ptrdiff_t d, ptrdiff_t b, REAL *out, ptrdiff_t stride) {
+#define TRANSPOSE(columns) \
+    case columns: NAME(transpose_narrow)(rows, columns, b, out, stride); break;
+    switch (d) { /* a constant number of columns, so that the compiler vectorises the loop */
+        TRANSPOSE(1) TRANSPOSE(2) TRANSPOSE(3) TRANSPOSE(4)
+    default: /* a cache line of `out` at a time */
+        for (ptrdiff_t first = 0; first < b; first += LANES)
+            for (ptrdiff_t j = 0; j < d; j++)
+                for (ptrdiff_t i = first; i < b && i < first + LANES; i++) out[j * stride + i] = rows[i * d + j];
+    }
+#undef TRANSPOSE
+}
+
+static FOR_LEVEL void NAME(take)(struct sgdm_rows *rows, const REAL *X, const REAL *y, const REAL *w) {
+    struct NAME(reader) *reader = (struct NAME(reader) *)rows;
+    const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, k = shape->k, stride = NAME(round_up)(n);
     if (shape->whole) {
-        if (problem->X != X) NAME(transpose)(X, d, n, problem->whole, stride);
+        if (reader->X != X) NAME(transpose)(X, d, n, reader->whole, stride);
         for (ptrdiff_t t = 0; t < k; t++)
-            memcpy(problem->whole + (d + t) * stride, y + t * n, (size_t)n * sizeof(REAL));
-        if (w) memcpy(problem->whole + (d + k) * stride, w, (size_t)n * sizeof(REAL));
+            memcpy(reader->whole + (d + t) * stride, y + t * n, (size_t)n * sizeof(REAL));
+        if (w) memcpy(reader->whole + (d + k) * stride, w, (size_t)n * sizeof(REAL));
     } else if (!shape->by_columns && !shape->transposed) {
         const ptrdiff_t size = d * (ptrdiff_t)sizeof(REAL), padded = shape->padded * (ptrdiff_t)sizeof(REAL);
         const ptrdiff_t low_bit = size & -size, step = low_bit < SGDM_LANE_BYTES ? low_bit : SGDM_LANE_BYTES;
         /* The starts of rows in their cache lines are `step` bytes apart. */
-        problem->straddles = (ptrdiff_t)((size_t)X % (size_t)step) + SGDM_LANE_BYTES - step + size > padded;
-        for (ptrdiff_t i = 0; i < problem->tail_rows; i++)
-            memcpy(problem->tail + i * shape->padded, X + (n - problem->tail_rows + i) * d, (size_t)size);
+        reader->straddles = (ptrdiff_t)((size_t)X % (size_t)step) + SGDM_LANE_BYTES - step + size > padded;
+        for (ptrdiff_t i = 0; i < reader->tail_rows; i++)
+            memcpy(reader->tail + i * shape->padded, X + (n - reader->tail_rows + i) * d, (size_t)size);
     }
-    problem->X = X;
-    problem->y = y;
-    problem->w = w;
-    for (ptrdiff_t i = 0; i < (problem->team ? problem->team->members : 1); i++) problem->buffers[i].copied = -1;
+    reader->X = X;
+    reader->y = y;
+    reader->w = w;
+    for (ptrdiff_t i = 0; i < (reader->team ? reader->team->members : 1); i++) reader->buffers[i].copied = -1;
 }
 
 /* copy = rows start to start + b of F-order X. */
-static void NAME(copy_block)(const struct NAME(problem) *problem, ptrdiff_t start, ptrdiff_t b, REAL *copy) {
-    const struct sgdm_shape *shape = &problem->shape;
+static void NAME(copy_block)(const struct NAME(reader) *reader, ptrdiff_t start, ptrdiff_t b, REAL *copy) {
+    const struct sgdm_shape *shape = &reader->shape;
     for (ptrdiff_t j = 0; j < shape->d; j++)
-        memcpy(copy + j * shape->block_rows, problem->X + j * shape->n + start, (size_t)b * sizeof(REAL));
+        memcpy(copy + j * shape->block_rows, reader->X + j * shape->n + start, (size_t)b * sizeof(REAL));
 }
 
 /* The same of the b rows that `order` names, with their y and w, from X in C or F layout. */
-static void NAME(gather)(const struct NAME(problem) *problem, const ptrdiff_t *order, ptrdiff_t b,
+static void NAME(gather)(const struct NAME(reader) *reader, const ptrdiff_t *order, ptrdiff_t b,
                          struct NAME(buffers) *buffers) {
-    const struct sgdm_shape *shape = &problem->shape;
+    const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, stride = shape->block_rows;
     for (ptrdiff_t i = 0; i < b; i++) {
         const ptrdiff_t row = order[i];
         for (ptrdiff_t j = 0; j < d; j++)
-            buffers->copy[j * stride + i] = shape->by_columns ? problem->X[j * n + row] : problem->X[row * d + j];
-        for (ptrdiff_t t = 0; t < shape->k; t++) buffers->y_copy[t * stride + i] = problem->y[t * n + row];
-        if (problem->w) buffers->w_copy[i] = problem->w[row];
+            buffers->copy[j * stride + i] = shape->by_columns ? reader->X[j * n + row] : reader->X[row * d + j];
+        for (ptrdiff_t t = 0; t < shape->k; t++) buffers->y_copy[t * stride + i] = reader->y[t * n + row];
+        if (reader->w) buffers->w_copy[i] = reader->w[row];
     }
 }
 
 /* Finds the block's rows from `start` on as rows of C-order X, in place. */
-static void NAME(find_rows)(const struct NAME(problem) *problem, ptrdiff_t start, const ptrdiff_t *order,
+static void NAME(find_rows)(const struct NAME(reader) *reader, ptrdiff_t start, const ptrdiff_t *order,
                             struct NAME(block) *block) {
     block->stride = block->d;
-    block->lines = problem->X;
-    block->y = problem->y;
-    block->w = problem->w;
+    block->lines = reader->X;
+    block->y = reader->y;
+    block->w = reader->w;
     if (order) {
         block->order = order + start;
-        block->ordered = problem->shape.n - start;
+        block->ordered = reader->shape.n - start;
     } else {
         block->lines += start * block->d;
         block->y += start;
@@ -160,37 +181,37 @@ static void NAME(find_rows)(const struct NAME(problem) *problem, ptrdiff_t start
 
 /* Finds the block's rows from `start` on as columns: in place, in the copy of all of X, or in a copy made here. It may
  * take fewer rows than asked for. */
-static TARGET void NAME(find_columns)(const struct NAME(problem) *problem, struct NAME(buffers) *buffers,
-                                      ptrdiff_t start, const ptrdiff_t *order, struct NAME(block) *block) {
-    const struct sgdm_shape *shape = &problem->shape;
+static FOR_LEVEL void NAME(find_columns)(const struct NAME(reader) *reader, struct NAME(buffers) *buffers,
+                                               ptrdiff_t start, const ptrdiff_t *order, struct NAME(block) *block) {
+    const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, rows = shape->block_rows;
-    block->y = problem->y + start;
-    block->w = problem->w ? problem->w + start : NULL;
+    block->y = reader->y + start;
+    block->w = reader->w ? reader->w + start : NULL;
     if (order) {
-        NAME(gather)(problem, order + start, block->b, buffers);
+        NAME(gather)(reader, order + start, block->b, buffers);
         buffers->copied = -1;
         block->lines = buffers->copy;
         block->stride = block->target_stride = rows;
         block->padded_rows = 1;
         block->y = buffers->y_copy;
         block->w = block->w ? buffers->w_copy : NULL;
-    } else if (problem->whole) {
+    } else if (reader->whole) {
         block->stride = block->target_stride = NAME(round_up)(n);
         block->padded_rows = 1;
-        block->lines = problem->whole + start;
+        block->lines = reader->whole + start;
         block->y = block->lines + d * block->stride;
         block->w = block->w ? block->y + shape->k * block->stride : NULL;
     } else if (shape->by_columns && n - start >= LANES) {
         if (start + NAME(round_up)(block->b) > n) block->b = (n - start) / LANES * LANES;
-        block->lines = problem->X + start;
+        block->lines = reader->X + start;
         block->stride = n;
     } else {
         if (!shape->by_columns)
-            NAME(transpose)(problem->X + start * d, d, block->b, buffers->copy, rows);
+            NAME(transpose)(reader->X + start * d, d, block->b, buffers->copy, rows);
         else if (buffers->copied != start || buffers->copied_rows != block->b) {
             buffers->copied = start;
             buffers->copied_rows = block->b;
-            NAME(copy_block)(problem, start, block->b, buffers->copy);
+            NAME(copy_block)(reader, start, block->b, buffers->copy);
         }
         block->lines = buffers->copy;
         block->stride = rows;
@@ -199,7 +220,7 @@ static TARGET void NAME(find_columns)(const struct NAME(problem) *problem, struc
 
 /* What a pass asks for. */
 struct NAME(pass) {
-    struct NAME(problem) *problem;
+    struct NAME(reader) *reader;
     ptrdiff_t start, stop;
     const ptrdiff_t *order;
     const REAL *coef;
@@ -207,10 +228,10 @@ struct NAME(pass) {
 };
 
 /* Sets sums, over rows start to stop, by one thread. */
-static TARGET void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME(buffers) *buffers, ptrdiff_t start,
-                                      ptrdiff_t stop, double *sums) {
-    const struct NAME(problem) *problem = pass->problem;
-    const struct sgdm_shape *shape = &problem->shape;
+static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME(buffers) *buffers,
+                                               ptrdiff_t start, ptrdiff_t stop, double *sums) {
+    const struct NAME(reader) *reader = pass->reader;
+    const struct sgdm_shape *shape = &reader->shape;
     const int by_columns = shape->by_columns || shape->transposed;
     struct NAME(block) block = {
         .d = shape->d,
@@ -220,25 +241,25 @@ static TARGET void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME
         .padded = shape->padded,
         .width = shape->width,
         .triangular = shape->triangular,
-        .straddles = problem->straddles,
+        .straddles = reader->straddles,
         .r = buffers->r,
         .wr = buffers->wr,
         .row_stride = shape->block_rows,
         .g = pass->with_gradient ? buffers->g : NULL,
         .sums = sums,
     };
-    block.tail_rows = problem->X + (shape->n - problem->tail_rows) * shape->d;
-    block.tail = problem->tail;
+    block.tail_rows = reader->X + (shape->n - reader->tail_rows) * shape->d;
+    block.tail = reader->tail;
     memset(sums, 0, (size_t)(shape->k * shape->width) * sizeof(double));
     while (start < stop) {
         block.b = stop - start < shape->block_rows ? stop - start : shape->block_rows;
         block.first = start;
         if (by_columns) {
-            NAME(find_columns)(problem, buffers, start, pass->order, &block);
-            NAME(columns)(&block);
+            NAME(find_columns)(reader, buffers, start, pass->order, &block);
+            NAME(sum_block_by_columns)(&block);
         } else {
-            NAME(find_rows)(problem, start, pass->order, &block);
-            NAME(rows)(&block);
+            NAME(find_rows)(reader, start, pass->order, &block);
+            NAME(sum_block_by_rows)(&block);
         }
         start += block.b;
     }
@@ -246,36 +267,36 @@ static TARGET void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME
 
 /* The sums of part `part` of a pass. */
 static void NAME(part)(const struct NAME(pass) *pass, ptrdiff_t part, int member, double *sums) {
-    const struct sgdm_shape *shape = &pass->problem->shape;
+    const struct sgdm_shape *shape = &pass->reader->shape;
     const ptrdiff_t start = pass->start + part * shape->part_rows, stop = start + shape->part_rows;
-    NAME(sums_of_rows)(pass, pass->problem->buffers + member, start, stop < pass->stop ? stop : pass->stop, sums);
+    NAME(sums_of_rows)(pass, pass->reader->buffers + member, start, stop < pass->stop ? stop : pass->stop, sums);
 }
 
 static void NAME(shared_part)(void *task, int part, int member) {
     const struct NAME(pass) *pass = task;
-    const struct sgdm_shape *shape = &pass->problem->shape;
-    NAME(part)(pass, part, member, pass->problem->partials + part * shape->k * shape->width);
+    const struct sgdm_shape *shape = &pass->reader->shape;
+    NAME(part)(pass, part, member, pass->reader->partials + part * shape->k * shape->width);
 }
 
 /* The parts are added in order, whoever computes them. */
 static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, const ptrdiff_t *order,
                        const REAL *coef, int with_gradient, double *sums) {
-    struct NAME(problem) *problem = (struct NAME(problem) *)rows;
-    const struct sgdm_shape *shape = &problem->shape;
-    struct NAME(pass) pass = {problem, start, stop, order, coef, with_gradient};
+    struct NAME(reader) *reader = (struct NAME(reader) *)rows;
+    const struct sgdm_shape *shape = &reader->shape;
+    struct NAME(pass) pass = {reader, start, stop, order, coef, with_gradient};
     const ptrdiff_t size = shape->k * shape->width;
     const ptrdiff_t parts = (stop - start + shape->part_rows - 1) / shape->part_rows;
     if (parts == 1) {
-        NAME(sums_of_rows)(&pass, problem->buffers, start, stop, sums);
+        NAME(sums_of_rows)(&pass, reader->buffers, start, stop, sums);
         return;
     }
     /* Parts are sized for an update. A pass over all rows of a fit in batches may have more than SGDM_PARTS of them, and
      * is then done by one thread. */
-    struct sgdm_team *const team = parts <= SGDM_PARTS ? problem->team : NULL;
+    struct sgdm_team *const team = parts <= SGDM_PARTS ? reader->team : NULL;
     if (team) sgdm_share(team, NAME(shared_part), &pass, (int)parts);
     memset(sums, 0, (size_t)size * sizeof(double));
     for (ptrdiff_t part = 0; part < parts; part++) {
-        double *const partial = problem->partials + (team ? part * size : 0);
+        double *const partial = reader->partials + (team ? part * size : 0);
         if (!team) NAME(part)(&pass, part, 0, partial);
         for (ptrdiff_t j = 0; j < size; j++) sums[j] += partial[j];
     }

@@ -8,7 +8,8 @@
  * gradient. The sums of each block are added to double accumulators.
  *
  * The arithmetic sees X as "lines", its runs of contiguous memory: the rows of a C-order X, the columns of an F-order
- * one. Two operations on lines serve both orders:
+ * one. Two operations on lines serve both orders. For narrow rows `rows_in_registers` and `one_panel` fuse them, with
+ * the same bits.
  *
  *     dots           out[q]  = line[q] @ v      residual of C-order X, gradient of F-order X
  *     combination    out    += c @ lines        gradient of C-order X, residual of F-order X
@@ -16,16 +17,19 @@
  *     lines.h        sums over lanes; dots and combination
  *     by_rows.h      a block of C-order X
  *     by_columns.h   a block of F-order X
- *     passes.h       X, y and w as blocks; the parts of a pass, which threads share
- *     update.h       the momentum update; transposition
- *     template.h     includes these five, once for each element type and CPU level
- *     level_*.c      one file for each CPU level: it sets what differs and includes the template
+ *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
+ *     update.h       the momentum update
+ *     template.h     includes these five, for one element type and CPU level
+ *     both_types.h   includes the template twice, for float and for double
+ *     level_*.c      one file for each CPU level: it sets what differs and includes both_types.h
  *     levels.c       the levels that this CPU runs; how the rows of a problem are read
+ *     compiler.h     what differs between compilers
  *     threads.h      the team of threads
  *
  * The bits are the same on every level: a sum runs over 64 bytes of lanes, whatever the width of the registers, and its
- * lanes are added by halves at the end. Everything else is elementwise. That holds with -ffp-contract=off and without
- * -ffast-math, as in setup.py.
+ * lanes are added by halves at the end. Everything else is elementwise, or added in one order: blocks into double sums,
+ * parts in order, whatever the level and the threads. That holds with -ffp-contract=off and without -ffast-math, as in
+ * setup.py.
  */
 #ifndef SGDM_ROWS_H
 #define SGDM_ROWS_H
@@ -55,7 +59,7 @@ struct sgdm_update {
 
 /* A problem's rows, opened for reading. More follows in memory, the buffers of each thread among it: see passes.h.
  *
- * loss_of_zeros   sets sums[padded + 1] to what the arithmetic's `sums` gives where all parameters are 0.
+ * loss_of_zeros   sets sums[padded + 1] to what `sums` below gives where all parameters are 0, up to rounding.
  * weight          the sum of w over rows start to stop, or over the rows that order[start:stop] names.
  * close           frees the memory.
  */

@@ -1,6 +1,6 @@
 /* The arithmetic for one element type and one CPU level.
  *
- * The including file has set REAL and BITS (an integer of its size), LEVEL, TARGET (the attribute of functions for that
+ * The including file has set REAL and BITS (an integer of its size), LEVEL, FOR_LEVEL (that of functions for this
  * level), VECTOR_BYTES, REGISTER_GROUPS, PANEL and TARGETS; level_baseline.c says what the last three are.
  */
 #include <stdlib.h>
@@ -49,11 +49,9 @@ struct NAME(block) {
     ptrdiff_t padded, width;
     const ptrdiff_t *order;          /* NULL, or the b rows to take, and after them the rows of later blocks */
     ptrdiff_t ordered;               /* how many there are in `order` */
-    const REAL *tail_rows, *tail;    /* the first row of X whose groups reach beyond X, and a padded copy of the rows */
-                                     /* from there on, to read in their place */
+    const REAL *tail_rows, *tail;    /* first row whose groups reach beyond X; from there on a padded copy is read */
     int triangular;                  /* X is zero below its diagonal: row i is read from column i on */
-    int straddles;                   /* a row can end in a cache line in which none of its groups starts: prefetch that */
-                                     /* line, too */
+    int straddles;                   /* a row can end in a cache line where no group of it starts: prefetch that too */
     int padded_rows;                 /* y and w can be read up to whole groups, too */
     REAL *r, *wr;                    /* (SGDM_TARGETS, row_stride): residuals, and w times them */
     ptrdiff_t row_stride;

@@ -1,6 +1,6 @@
 /* A team of threads that shares the parts of one task after another: whoever calls sgdm_share leads, and threads that
  * are in sgdm_help meanwhile take parts too. The leader waits only for parts already claimed, so a helper that starts
- * late or never cannot delay it. Waiting threads spin for some microseconds, then yield.
+ * late or never cannot delay it. Waiting threads spin for up to about 0.1 ms, then yield.
  */
 #ifndef SGDM_THREADS_H
 #define SGDM_THREADS_H
@@ -20,7 +20,7 @@
 #else
 #define SGDM_PAUSE() ((void)0)
 #endif
-#define SGDM_SPINS 2000 /* about as long as an epoch takes where two threads pay */
+#define SGDM_SPINS 2000 /* up to about 0.1 ms, as long as an epoch takes where two threads pay */
 #define SGDM_PARTS 64   /* of a task, at most */
 
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -51,7 +51,8 @@ struct sgdm_team {
 };
 
 static inline void sgdm_wait(int *spins) {
-    if (++*spins < SGDM_SPINS)
+    *spins += *spins < SGDM_SPINS; /* stops there */
+    if (*spins < SGDM_SPINS)
         SGDM_PAUSE();
     else
         SGDM_YIELD();

@@ -1,4 +1,4 @@
-/* The momentum update, and the transposition of rows. Part of template.h. */
+/* The momentum update. Part of template.h. */
 
 /* One update of `length` parameters a and their velocity v:
  *
@@ -8,8 +8,9 @@
  *     a = sign(a) max(|a| - threshold, 0)                 the proximal step of l1; NaN passes it
  *
  * The arithmetic is in double, and each result is rounded once. g = scale * grad is left for the record. */
-static TARGET void NAME(update)(const struct sgdm_update *s, ptrdiff_t length, double scale, const double *grad,
-                                REAL *SGDM_RESTRICT a, REAL *SGDM_RESTRICT v, REAL *SGDM_RESTRICT g) {
+static FOR_LEVEL void NAME(update)(const struct sgdm_update *s, ptrdiff_t length, double scale,
+                                         const double *grad, REAL *SGDM_RESTRICT a, REAL *SGDM_RESTRICT v,
+                                         REAL *SGDM_RESTRICT g) {
     const double lr = s->lr, momentum = s->momentum, gradient_weight = s->gradient_weight;
     const double weight_decay = s->weight_decay, threshold = s->threshold;
     const double of_velocity = s->first ? 0 : momentum, of_gradient = s->first ? 1 : gradient_weight;
@@ -21,25 +22,4 @@ static TARGET void NAME(update)(const struct sgdm_update *s, ptrdiff_t length, d
         v[j] = (REAL)vj;
         a[j] = (REAL)aj;
     }
-}
-
-SGDM_INLINE TARGET void NAME(transpose_narrow)(const REAL *SGDM_RESTRICT rows, const int d, ptrdiff_t b,
-                                               REAL *SGDM_RESTRICT out, ptrdiff_t stride) {
-    for (ptrdiff_t i = 0; i < b; i++)
-        SGDM_UNROLL
-        for (int j = 0; j < d; j++) out[j * stride + i] = rows[i * d + j];
-}
-
-/* out[j * stride + i] = rows[i * d + j] for b rows of d columns. */
-static TARGET void NAME(transpose)(const REAL *rows, ptrdiff_t d, ptrdiff_t b, REAL *out, ptrdiff_t stride) {
-#define TRANSPOSE(columns) \
-    case columns: NAME(transpose_narrow)(rows, columns, b, out, stride); break;
-    switch (d) { /* a constant number of columns, so that the compiler vectorises the loop */
-        TRANSPOSE(1) TRANSPOSE(2) TRANSPOSE(3) TRANSPOSE(4)
-    default: /* a cache line of `out` at a time */
-        for (ptrdiff_t first = 0; first < b; first += LANES)
-            for (ptrdiff_t j = 0; j < d; j++)
-                for (ptrdiff_t i = first; i < b && i < first + LANES; i++) out[j * stride + i] = rows[i * d + j];
-    }
-#undef TRANSPOSE
 }
