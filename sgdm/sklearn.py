@@ -14,7 +14,7 @@ import numpy as np
 from ._cross_validation import Folds
 from ._descent.curvature import STABLE_MARGIN, largest_curvature
 from ._descent.messages import FAR_ABOVE, warn
-from ._descent.options import as_auto_constants, is_auto
+from ._descent.options import as_auto_constants, as_rates, as_record, is_auto
 from ._descent.problem import as_problem
 from ._descent.tuning import auto_rates
 from ._estimators import DescentRegressor, SklearnConvergenceWarning, check_cv, check_random_state
@@ -339,6 +339,8 @@ class SGDMRegressorCV(DescentRegressor):
         X, y, weights = self._check(X, y, sample_weight)
         max_iter, rows = as_count(self.max_iter, "max_iter"), np.arange(len(X))
         grid = [dict(zip(_GRID, values, strict=True)) for values in itertools.product(*map(self._values, _GRID))]
+        for params in grid:
+            self._check_options(params, max_iter)
         splits = [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
         folds = Folds(X, y, weights, splits, self.fit_intercept)
         options = [self._options(params, folds, max_iter) for params in grid]
@@ -383,6 +385,16 @@ class SGDMRegressorCV(DescentRegressor):
         if not values or any(ndim_of(value, name) for value in values):
             raise ValueError(f"{name} must be a value or a sequence of at least one value, got {given!r:.80}")
         return values
+
+    def _check_options(self, params, max_iter):
+        """Refuses a setting that `sgdm.fit` would refuse, before the folds are reduced."""
+        l1 = as_number(params["l1"], "l1")
+        as_flag(self.nesterov, "nesterov"), as_number(params["weight_decay"], "weight_decay"), as_record(self.record)
+        if is_auto(params["lr"]):
+            as_auto_constants(params["momentum"], self.dampening, l1)
+        else:
+            momentum = _MOMENTUM if is_auto(params["momentum"]) else params["momentum"]
+            as_rates(params["lr"], momentum, self.dampening, max_iter, 0)
 
     def _options(self, params, folds, max_iter):
         """The options of `Compressed.fit` for a setting."""

@@ -387,6 +387,29 @@ def test_cross_validation_reads_the_rows_once(cv, times, monkeypatch):
     assert sum(rows) == times * N
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"lr": -1}, {"lr": [0.1, "x"]}, {"momentum": 1}, {"dampening": 2, "lr": 0.1}, {"weight_decay": "x"}, {"l1": -1},
+        {"l1": 0.1}, {"nesterov": 1}, {"record": "bogus"}, {"max_iter": 0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_cross_validation_refuses_an_option_before_it_reduces_a_fold(option, monkeypatch):
+    def reduce(*_, **__):
+        raise AssertionError("the rows were reduced first")
+
+    monkeypatch.setattr(sgdm._cross_validation, "compress", reduce)
+    with pytest.raises((ValueError, TypeError)):
+        SGDMRegressorCV(**option).fit(*make_data())
+
+
+def test_an_error_of_every_setting_has_the_attributes_of_its_class():
+    error = sgdm.DivergenceError("a loss overflows")
+    assert error.result is None
+    assert error.max_lr is None
+
+
 @short
 def test_cross_validation_searches_a_grid():
     X, y = make_data()

@@ -312,8 +312,8 @@ class Compressed:
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
         if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
             epochs = as_count(epochs, "epochs")
-        modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
-        loss = modes.losses(lr, momentum, 1 - dampening, as_flag(nesterov, "nesterov"), epochs)
+        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
+        loss = self._modes(coef0, weight_decay).losses(lr, momentum, 1 - dampening, nesterov, epochs)
         return loss if self.target_shape else float(loss[0])
 
     @np.errstate(all="ignore")
@@ -338,10 +338,11 @@ class Compressed:
         Tuned
             lr, momentum, dampening, and the forecast objective, summed over the targets.
         """
-        modes = self._modes(coef0, as_number(weight_decay, "weight_decay"))
+        epochs, nesterov = as_count(epochs, "epochs"), as_flag(nesterov, "nesterov")
+        weight_decay = as_number(weight_decay, "weight_decay")
         if momentum is not None:
             momentum = as_number(momentum, "momentum", 1, below=True)
             dampening = momentum if dampening is None else dampening
         if dampening is not None:
             dampening = as_number(dampening, "dampening", 1)
-        return best_constants(modes, as_count(epochs, "epochs"), momentum, dampening, as_flag(nesterov, "nesterov"))
+        return best_constants(self._modes(coef0, weight_decay), epochs, momentum, dampening, nesterov)
