@@ -19,7 +19,6 @@ from ._results.many import FitResults
 from ._results.status import attach_result
 from ._validation import (
     as_count,
-    as_dtype,
     as_flag,
     as_number,
     as_real,
@@ -330,7 +329,7 @@ class Descents:
             coef=coef[:, : problem.d].copy(),
             intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(len(coef), coef.dtype),
             velocity=velocity.copy(),
-            loss=as_dtype(loss, coef.dtype),
+            loss=cast(loss, coef.dtype),
             epochs=states.epochs,
             status=status,
             history=History(epoch=epoch, loss=record.loss, grad=grad, step=step, coef=path, val_loss=None),

@@ -233,9 +233,11 @@ def ceil_div(a, b):
 
 
 def cast(array, dtype):
-    """A new C-order array of the dtype. What the dtype can't hold becomes infinite; `check_finite` finds it."""
+    """A C-order copy of the array in this dtype. What the dtype can't hold becomes infinite, or 0."""
+    if array.dtype is dtype:
+        return array.copy()
     with np.errstate(all="ignore"):
-        return np.array(array, dtype, order="C")
+        return array.astype(dtype, order="C")
 
 
 def for_kernel(array, dtype):
@@ -243,11 +245,3 @@ def for_kernel(array, dtype):
     flags = array.flags
     same = array.dtype is dtype or array.dtype == dtype
     return array if same and flags.c_contiguous and flags.aligned else cast(array, dtype)
-
-
-def as_dtype(array, dtype):
-    """A copy of the array, in this dtype. What the dtype can't hold becomes infinite, or 0."""
-    if array.dtype is dtype:
-        return array.copy()
-    with np.errstate(all="ignore"):
-        return array.astype(dtype)

@@ -250,7 +250,7 @@ def fit_case(data=(X, y), rng=None, **options):
                 rest |= {"init": part, "epochs": whole().epochs - done, "n_threads": 1}
                 again = sgdm.fit(*data, **rest)
             for name in ("coef", "velocity", "loss", "checkpoint", "history", "average_coef"):
-                if not sgdm._results.history.equal(getattr(again, name), getattr(whole(), name)):
+                if not sgdm._results.checkpoint.equal(getattr(again, name), getattr(whole(), name)):
                     return f"continued, it has another {name}"
             return None
 

@@ -11,7 +11,7 @@ from .._results.checkpoint import Checkpoint
 from .._results.history import from_fields
 from .._results.result import FitResult
 from .._results.status import Status
-from .._validation import as_dtype, for_kernel
+from .._validation import cast, for_kernel
 from .._workers import with_threads
 from .messages import divergence
 from .record import Record
@@ -50,13 +50,13 @@ class Progress:
     @property
     def loss(self) -> Any:
         problem = self._descent.problem
-        loss = as_dtype(self._descent.state.metrics[LAST_LOSS], problem.dtype)
+        loss = cast(self._descent.state.metrics[LAST_LOSS], problem.dtype)
         return loss if problem.target_shape else float(loss[0])
 
     @property
     def coef(self) -> np.ndarray:
         problem = self._descent.problem
-        return as_dtype(self._descent.state.parameters[0].reshape(-1, *problem.target_shape), problem.dtype)
+        return cast(self._descent.state.parameters[0].reshape(-1, *problem.target_shape), problem.dtype)
 
     @property
     def result(self) -> FitResult:
@@ -83,7 +83,7 @@ class Descent:
         self.held_out_rows = None if held_out is None else Rows(held_out, 0, team)
         self.status, self.optimal_loss = Status.STOPPED, None
         if problem.reduction is not None:
-            self.optimal_loss = as_dtype(np.asarray(problem.reduction.optimal_loss), problem.dtype)[()]
+            self.optimal_loss = cast(np.asarray(problem.reduction.optimal_loss), problem.dtype)[()]
 
     def run(self):
         """Does all epochs, unless the options end them before; DivergenceError or ValueError where one overflows."""
@@ -142,18 +142,18 @@ class Descent:
         target_shape, dtype = problem.target_shape, problem.dtype
         d, has_intercept = problem.features, problem.has_intercept
         last = state.parameters if target_shape else state.parameters[..., 0]
-        last = as_dtype(last, dtype)
+        last = cast(last, dtype)
         coef, velocity = last[0], last[1]
         validated, parameters = state.best_epoch >= 0, state.parameters[0]
         if validated and options.patience:
             parameters = state.best
-            coef = as_dtype(parameters.reshape(coef.shape), dtype)
+            coef = cast(parameters.reshape(coef.shape), dtype)
         loss = losses(rows, parameters)
         if target_shape or dtype != np.float64:  # one float64 is made a third of a microsecond faster without an array
             loss = for_kernel(np.array(loss), dtype)
         average = average_intercept = None
         if state.average is not None:
-            average = as_dtype((state.average if state.averaged else state.parameters[0]).reshape(coef.shape), dtype)
+            average = cast((state.average if state.averaged else state.parameters[0]).reshape(coef.shape), dtype)
             average_intercept = average[d] if has_intercept else 0.0
             average = average[:d]
         lr, momentum, gradient_weight = options.rates_at(state.epoch - 1)

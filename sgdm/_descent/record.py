@@ -4,7 +4,7 @@ import numpy as np
 
 from .._kernel import Record as KernelRecord
 from .._results.history import History, from_fields
-from .._validation import as_dtype, ceil_div, raise_if_foreign
+from .._validation import cast, ceil_div, raise_if_foreign
 
 
 class Record(KernelRecord):
@@ -74,7 +74,7 @@ class Record(KernelRecord):
         if not full:
             for name in ("loss", "grad", "step", "coef", "val_loss"):
                 if (column := columns[name]) is not None:
-                    columns[name] = as_dtype(column[: rows_of_epochs if name == "val_loss" else rows], dtype)
+                    columns[name] = cast(column[: rows_of_epochs if name == "val_loss" else rows], dtype)
         if options.init is not None:
             earlier = options.init.history
             for name, column in columns.items():

@@ -62,7 +62,7 @@ def restore_generator(state, name="init's row generator"):
         except (TypeError, ValueError, OverflowError) as error:  # a number that this generator can't hold
             raise_if_foreign(error)
             valid = False
-    if not valid or not _same(state, bit_generator.state):
+    if not valid or not equal(state, bit_generator.state):
         raise ValueError(f"{name} must be a state of numpy's {kind.__name__}, got {state!r:.80}")
     return np.random.Generator(bit_generator)
 
@@ -81,8 +81,13 @@ def _is_like(state, example):
     return type(state) is type(example) and (not isinstance(example, int) or state >= 0)  # NumPy 1 casts -1, and warns
 
 
-def _same(state, other):
-    """Whether two states of bit generators with the same parts are equal."""
-    if isinstance(other, dict):
-        return all(_same(state[part], other[part]) for part in other)
-    return np.array_equal(state, other) if isinstance(other, np.ndarray) else state == other
+def equal(a, b):
+    """Whether two fields of results, or two states of bit generators, are equal."""
+    if isinstance(a, (np.ndarray, np.generic)) and isinstance(b, (np.ndarray, np.generic)):
+        a, b = np.asarray(a), np.asarray(b)
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, Checkpoint) and isinstance(b, Checkpoint):
+        return all(map(equal, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    return a is b if a is None or b is None else a == b

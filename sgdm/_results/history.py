@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from .checkpoint import Checkpoint
+from .checkpoint import equal
 
 
 class ArrayFields:
@@ -32,18 +32,6 @@ def from_fields(kind, values):
     self = object.__new__(kind)
     object.__setattr__(self, "__dict__", values)
     return self
-
-
-def equal(a, b):
-    """Whether two fields of results are equal."""
-    if isinstance(a, (np.ndarray, np.generic)) and isinstance(b, (np.ndarray, np.generic)):
-        a, b = np.asarray(a), np.asarray(b)
-        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    if isinstance(a, Checkpoint) and isinstance(b, Checkpoint):
-        return all(map(equal, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    return a is b if a is None or b is None else a == b
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
