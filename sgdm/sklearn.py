@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._cross_validation import Folds
 from ._descent.curvature import STABLE_MARGIN, largest_curvature
 from ._descent.messages import FAR_ABOVE, warn
 from ._descent.options import as_auto_constants, as_rates, as_record, is_auto
 from ._descent.problem import as_problem
 from ._descent.tuning import auto_rates
-from ._estimators import DescentRegressor, SklearnConvergenceWarning, check_cv, check_random_state
+from ._estimators import DescentRegressor, Folds, SklearnConvergenceWarning, check_cv, check_random_state
 from ._fit import fit
 from ._reduction.reduce import reduce_problem
 from ._results.status import ConvergenceWarning, DivergenceError, Status, attach_result

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import sgdm
-from sgdm import _cross_validation, _kernel, _workers
+from sgdm import _estimators, _kernel, _workers
 from sgdm._reduction import leaves
 
 pytestmark = pytest.mark.thread_unsafe(reason="traces, and signals to the main thread")
@@ -250,7 +250,7 @@ def test_a_fit_that_is_interrupted_while_it_reduces_carries_no_reduction(monkeyp
 def test_cross_validation_that_is_interrupted_carries_no_fold(monkeypatch):
     sklearn = pytest.importorskip("sgdm.sklearn")
     model = sklearn.SGDMRegressorCV(lr=0.1, max_iter=200, cv=3).fit(X, y)
-    before, validate, calls = dict(vars(model)), _cross_validation.validate, itertools.count()
+    before, validate, calls = dict(vars(model)), _estimators.validate, itertools.count()
 
     def interrupt(*fold):
         if next(calls) == 1:
@@ -259,7 +259,7 @@ def test_cross_validation_that_is_interrupted_carries_no_fold(monkeypatch):
             raise stop
         return validate(*fold)
 
-    monkeypatch.setattr(_cross_validation, "validate", interrupt)
+    monkeypatch.setattr(_estimators, "validate", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         model.fit(X[:, :2], y)
     assert caught.value.result is None

@@ -343,7 +343,7 @@ def loop(X, y, splits, w=None, max_iter=40, **options):
 @pytest.mark.parametrize(
     ("cv", "groups"), [(cv, GROUPS if name == "groups" else None) for name, cv in CVS.items()], ids=CVS
 )
-def test_cross_validation_is_the_loop_over_folds(cv, groups, options):
+def test_estimators_is_the_loop_over_folds(cv, groups, options):
     X, y = make_data()
     model = SGDMRegressorCV(max_iter=40, cv=cv, **options).fit(X, y, groups=groups)
     rows = np.arange(N)
@@ -362,7 +362,7 @@ def test_cross_validation_is_the_loop_over_folds(cv, groups, options):
 
 
 @pytest.mark.parametrize("cv", [None, ShuffleSplit(3, random_state=0)], ids=["folds", "overlapping"])
-def test_cross_validation_takes_weights_and_targets(cv):
+def test_estimators_takes_weights_and_targets(cv):
     X, y = make_data(3)
     w = make_weights()
     model = SGDMRegressorCV(max_iter=40, cv=cv, **FIXED).fit(X, y, sample_weight=w)
@@ -377,11 +377,11 @@ def test_cross_validation_takes_weights_and_targets(cv):
 
 @short
 @pytest.mark.parametrize(("cv", "times"), [(2, 1), (12, 1), (ShuffleSplit(3, test_size=0.5), 4)])
-def test_cross_validation_reads_the_rows_once(cv, times, monkeypatch):
+def test_estimators_reads_the_rows_once(cv, times, monkeypatch):
     """However many folds share them out; else once per split, and once for the final fit."""
-    rows, compress = [], sgdm._cross_validation.compress
+    rows, compress = [], sgdm._estimators.compress
     monkeypatch.setattr(
-        sgdm._cross_validation, "compress", lambda X, y, **options: rows.append(len(X)) or compress(X, y, **options)
+        sgdm._estimators, "compress", lambda X, y, **options: rows.append(len(X)) or compress(X, y, **options)
     )
     SGDMRegressorCV(lr=[0.01, 0.1], max_iter=10, cv=cv).fit(*make_data())
     assert sum(rows) == times * N
@@ -395,11 +395,11 @@ def test_cross_validation_reads_the_rows_once(cv, times, monkeypatch):
     ],
     ids=str,
 )  # fmt: skip
-def test_cross_validation_refuses_an_option_before_it_reduces_a_fold(option, monkeypatch):
+def test_estimators_refuses_an_option_before_it_reduces_a_fold(option, monkeypatch):
     def reduce(*_, **__):
         raise AssertionError("the rows were reduced first")
 
-    monkeypatch.setattr(sgdm._cross_validation, "compress", reduce)
+    monkeypatch.setattr(sgdm._estimators, "compress", reduce)
     with pytest.raises((ValueError, TypeError)):
         SGDMRegressorCV(**option).fit(*make_data())
 
@@ -411,7 +411,7 @@ def test_an_error_of_every_setting_has_the_attributes_of_its_class():
 
 
 @short
-def test_cross_validation_searches_a_grid():
+def test_estimators_searches_a_grid():
     X, y = make_data()
     lrs, momenta, decays = [0.001, 0.05], (0.0, 0.9), np.array([0.0, 10.0])
     model = SGDMRegressorCV(lr=lrs, momentum=momenta, weight_decay=decays, max_iter=30).fit(X, y)
@@ -430,7 +430,7 @@ def test_cross_validation_searches_a_grid():
     np.testing.assert_array_equal(model.val_loss_curves_, results["val_loss_curves"][best])
 
 
-def test_cross_validation_tunes_once_for_all_folds():
+def test_estimators_tunes_once_for_all_folds():
     """Tuned once, on all rows, and stable on every training set: the loop with the same constants gives the same."""
     X, y = make_data()
     X[:12] /= 10  # which makes the curvature of the other folds greater
@@ -478,6 +478,6 @@ def test_settings_that_all_overflow_at_once_are_an_error():
         ({"cv": 1}, "n_splits=1|at least one train/test split"),
     ],
 )
-def test_cross_validation_refuses_bad_settings(options, message):
+def test_estimators_refuses_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):
         SGDMRegressorCV(**options).fit(*make_data())
