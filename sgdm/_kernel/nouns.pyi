@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 _Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -11,6 +12,7 @@ INITIAL_NORM: int
 LAST_LOSS: int
 METRICS: int
 
+@disjoint_base
 class Problem:
     lines: _Floats
     targets: _Floats
@@ -38,6 +40,7 @@ class Problem:
         dtype: np.dtype[Any] | None = None,
     ) -> None: ...
 
+@disjoint_base
 class Options:
     rates: NDArray[np.float64] | tuple[float, float, float] | None
     weight_decay: float
@@ -66,6 +69,7 @@ class Options:
     ) -> None: ...
     def set_rates(self, rates: NDArray[np.float64] | tuple[float, float, float] | None) -> None: ...
 
+@disjoint_base
 class State:
     parameters: Any
     average: Any
@@ -97,6 +101,7 @@ class State:
     ) -> None: ...
     def copy(self) -> State: ...
 
+@disjoint_base
 class Record:
     loss: Any
     val_loss: Any

@@ -1,15 +1,19 @@
+from typing import final
+
 from .nouns import Problem
 
 __test__: dict[str, str]
 LEVELS: tuple[str, ...]
 ISA: str
 
+@final
 class Team:
     def __init__(self, helpers: int) -> None: ...
     def open(self) -> None: ...
     def close(self) -> None: ...
     def help(self, member: int) -> None: ...
 
+@final
 class Rows:
     problem: Problem
     team: Team | None

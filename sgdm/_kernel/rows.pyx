@@ -24,6 +24,7 @@ cdef const Level* _level = &_levels[_choose_level()]
 ISA = _level.name.decode()
 
 
+@cython.final
 cdef class Team:
     """The threads that share the rows of one `advance`: the one that calls it, and `helpers` that are in `help`."""
 
@@ -78,6 +79,7 @@ cdef class Buffer:
         free(self.memory)
 
 
+@cython.final
 cdef class Rows:
     """The rows of a problem, opened for reading, with what a descent over them works in.
 
