@@ -25,18 +25,6 @@ from ._results.result import FitResult
 from ._results.status import ConvergenceWarning, DivergenceError, Status
 
 __all__ = [
-    "Checkpoint",
-    "Compressed",
-    "ConvergenceWarning",
-    "DivergenceError",
-    "FitResult",
-    "History",
-    "Progress",
-    "Status",
-    "Tuned",
-    "compress",
-    "fit",
-    "fit_many",
-    "load",
-    "schedules",
-]
+    "Checkpoint", "Compressed", "ConvergenceWarning", "DivergenceError", "FitResult", "History", "Progress", "Status",
+    "Tuned", "compress", "fit", "fit_many", "load", "schedules",
+]  # fmt: skip

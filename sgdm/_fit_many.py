@@ -325,26 +325,16 @@ class Descents:
         grad, step, path = (None, None, None) if record.paths is None else record.paths
         loss = np.empty(len(coef))
         losses_many(self.problems, states.parameters, loss)
+        checkpoint = Checkpoint(
+            parameters=states.parameters[..., np.newaxis], metrics=states.metrics[..., np.newaxis],
+            epoch=states.epochs, updates=states.epochs, record=options.record, record_every=options.record_every,
+            fit_intercept=problem.fit_intercept,
+        )  # fmt: skip
         return FitResults(
             coef=coef[:, : problem.d].copy(),
             intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(len(coef), coef.dtype),
-            velocity=velocity.copy(),
-            loss=cast(loss, coef.dtype),
-            epochs=states.epochs,
-            status=status,
+            velocity=velocity.copy(), loss=cast(loss, coef.dtype), epochs=states.epochs, status=status,
             history=History(epoch=epoch, loss=record.loss, grad=grad, step=step, coef=path, val_loss=None),
-            lr=options.rates[:, 0],
-            momentum=options.rates[:, 1],
-            dampening=1 - options.rates[:, 2],
-            method="direct",
-            checkpoint=Checkpoint(
-                parameters=states.parameters[..., np.newaxis],
-                metrics=states.metrics[..., np.newaxis],
-                epoch=states.epochs,
-                updates=states.epochs,
-                record=options.record,
-                record_every=options.record_every,
-                fit_intercept=problem.fit_intercept,
-            ),
-            feature_names=self.problems.feature_names,
-        )
+            lr=options.rates[:, 0], momentum=options.rates[:, 1], dampening=1 - options.rates[:, 2], method="direct",
+            checkpoint=checkpoint, feature_names=self.problems.feature_names,
+        )  # fmt: skip

@@ -224,9 +224,6 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
     return array.astype(np.float64)
 
 
-# Copies of arrays, and a division that rounds up
-
-
 def ceil_div(a, b):
     """a / b, rounded up to a whole number. Exact for ints of any size."""
     return -(-a // b)

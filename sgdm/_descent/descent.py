@@ -157,28 +157,16 @@ class Descent:
             average_intercept = average[d] if has_intercept else 0.0
             average = average[:d]
         lr, momentum, gradient_weight = options.rates_at(state.epoch - 1)
-        return from_fields(
-            FitResult,
-            {
-                "coef": coef[:d],
-                "intercept": coef[d] if has_intercept else 0.0,
-                "velocity": velocity,
-                "loss": loss if target_shape else dtype.type(loss[0]),
-                "epochs": state.epoch,
-                "status": status,
-                "history": self.record.history(state, final),
-                "best_epoch": state.best_epoch if validated else None,
-                "average_coef": average,
-                "average_intercept": average_intercept,
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": 1 - gradient_weight,
-                "method": problem.method,
-                "optimal_loss": self.optimal_loss,
-                "feature_names": problem.feature_names,
-                "checkpoint": Checkpoint.of(state, options, has_intercept),
-            },
-        )
+        parts = {
+            "coef": coef[:d], "intercept": coef[d] if has_intercept else 0.0, "velocity": velocity,
+            "loss": loss if target_shape else dtype.type(loss[0]), "epochs": state.epoch, "status": status,
+            "history": self.record.history(state, final), "best_epoch": state.best_epoch if validated else None,
+            "average_coef": average, "average_intercept": average_intercept,
+            "lr": lr, "momentum": momentum, "dampening": 1 - gradient_weight,
+            "method": problem.method, "optimal_loss": self.optimal_loss, "feature_names": problem.feature_names,
+            "checkpoint": Checkpoint.of(state, options, has_intercept),
+        }  # fmt: skip
+        return from_fields(FitResult, parts)
 
 
 def _advance_together(helpers, rows, *arguments):
