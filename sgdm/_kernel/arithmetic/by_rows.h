@@ -23,7 +23,7 @@ SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const RE
             ahead[q] = lines + s->order[later < s->ordered ? later : i] * s->stride;
             if (s->straddles) SGDM_PREFETCH(ahead[q] + s->d - 1);
         }
-        if (line[q] >= s->tail_rows) line[q] = s->tail + (line[q] - s->tail_rows) / s->stride * s->padded;
+        line[q] += line[q] >= s->tail_rows ? s->to_tail : 0;
     }
 }
 

@@ -16,7 +16,7 @@ struct NAME(reader) {
     struct sgdm_rows head;
     struct sgdm_shape shape;
     const REAL *X, *y, *w;
-    REAL *tail;  /* (tail_rows, padded): the last rows of C-order X, each with zeros after it */
+    REAL *tail;  /* (tail_rows * d + padded,): the last rows of C-order X, then zeros */
     ptrdiff_t tail_rows; /* how many rows have groups that reach beyond X */
     REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or NULL */
     int straddles;
@@ -62,7 +62,7 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     const ptrdiff_t copy = shape->by_columns || shape->transposed ? shape->d * b : 0;
     const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + k * shape->padded;
     const ptrdiff_t reach = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
-    const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = tail_rows * shape->padded;
+    const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = (tail_rows + 1) * shape->padded;
     const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
     struct NAME(reader) *reader = calloc(1, sizeof(*reader));
     if (!reader) return NULL;
@@ -132,8 +132,7 @@ static FOR_LEVEL void NAME(take)(struct sgdm_rows *rows, const REAL *X, const RE
         const ptrdiff_t low_bit = size & -size, step = low_bit < SGDM_LANE_BYTES ? low_bit : SGDM_LANE_BYTES;
         /* The starts of rows in their cache lines are `step` bytes apart. */
         reader->straddles = (ptrdiff_t)((size_t)X % (size_t)step) + SGDM_LANE_BYTES - step + size > padded;
-        for (ptrdiff_t i = 0; i < reader->tail_rows; i++)
-            memcpy(reader->tail + i * shape->padded, X + (n - reader->tail_rows + i) * d, (size_t)size);
+        memcpy(reader->tail, X + (n - reader->tail_rows) * d, (size_t)(reader->tail_rows * size));
     }
     reader->X = X;
     reader->y = y;
@@ -249,7 +248,7 @@ static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct N
         .sums = sums,
     };
     block.tail_rows = reader->X + (shape->n - reader->tail_rows) * shape->d;
-    block.tail = reader->tail;
+    block.to_tail = reader->tail - block.tail_rows;
     memset(sums, 0, (size_t)(shape->k * shape->width) * sizeof(double));
     while (start < stop) {
         block.b = stop - start < shape->block_rows ? stop - start : shape->block_rows;

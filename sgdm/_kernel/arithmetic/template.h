@@ -49,7 +49,8 @@ struct NAME(block) {
     ptrdiff_t padded, width;
     const ptrdiff_t *order;          /* NULL, or the b rows to take, and after them the rows of later blocks */
     ptrdiff_t ordered;               /* how many there are in `order` */
-    const REAL *tail_rows, *tail;    /* first row whose groups reach beyond X; from there on a padded copy is read */
+    const REAL *tail_rows;           /* the first row of X whose groups reach beyond X */
+    ptrdiff_t to_tail;               /* from there to the copy that is read in its place */
     int triangular;                  /* X is zero below its diagonal: row i is read from column i on */
     int straddles;                   /* a row can end in a cache line where no group of it starts: prefetch that too */
     int padded_rows;                 /* y and w can be read up to whole groups, too */
