@@ -1,9 +1,8 @@
 /* A block of F-order X: columns are combined into the residual, and dotted with it. Part of template.h. */
 
 /* r += columns j to j + panel of a block @ coef[j:j + panel], for `targets` targets from `first` on. */
-SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s, const int panel,
-                                                           const int targets, ptrdiff_t first, ptrdiff_t j,
-                                                           ptrdiff_t length) {
+SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s, const int panel, const int targets,
+                                                     ptrdiff_t first, ptrdiff_t j, ptrdiff_t length) {
     const REAL *line[PANEL], *const coef = s->coef + first * s->width + j;
     REAL c[TARGETS * PANEL];
     SGDM_UNROLL
@@ -16,8 +15,8 @@ SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s
 }
 
 /* g[j:j + panel] = columns j to j + panel of a block, dotted with w * r, for as many targets. */
-SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s, const int panel,
-                                                           const int targets, ptrdiff_t j, ptrdiff_t length) {
+SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s, const int panel, const int targets,
+                                                     ptrdiff_t j, ptrdiff_t length) {
     const REAL *line[PANEL], *const weighted = s->w ? s->wr : s->r;
     REAL sums[TARGETS * PANEL];
     SGDM_UNROLL
@@ -57,10 +56,9 @@ SGDM_INLINE FOR_LEVEL void NAME(clear_lanes)(V *r, ptrdiff_t rows) {
 }
 
 /* One group of rows of d columns, which make one panel: its residual goes into loss and gradient at once. */
-SGDM_INLINE FOR_LEVEL void NAME(group_of_one_panel)(const REAL *lines, ptrdiff_t stride, const int d,
-                                                          const REAL *y, const REAL *w, ptrdiff_t rows,
-                                                          const V *factors, REAL intercept, V gradient[][GROUP],
-                                                          NAME(loss_sums) *sums) {
+SGDM_INLINE FOR_LEVEL void NAME(group_of_one_panel)(const REAL *lines, ptrdiff_t stride, const int d, const REAL *y,
+                                                    const REAL *w, ptrdiff_t rows, const V *factors, REAL intercept,
+                                                    V gradient[][GROUP], NAME(loss_sums) *sums) {
     V r[GROUP], wr[GROUP];
     SGDM_UNROLL
     for (int i = 0; i < GROUP; i++) {

@@ -10,9 +10,8 @@
 
 /* The lines of rows i to i + panel of a block, and the lines to prefetch. The rows at the end of X, whose groups reach
  * beyond it, are read from their copy. */
-SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const REAL *lines, const int panel,
-                                                 ptrdiff_t i, const int permuted, ptrdiff_t *row, const REAL **line,
-                                                 const REAL **ahead) {
+SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const REAL *lines, const int panel, ptrdiff_t i,
+                                           const int permuted, ptrdiff_t *row, const REAL **line, const REAL **ahead) {
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) {
         row[q] = permuted ? s->order[i + q] : i + q;
@@ -28,8 +27,8 @@ SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const RE
 }
 
 /* r = z + intercept - y and wr = w * r for `panel` rows. */
-SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t *row, const REAL *y,
-                                                     const REAL *w, REAL intercept, const REAL *z, REAL *r, REAL *wr) {
+SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t *row, const REAL *y, const REAL *w,
+                                               REAL intercept, const REAL *z, REAL *r, REAL *wr) {
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) r[q] = z[q] + (intercept - y[row[q]]);
     SGDM_UNROLL
@@ -38,8 +37,7 @@ SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t 
 
 /* Rows i to i + panel of a block, for `targets` targets from `first` on: r, wr = w * r, g += wr @ rows. */
 SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, const int panel, const int targets,
-                                                     ptrdiff_t first, ptrdiff_t i, const int permuted,
-                                                     const int prefetches) {
+                                               ptrdiff_t first, ptrdiff_t i, const int permuted, const int prefetches) {
     REAL z[TARGETS * PANEL], zr[TARGETS * PANEL], zwr[TARGETS * PANEL];
     const REAL *line[PANEL], *ahead[PANEL];
     ptrdiff_t row[PANEL];
@@ -77,7 +75,7 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
  * are issued with the dots and half with the gradient: batches of 32 permuted rows of 50 take 17 ns a row so, and 21 ns
  * with all of them in the first. */
 SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, ptrdiff_t rows, const int groups,
-                                                         const int permuted, ptrdiff_t t) {
+                                                   const int permuted, ptrdiff_t t) {
     const REAL *const lines = s->lines, *const y = s->y + t * s->target_stride, *const w = s->w;
     const REAL *const coef = s->coef + t * s->width;
     const REAL intercept = coef[s->padded];

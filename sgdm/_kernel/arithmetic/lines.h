@@ -50,8 +50,7 @@ SGDM_INLINE FOR_LEVEL void NAME(sum_lanes_of_panel)(const int panel, V s[][GROUP
 /* out[t, q] = line[q] @ v[t], for `panel` lines and `targets` vectors v. Lines have `length` elements, which is whole
  * groups; the v[t] are `stride` apart; out is (targets, PANEL). ahead: NULL, or what to prefetch for each line. */
 SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
-                                            const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride,
-                                            REAL *out) {
+                                      const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
     V s[TARGETS][PANEL][GROUP];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
@@ -79,7 +78,7 @@ SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const
 /* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is read
  * and written once for all lines. */
 SGDM_INLINE FOR_LEVEL void NAME(combination)(const REAL *const *line, const int panel, const int targets,
-                                                   ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
+                                             ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
     V factors[TARGETS][PANEL];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)

@@ -98,7 +98,7 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
 }
 
 SGDM_INLINE FOR_LEVEL void NAME(transpose_narrow)(const REAL *SGDM_RESTRICT rows, const int d, ptrdiff_t b,
-                                                        REAL *SGDM_RESTRICT out, ptrdiff_t stride) {
+                                                  REAL *SGDM_RESTRICT out, ptrdiff_t stride) {
     for (ptrdiff_t i = 0; i < b; i++)
         SGDM_UNROLL
         for (int j = 0; j < d; j++) out[j * stride + i] = rows[i * d + j];
@@ -181,7 +181,7 @@ static void NAME(find_rows)(const struct NAME(reader) *reader, ptrdiff_t start, 
 /* Finds the block's rows from `start` on as columns: in place, in the copy of all of X, or in a copy made here. It may
  * take fewer rows than asked for. */
 static FOR_LEVEL void NAME(find_columns)(const struct NAME(reader) *reader, struct NAME(buffers) *buffers,
-                                               ptrdiff_t start, const ptrdiff_t *order, struct NAME(block) *block) {
+                                         ptrdiff_t start, const ptrdiff_t *order, struct NAME(block) *block) {
     const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, rows = shape->block_rows;
     block->y = reader->y + start;
@@ -227,8 +227,8 @@ struct NAME(pass) {
 };
 
 /* Sets sums, over rows start to stop, by one thread. */
-static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME(buffers) *buffers,
-                                               ptrdiff_t start, ptrdiff_t stop, double *sums) {
+static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct NAME(buffers) *buffers, ptrdiff_t start,
+                                         ptrdiff_t stop, double *sums) {
     const struct NAME(reader) *reader = pass->reader;
     const struct sgdm_shape *shape = &reader->shape;
     const int by_columns = shape->by_columns || shape->transposed;

@@ -8,9 +8,8 @@
  *     a = sign(a) max(|a| - threshold, 0)                 the proximal step of l1; NaN passes it
  *
  * The arithmetic is in double, and each result is rounded once. g = scale * grad is left for the record. */
-static FOR_LEVEL void NAME(update)(const struct sgdm_update *s, ptrdiff_t length, double scale,
-                                         const double *grad, REAL *SGDM_RESTRICT a, REAL *SGDM_RESTRICT v,
-                                         REAL *SGDM_RESTRICT g) {
+static FOR_LEVEL void NAME(update)(const struct sgdm_update *s, ptrdiff_t length, double scale, const double *grad,
+                                   REAL *SGDM_RESTRICT a, REAL *SGDM_RESTRICT v, REAL *SGDM_RESTRICT g) {
     const double lr = s->lr, momentum = s->momentum, gradient_weight = s->gradient_weight;
     const double weight_decay = s->weight_decay, threshold = s->threshold;
     const double of_velocity = s->first ? 0 : momentum, of_gradient = s->first ? 1 : gradient_weight;
