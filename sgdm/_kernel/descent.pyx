@@ -144,12 +144,22 @@ cdef inline void average_iterates(Rows rows, Py_ssize_t averaged, const floating
             rows.sums[AVERAGE, t, j] += (work[COEF, t, j] - rows.sums[AVERAGE, t, j]) / averaged
 
 
-cdef inline void record_paths(Rows rows, floating[:, :, :, :] paths, Py_ssize_t row, const floating[:, :, ::1] work,
-                              int before) noexcept nogil:
+cdef inline int before_update(Rows rows) noexcept nogil:
+    """The slab of the coefficients before the last update. A full batch is an epoch's only one."""
+    return BEFORE_UPDATE if rows.batch < rows.shape.n else BEFORE_EPOCH
+
+
+cdef inline Py_ssize_t history_row(Py_ssize_t epoch, Py_ssize_t start, Py_ssize_t every) noexcept nogil:
+    """The row of an epoch that `every` divides; row 0 is the first such epoch at or after `start`. So for updates."""
+    return epoch // every - ceil_div(start, every)
+
+
+cdef inline void record_paths(Rows rows, floating[:, :, :, :] paths, Py_ssize_t row,
+                              const floating[:, :, ::1] work) noexcept nogil:
     """history.grad[row] = g, history.step[row] = v and history.coef[row] = a before the update."""
     store(rows, &work[GRADIENT, 0, 0], &paths[0, row, 0, 0])
     store(rows, &work[VELOCITY, 0, 0], &paths[1, row, 0, 0])
-    store(rows, &work[before, 0, 0], &paths[2, row, 0, 0])
+    store(rows, &work[before_update(rows), 0, 0], &paths[2, row, 0, 0])
 
 
 cdef inline bint is_finite(const Shape* shape, Py_ssize_t p, const floating* slab, Py_ssize_t t,
@@ -237,7 +247,7 @@ cdef void measure_start(Rows rows, Options options, const floating[:, :, ::1] wo
 cdef void record_update(Rows rows, Record record, Py_ssize_t update, double weight, const floating[:, :, ::1] work,
                         floating[:, ::1] loss, floating[:, :, :, :] paths) noexcept nogil:
     """Writes the row of one update, where the record has one. Its loss is that of the update's rows."""
-    cdef Py_ssize_t t, row = update // record.every - ceil_div(record.start_update, record.every)
+    cdef Py_ssize_t t, row = history_row(update, record.start_update, record.every)
     if update % record.every:
         return
     for t in range(rows.shape.k):
@@ -245,20 +255,20 @@ cdef void record_update(Rows rows, Record record, Py_ssize_t update, double weig
         if not isfinite(loss[row, t]):
             rows.sums[EPOCH, t, rows.at_loss] = INFINITY
     if paths is not None:
-        record_paths(rows, paths, row, work, BEFORE_UPDATE if rows.batch < rows.shape.n else BEFORE_EPOCH)
+        record_paths(rows, paths, row, work)
 
 
 cdef inline void record_epoch(Rows rows, Record record, Py_ssize_t epoch, const floating[:, :, ::1] work,
                               floating[:, ::1] loss, floating[:, :, :, :] paths) noexcept nogil:
     """Writes the row of one epoch, where the record has one: its loss, and the rest of its last update."""
-    cdef Py_ssize_t t, row = epoch // record.every - ceil_div(record.start, record.every)
+    cdef Py_ssize_t t, row = history_row(epoch, record.start, record.every)
     if record.per_update or epoch % record.every:
         return
     if loss is not None:
         for t in range(rows.shape.k):
             loss[row, t] = <floating> rows.sums[EPOCH, t, rows.at_loss]
     if paths is not None:
-        record_paths(rows, paths, row, work, BEFORE_UPDATE if rows.batch < rows.shape.n else BEFORE_EPOCH)
+        record_paths(rows, paths, row, work)
 
 
 cdef inline bint measure_epoch(Rows rows, Options options, Py_ssize_t epoch, const floating[:, :, ::1] work,
@@ -267,7 +277,7 @@ cdef inline bint measure_epoch(Rows rows, Options options, Py_ssize_t epoch, con
     descent has converged: whether the norm of every target has fallen to tol times that of epoch 0."""
     cdef:
         Py_ssize_t t, converged = 0
-        int before = BEFORE_UPDATE if rows.batch < rows.shape.n else BEFORE_EPOCH
+        int before = before_update(rows)
         double norm
     for t in range(rows.shape.k):
         metrics[LAST_LOSS, t] = rows.sums[EPOCH, t, rows.at_loss]
@@ -287,7 +297,7 @@ cdef bint validate(Rows rows, Rows held_out, Options options, State state, Recor
     """Takes the loss on the held-out rows, and the parameters if it improved. Returns whether patience is at its
     end."""
     cdef:
-        Py_ssize_t t, row = epoch // record.every - ceil_div(record.start, record.every)
+        Py_ssize_t t, row = history_row(epoch, record.start, record.every)
         double loss, total = 0, needed = options.improvement if state.best_epoch >= 0 else 0
     sum_rows(held_out, 0, held_out.shape.n, NULL, &work[COEF, 0, 0], False, &rows.sums[PASS, 0, 0])
     for t in range(rows.shape.k):

@@ -92,7 +92,7 @@ cdef class Rows:
         if self.handle != NULL:
             raise ValueError("these rows are open already")
         self.problem, self.team, self.float32_lines = problem, team, problem.lines.itemsize == 4
-        self.batch = min(batch_size, problem.n) if batch_size > 0 else problem.n
+        self.batch = rows_of_update(problem, batch_size)
         self.total_weight = problem.total_weight
         self.shape = shape_of(problem, self.batch)
         self.at_loss = self.shape.padded + 1
@@ -116,6 +116,10 @@ cdef class Rows:
             self.handle.close(self.handle)
 
 
+cdef inline Py_ssize_t rows_of_update(Problem problem, Py_ssize_t batch_size) noexcept:
+    return min(batch_size, problem.n) if batch_size > 0 else problem.n
+
+
 cdef Shape shape_of(Problem problem, Py_ssize_t batch) except *:
     """The sizes of a problem, and how its rows are read by updates of so many of them."""
     return sgdm_shape_of(problem.n, problem.d, problem.k, problem.lines.itemsize, problem.by_columns,
@@ -124,7 +128,7 @@ cdef Shape shape_of(Problem problem, Py_ssize_t batch) except *:
 
 def parts(Problem problem, Py_ssize_t batch_size=0):
     """Into how many parts the rows of an update fall, at most: more threads are of no use."""
-    cdef Py_ssize_t batch = min(batch_size, problem.n) if batch_size > 0 else problem.n
+    cdef Py_ssize_t batch = rows_of_update(problem, batch_size)
     cdef Py_ssize_t part_rows = shape_of(problem, batch).part_rows
     return (batch + part_rows - 1) // part_rows
 

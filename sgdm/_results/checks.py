@@ -10,9 +10,10 @@ import numpy as np
 
 from .._validation import ceil_div, raise_if_foreign
 from .checkpoint import restore_generator
+from .status import Status
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
-_STATUSES = ("completed", "converged", "stopped", "diverged")
+_STATUSES = tuple(map(str, Status))
 
 
 def check_result(result):
