@@ -1,6 +1,7 @@
 """The descent as scikit-learn estimators. `SGDMRegressorCV` chooses the number of epochs by cross-validation.
 
-Only this module and `_estimators` need scikit-learn (``pip install 'sgdm[sklearn]'``).
+Only this module and `_estimators` need scikit-learn (``pip install 'sgdm[sklearn]'``). It has more than 400 lines: half
+of them are docstrings, and each parameter is an attribute.
 """
 
 from __future__ import annotations
@@ -336,13 +337,12 @@ class SGDMRegressorCV(DescentRegressor):
     def _choose(self, X, y, sample_weight, groups):
         """Sets the attributes of a fitted estimator."""
         X, y, weights = self._check(X, y, sample_weight)
-        max_iter, rows = as_count(self.max_iter, "max_iter"), np.arange(len(X))
+        max_iter, record, rows = as_count(self.max_iter, "max_iter"), as_record(self.record), np.arange(len(X))
         grid = [dict(zip(_GRID, values, strict=True)) for values in itertools.product(*map(self._values, _GRID))]
-        for params in grid:
-            self._check_options(params, max_iter)
+        settings = [self._options(params, max_iter) for params in grid]  # checked before the folds are reduced
         splits = [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
         folds = Folds(X, y, weights, splits, self.fit_intercept)
-        options = [self._options(params, folds, max_iter) for params in grid]
+        options = [self._with_rates(setting, folds, max_iter) for setting in settings]
         curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
         means = [folds.mean(curve) for curve in curves]
         ends = [int(mean.argmin()) for mean in means]
@@ -364,7 +364,7 @@ class SGDMRegressorCV(DescentRegressor):
         self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
         with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
-            result = folds.whole.fit(epochs=self.best_n_iter_, record=self.record, **options[best])
+            result = folds.whole.fit(epochs=self.best_n_iter_, record=record, **options[best])
         self._set_result(result)
         if options[best]["weight_decay"] or options[best]["l1"]:
             return
@@ -385,24 +385,22 @@ class SGDMRegressorCV(DescentRegressor):
             raise ValueError(f"{name} must be a value or a sequence of at least one value, got {given!r:.80}")
         return values
 
-    def _check_options(self, params, max_iter):
-        """Refuses a setting that `sgdm.fit` would refuse, before the folds are reduced."""
-        l1 = as_number(params["l1"], "l1")
-        as_flag(self.nesterov, "nesterov"), as_number(params["weight_decay"], "weight_decay"), as_record(self.record)
-        if is_auto(params["lr"]):
-            as_auto_constants(params["momentum"], self.dampening, l1)
-        else:
-            momentum = _MOMENTUM if is_auto(params["momentum"]) else params["momentum"]
-            as_rates(params["lr"], momentum, self.dampening, max_iter, 0)
+    def _options(self, params, max_iter):
+        """The options of `Compressed.fit` for a setting, checked; without lr if it is "auto", see `_with_rates`."""
+        lr, momentum, nesterov = params["lr"], params["momentum"], as_flag(self.nesterov, "nesterov")
+        penalties = {name: as_number(params[name], name) for name in ("weight_decay", "l1")}
+        options = {**penalties, "nesterov": nesterov}
+        if is_auto(lr):
+            momentum, dampening = as_auto_constants(momentum, self.dampening, penalties["l1"])
+            return options | {"momentum": momentum, "dampening": dampening}
+        momentum = _MOMENTUM if is_auto(momentum) else momentum
+        as_rates(lr, momentum, self.dampening, max_iter, 0)  # to check them; lr may be a function of the epoch
+        return options | {"lr": lr, "momentum": momentum, "dampening": self.dampening}
 
-    def _options(self, params, folds, max_iter):
-        """The options of `Compressed.fit` for a setting."""
-        options = {**params, "dampening": self.dampening, "nesterov": self.nesterov}
-        if not is_auto(params["lr"]):
-            return options | {"momentum": _MOMENTUM if is_auto(params["momentum"]) else params["momentum"]}
-        del options["lr"]
-        constants = as_auto_constants(params["momentum"], self.dampening, as_number(params["l1"], "l1"))
-        weight_decay = as_number(params["weight_decay"], "weight_decay")
-        curvatures, nesterov = folds.curvature_range(weight_decay), as_flag(self.nesterov, "nesterov")
-        lr, momentum, dampening = auto_rates(*curvatures, max_iter, *constants, nesterov)
-        return options | {"lr": lr, "momentum": momentum, "dampening": dampening}
+    def _with_rates(self, options, folds, max_iter):
+        """The options with the constants for lr="auto"."""
+        if "lr" in options:
+            return options
+        curvatures = folds.curvature_range(options["weight_decay"])
+        constants = auto_rates(*curvatures, max_iter, options["momentum"], options["dampening"], options["nesterov"])
+        return options | dict(zip(("lr", "momentum", "dampening"), constants, strict=True))

@@ -43,10 +43,9 @@ cdef int check_counts(Options options, State state, Record record, Py_ssize_t ep
                          f"from {record.start} and update {record.start_update} on")
     if options.rates is None:
         raise ValueError("rates must be set, got None")
-    if options.rates_view is None:
-        return 0
     cdef Py_ssize_t first = state.epoch - options.start, last = first + epochs
-    if options.rates_view.shape[1] != 3 or first < 0 or last > options.rates_view.shape[0]:
+    if options.rates_view is not None and (
+            options.rates_view.shape[1] != 3 or first < 0 or last > options.rates_view.shape[0]):
         raise ValueError(f"rates must have 3 columns, and rows {first} to {last - 1}, got "
                          f"{options.rates_view.shape[0]} rows of {options.rates_view.shape[1]}")
     return 0
@@ -60,7 +59,7 @@ cdef int check_room(Rows rows, Options options, State state, Record record, Py_s
     cdef:
         Py_ssize_t k = rows.problem.k, p = rows.problem.p, every = record.every, start = record.start
         Py_ssize_t epoch = state.epoch, last = state.epoch + epochs, first = epoch, per_epoch
-    per_epoch = ceil_div(rows.problem.n, rows.batch)
+    per_epoch = ceil_div(rows.problem.n, rows.shape.batch)
     check_counts(options, state, record, epochs, per_epoch)
     check_shape("parameters", parameters.shape[0], parameters.shape[1] * parameters.shape[2], 2, p * k)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], p, k)

@@ -112,7 +112,7 @@ cdef inline Update epoch_constants(Options options, Py_ssize_t epoch) noexcept n
 
 cdef inline double batch_weight(Rows rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil:
     """sum w over the rows of an update."""
-    if rows.batch >= rows.shape.n:
+    if rows.shape.batch >= rows.shape.n:
         return rows.total_weight
     return rows.handle.weight(rows.handle, start, stop, order)
 
@@ -146,7 +146,7 @@ cdef inline void average_iterates(Rows rows, Py_ssize_t averaged, const floating
 
 cdef inline int before_update(Rows rows) noexcept nogil:
     """The slab of the coefficients before the last update. A full batch is an epoch's only one."""
-    return BEFORE_UPDATE if rows.batch < rows.shape.n else BEFORE_EPOCH
+    return BEFORE_UPDATE if rows.shape.batch < rows.shape.n else BEFORE_EPOCH
 
 
 cdef inline Py_ssize_t history_row(Py_ssize_t epoch, Py_ssize_t start, Py_ssize_t every) noexcept nogil:
@@ -281,7 +281,7 @@ cdef inline bint measure_epoch(Rows rows, Options options, Py_ssize_t epoch, con
         double norm
     for t in range(rows.shape.k):
         metrics[LAST_LOSS, t] = rows.sums[EPOCH, t, rows.at_loss]
-        if epoch == 0 and rows.batch >= rows.shape.n:
+        if epoch == 0 and rows.shape.batch >= rows.shape.n:
             metrics[INITIAL_OBJECTIVE, t] = rows.sums[EPOCH, t, rows.at_loss] + penalty(
                 rows.problem.features, &work[before, t, 0], options)
         if epoch == 0 or options.tol >= 0:
@@ -339,7 +339,7 @@ cdef Outcome descend(Rows rows, Rows held_out, Options options, State state, Rec
         Py_ssize_t n = rows.shape.n, size = rows.shape.k * rows.shape.width, last = state.epoch + epochs
         Py_ssize_t epoch, updates, averaged, start, stop, t
         const Py_ssize_t* order = &rows.order[0] if generator != NULL else NULL
-        bint batches = rows.batch < n, converged
+        bint batches = rows.shape.batch < n, converged
         double weight
         Update update
         Outcome outcome = COMPLETED
@@ -359,7 +359,7 @@ cdef Outcome descend(Rows rows, Rows held_out, Options options, State state, Rec
             shuffle(generator, n, &rows.order[0])
         start = 0
         while start < n:                            # once, for a full batch
-            stop = min(start + rows.batch, n)
+            stop = min(start + rows.shape.batch, n)
             if batches:
                 memcpy(&work[BEFORE_UPDATE, 0, 0], &work[COEF, 0, 0], size * sizeof(floating))
             sum_rows(rows, start, stop, order, &work[COEF, 0, 0], True, &rows.sums[PASS, 0, 0])

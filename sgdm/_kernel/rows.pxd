@@ -16,7 +16,7 @@ cdef extern from "arithmetic/threads.h" nogil:
 cdef extern from "arithmetic/rows.h" nogil:
     enum: SGDM_LANE_BYTES
     struct Shape "sgdm_shape":
-        Py_ssize_t n, d, k, padded, width, block_rows, part_rows
+        Py_ssize_t n, d, k, padded, width, batch, block_rows, part_rows
     struct Update "sgdm_update":
         double lr, momentum, gradient_weight, weight_decay, threshold
         int first, nesterov
@@ -59,7 +59,6 @@ cdef class Rows:
     cdef const FloatArithmetic* for_float
     cdef const DoubleArithmetic* for_double
     cdef Shape shape
-    cdef readonly Py_ssize_t batch          # rows per update
     cdef double total_weight
     cdef object work                        # (SLABS, k, width), floats or doubles as the lines
     cdef double[:, :, ::1] sums             # (SUMS, k, width)

@@ -17,7 +17,6 @@ class Team:
 class Rows:
     problem: Problem
     team: Team | None
-    batch: int
     def __init__(self, problem: Problem, batch_size: int = 0, team: Team | None = None) -> None: ...
 
 def parts(problem: Problem, batch_size: int = 0) -> int: ...

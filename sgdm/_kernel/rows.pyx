@@ -54,23 +54,19 @@ cdef class Buffer:
     tenth of its time. They are read and written by typed memoryviews."""
 
     cdef void* memory
-    cdef bint single
     cdef Py_ssize_t shape[3]
     cdef Py_ssize_t strides[3]
 
-    cdef int allocate(self, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, bint single) except -1:
-        cdef Py_ssize_t itemsize = sizeof(float) if single else sizeof(double)
-        self.single = single
+    cdef void allocate(self, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t itemsize) except *:
         self.shape[:] = [a, b, c]
         self.strides[:] = [b * c * itemsize, c * itemsize, itemsize]
         self.memory = calloc(a * b * c * itemsize + SGDM_LANE_BYTES, 1)
         if self.memory == NULL:
             raise MemoryError("no memory for the working arrays of the fit")
-        return 0
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         view.buf = <char*> self.memory + (SGDM_LANE_BYTES - <Py_ssize_t> self.memory % SGDM_LANE_BYTES)
-        view.obj, view.readonly, view.format = self, False, b"f" if self.single else b"d"
+        view.obj, view.readonly, view.format = self, False, b"f" if self.strides[2] == sizeof(float) else b"d"
         view.itemsize, view.len = self.strides[2], self.shape[0] * self.strides[0]
         view.ndim, view.shape, view.strides = 3, self.shape, self.strides
         view.suboffsets, view.internal = NULL, NULL
@@ -92,9 +88,8 @@ cdef class Rows:
         if self.handle != NULL:
             raise ValueError("these rows are open already")
         self.problem, self.team, self.float32_lines = problem, team, problem.lines.itemsize == 4
-        self.batch = rows_of_update(problem, batch_size)
         self.total_weight = problem.total_weight
-        self.shape = shape_of(problem, self.batch)
+        self.shape = shape_of(problem, batch_size)
         self.at_loss = self.shape.padded + 1
         self.for_float, self.for_double = _level.for_float, _level.for_double
         open_rows = self.for_float.open if self.float32_lines else self.for_double.open
@@ -103,8 +98,8 @@ cdef class Rows:
             raise MemoryError("no memory for the working arrays of the fit")
         self.order = None
         cdef Buffer work = Buffer.__new__(Buffer), sums = Buffer.__new__(Buffer)
-        work.allocate(SLABS, problem.k, self.shape.width, self.float32_lines)
-        sums.allocate(SUMS, problem.k, self.shape.width, False)
+        work.allocate(SLABS, problem.k, self.shape.width, problem.lines.itemsize)
+        sums.allocate(SUMS, problem.k, self.shape.width, sizeof(double))
         self.work, self.sums = work, sums
         if self.float32_lines:
             _take[float](self, problem.lines, problem.targets, problem.weights)
@@ -116,21 +111,16 @@ cdef class Rows:
             self.handle.close(self.handle)
 
 
-cdef inline Py_ssize_t rows_of_update(Problem problem, Py_ssize_t batch_size) noexcept:
-    return min(batch_size, problem.n) if batch_size > 0 else problem.n
-
-
-cdef Shape shape_of(Problem problem, Py_ssize_t batch) except *:
-    """The sizes of a problem, and how its rows are read by updates of so many of them."""
+cdef Shape shape_of(Problem problem, Py_ssize_t batch_size) except *:
+    """The sizes of a problem, and how its rows are read by updates of so many of them, or of all."""
     return sgdm_shape_of(problem.n, problem.d, problem.k, problem.lines.itemsize, problem.by_columns,
-                         problem.triangular, batch)
+                         problem.triangular, batch_size)
 
 
 def parts(Problem problem, Py_ssize_t batch_size=0):
     """Into how many parts the rows of an update fall, at most: more threads are of no use."""
-    cdef Py_ssize_t batch = rows_of_update(problem, batch_size)
-    cdef Py_ssize_t part_rows = shape_of(problem, batch).part_rows
-    return (batch + part_rows - 1) // part_rows
+    cdef Shape shape = shape_of(problem, batch_size)
+    return (shape.batch + shape.part_rows - 1) // shape.part_rows
 
 
 cdef int _take(Rows rows, const floating[:, ::1] lines, const floating[:, ::1] targets,

@@ -28,8 +28,8 @@ SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s
         for (int q = 0; q < panel; q++) s->g[t * s->padded + j + q] = sums[t * PANEL + q];
 }
 
-/* STEP(columns) for panels of `most` columns, 4 or 8, and then of 4. The last ones, fewer than four, are one panel: each
- * panel is a pass over r. */
+/* STEP(columns) for panels of `most` columns, 4 or 8, and then of 4. The last ones, fewer than four, are one panel.
+ * Each panel is a pass over r. */
 #define BY_PANELS(most, STEP)                      \
     do {                                           \
         ptrdiff_t j = 0;                           \

@@ -2,8 +2,8 @@
 
 /* How far ahead rows are prefetched: in bytes, or with a random order in rows. From memory the hardware's own prefetch
  * loses the four rows of a panel: 1 000 000 x 50 doubles take 20.7 ms an epoch without this, 17.6 with 2048, 13.6 with
- * 8192, 15.0 with 16384. The hardware keeps up with rows of more groups than PREFETCH_GROUPS, so these are not prefetched
- * here: 2000 x 2000 takes 0.76 ms without and 1.05 with it. */
+ * 8192, 15.0 with 16384. The hardware keeps up with rows of more groups than PREFETCH_GROUPS, so these are not
+ * prefetched here: 2000 x 2000 takes 0.76 ms without and 1.05 with it. */
 #define AHEAD 8192
 #define ROWS_AHEAD 24
 #define PREFETCH_GROUPS 16

@@ -60,7 +60,7 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
     shape.width = shape.padded + lanes;
     shape.whole = !by_columns && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
     shape.transposed = shape.whole || (!by_columns && d <= NARROWEST);
-    batch = min(batch, n);
+    shape.batch = batch > 0 ? min(batch, n) : n;
     ptrdiff_t rows;
     if (by_columns || shape.transposed) {
         rows = COLUMN_BLOCK_BYTES / row_bytes;
@@ -69,7 +69,7 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
         rows = k == 1 ? ROWS : ROW_BLOCK_BYTES / row_bytes;
     }
     rows = max(lanes, min(BLOCK_MAX, rows / lanes * lanes));
-    shape.block_rows = min(rows, round_up(batch, lanes));
-    shape.part_rows = round_up(max(PART_ELEMENTS / d, (batch + SGDM_PARTS - 1) / SGDM_PARTS), shape.block_rows);
+    shape.block_rows = min(rows, round_up(shape.batch, lanes));
+    shape.part_rows = round_up(max(PART_ELEMENTS / d, (shape.batch + SGDM_PARTS - 1) / SGDM_PARTS), shape.block_rows);
     return shape;
 }

@@ -75,8 +75,8 @@ SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const
     for (int t = 0; t < targets; t++) NAME(sum_lanes_of_panel)(panel, s[t], out + t * PANEL);
 }
 
-/* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is read
- * and written once for all lines. */
+/* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is
+ * read and written once for all lines. */
 SGDM_INLINE FOR_LEVEL void NAME(combination)(const REAL *const *line, const int panel, const int targets,
                                              ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
     V factors[TARGETS][PANEL];

@@ -289,8 +289,8 @@ static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, 
         NAME(sums_of_rows)(&pass, reader->buffers, start, stop, sums);
         return;
     }
-    /* Parts are sized for an update. A pass over all rows of a fit in batches may have more than SGDM_PARTS of them, and
-     * is then done by one thread. */
+    /* Parts are sized for an update. A pass over all rows of a fit in batches may have more than SGDM_PARTS of them,
+     * and is then done by one thread. */
     struct sgdm_team *const team = parts <= SGDM_PARTS ? reader->team : NULL;
     if (team) sgdm_share(team, NAME(shared_part), &pass, (int)parts);
     memset(sums, 0, (size_t)size * sizeof(double));

@@ -47,6 +47,7 @@ struct sgdm_shape {
     int triangular;        /* X is zero below its diagonal */
     int transposed;        /* X is in C order, and read by columns: */
     int whole;             /* from a copy of all of X; or else of one block at a time */
+    ptrdiff_t batch;       /* rows of an update */
     ptrdiff_t block_rows;  /* in a block, at most */
     ptrdiff_t part_rows;   /* in a part of a pass, at most */
 };
@@ -75,8 +76,8 @@ struct sgdm_rows {
  *           NULL.
  * take      sets the data: X (n, d) in C order, or (d, n) with by_columns; y (k, n); w (n,), or NULL for ones.
  * sums      sets sums (k, width), over rows start to stop, or over the rows that order[start:stop] names: with_gradient
- *           X' (w r) in the first d places; at [padded] sum w r, and at [padded + 1] sum w r^2. coef is (k, width), with
- *           zeros from d to padded. The bits don't depend on the team.
+ *           X' (w r) in the first d places; at [padded] sum w r, and at [padded + 1] sum w r^2. coef is (k, width),
+ *           with zeros from d to padded. The bits don't depend on the team.
  * update    one momentum update of `length` parameters a and their velocity v; g = scale * grad is kept for the record.
  */
 #define SGDM_ARITHMETIC(type)                                                                                       \
@@ -100,7 +101,7 @@ struct sgdm_level {
 /* The levels that this CPU runs, the lowest first; there are `*count`. */
 const struct sgdm_level *sgdm_levels(int *count);
 
-/* The shape of a problem whose updates take at most `batch` rows each. */
+/* The shape of a problem. batch: how many rows an update takes, 0 for all. */
 struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
                                 int triangular, ptrdiff_t batch);
 
