@@ -34,6 +34,9 @@ for (n, d), dtype, order, k in itertools.product(shapes, ("f8", "f4"), "CF", (1,
 for d in (2, 3, 5):  # too large to be copied by columns, or not
     X = np.random.default_rng(d).standard_normal((200_000, d))
     add(sgdm.fit(X, X.sum(axis=1), lr=0.01, epochs=2, n_threads=d % 2 + 1, method="direct"))
+for n, d in ((50_001, 45), (19_999, 120), (4_003, 501)):  # larger than caches: rows are read one after another
+    X = np.random.default_rng(d).standard_normal((n, d))
+    add(sgdm.fit(X, X.sum(axis=1), lr=0.01, epochs=2, fit_intercept=d == 45, method="direct"))
 assert np.float64(5e-324) * 1 != 0, "denormals were switched off"
 print(_kernel.ISA, digest.hexdigest())
 """

@@ -1,17 +1,24 @@
-/* A block of C-order X: rows are dotted with the coefficients, and combined into the gradient. Part of template.h. */
+/* A block of C-order X: rows are dotted with the coefficients, and combined into the gradient. Part of template.h.
+ *
+ * There are three ways, with the same bits:
+ *
+ *     in steps        the residuals of some rows, then their gradient: narrow rows, and X from memory. See in_steps.h
+ *     in registers    the gradient stays in registers, the narrowest rows too: where registers are large
+ *     by panels       four or eight rows at a time: wide rows, rows in random order, several targets together
+ */
 
-/* How far ahead rows are prefetched: in bytes, or with a random order in rows. From memory the hardware's own prefetch
- * loses the four rows of a panel: 1 000 000 x 50 doubles take 20.7 ms an epoch without this, 17.6 with 2048, 13.6 with
- * 8192, 15.0 with 16384. The hardware keeps up with rows of more groups than PREFETCH_GROUPS, so these are not
- * prefetched here: 2000 x 2000 takes 0.76 ms without and 1.05 with it. */
+/* How far ahead rows are prefetched: in bytes, or with a random order in rows. The hardware's own prefetch loses the
+ * four rows of a panel. It keeps up with rows of more groups than PREFETCH_GROUPS, so these are not prefetched here:
+ * 2000 x 2000 takes 0.76 ms without and 1.05 with it (Zen 5). */
 #define AHEAD 8192
 #define ROWS_AHEAD 24
 #define PREFETCH_GROUPS 16
 
-/* The lines of rows i to i + panel of a block, and the lines to prefetch. The rows at the end of X, whose groups reach
- * beyond it, are read from their copy. */
+/* The lines of rows i to i + panel of a block, and the lines to prefetch. copied: whether there may be rows among them
+ * that are read from their copy. */
 SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const REAL *lines, const int panel, ptrdiff_t i,
-                                           const int permuted, ptrdiff_t *row, const REAL **line, const REAL **ahead) {
+                                           const int permuted, const int copied, ptrdiff_t *row, const REAL **line,
+                                           const REAL **ahead) {
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) {
         row[q] = permuted ? s->order[i + q] : i + q;
@@ -22,7 +29,7 @@ SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const RE
             ahead[q] = lines + s->order[later < s->ordered ? later : i] * s->stride;
             if (s->straddles) SGDM_PREFETCH(ahead[q] + s->d - 1);
         }
-        line[q] += line[q] >= s->tail_rows ? s->to_tail : 0;
+        if (copied) line[q] += line[q] >= s->tail_rows ? s->to_tail : 0;
     }
 }
 
@@ -43,7 +50,7 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
     ptrdiff_t row[PANEL];
     const ptrdiff_t skip = s->triangular ? (s->first + i) / LANES * LANES : 0, length = s->padded - skip;
     const REAL *const coef = s->coef + first * s->width;
-    NAME(row_lines)(s, s->lines, panel, i, permuted, row, line, ahead);
+    NAME(row_lines)(s, s->lines, panel, i, permuted, 1, row, line, ahead);
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) line[q] += skip;
     NAME(dots)(line, prefetches ? ahead : NULL, panel, targets, length, coef + skip, s->width, z);
@@ -60,61 +67,51 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
     }
 }
 
-/* Whether there are registers for the rows too, and how to keep a vector there: gcc would load it again. */
-#if defined(SGDM_X86) && VECTOR_BYTES == 64
-#define ROWS_FIT 1
+#if REGISTER_GROUPS > 0
+#define HELD_GROUPS 3
+/* Keeps a vector in a register: gcc would load it again. */
 #define KEEP_IN_REGISTER(x) __asm__("" : "+v"(x))
-#else
-#define ROWS_FIT 0
-#define KEEP_IN_REGISTER(x) ((void)0)
-#endif
 
-/* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4, where
- * rows have few groups. The gradient stays in registers: there is no loop over groups, and g is not loaded and stored
- * between rows. An epoch over 10 000 x 20 doubles takes 24 us so, and 44 us by panel_of_rows. Half of the prefetches
- * are issued with the dots and half with the gradient: batches of 32 permuted rows of 50 take 17 ns a row so, and 21 ns
- * with all of them in the first. */
+/* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4. The
+ * gradient stays in registers: g is not loaded and stored between rows. So do the rows, if they have at most HELD_GROUPS
+ * groups: 10 000 x 20 doubles take 40 us an epoch so, and 44 us in steps (Zen 4). Half of the prefetches are issued with
+ * the dots and half with the gradient: batches of permuted rows take a fifth longer with all of them in the first. */
 SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, ptrdiff_t rows, const int groups,
                                                    const int permuted, ptrdiff_t t) {
     const REAL *const lines = s->lines, *const y = s->y + t * s->target_stride, *const w = s->w;
     const REAL *const coef = s->coef + t * s->width;
     const REAL intercept = coef[s->padded];
+    const int held = groups <= HELD_GROUPS;
     REAL *const r = s->r, *const wr = s->wr, *const g = s->g + t * s->padded;
-    V gradient[8][GROUP];
+    V gradient[REGISTER_GROUPS];
     SGDM_UNROLL
-    for (int e = 0; e < groups; e++)
-        SGDM_UNROLL
-        for (int i = 0; i < GROUP; i++) gradient[e][i] = (V){0};
+    for (int e = 0; e < groups; e++) gradient[e] = (V){0};
     for (ptrdiff_t first = 0; first < rows; first += 4) {
-        V dot[4][GROUP], factors[4];
+        V x[HELD_GROUPS][4], dot[4][GROUP], factors[4];
         REAL z[4], zr[4], zwr[4];
         const REAL *line[4], *ahead[4];
         ptrdiff_t row[4];
-        NAME(row_lines)(s, lines, 4, first, permuted, row, line, ahead);
-        V held[3][4]; /* the rows, if they fit */
-        const int holds = ROWS_FIT && groups <= 3;
+        NAME(row_lines)(s, lines, 4, first, permuted, permuted, row, line, ahead);
         SGDM_UNROLL
-        for (int e = 0; e < groups && holds; e++)
+        for (int e = 0; e < groups && held; e++)
             SGDM_UNROLL
             for (int q = 0; q < 4; q++) {
-                held[e][q] = READ(line[q] + e * LANES);
-                KEEP_IN_REGISTER(held[e][q]);
+                x[e][q] = READ(line[q] + e * LANES);
+                KEEP_IN_REGISTER(x[e][q]);
             }
         SGDM_UNROLL
-        for (int e = 0; e < groups; e++)
+        for (int e = 0; e < groups; e++) {
+            const V v = READ(coef + e * LANES);
             SGDM_UNROLL
-            for (int i = 0; i < GROUP; i++) {
-                const V v = READ(coef + e * LANES + i * WIDTH);
-                SGDM_UNROLL
-                for (int q = 0; q < 4; q++) {
-                    const V product = (holds ? held[e][q] : READ(line[q] + e * LANES + i * WIDTH)) * v;
-                    if (e == 0)
-                        dot[q][i] = product;
-                    else
-                        dot[q][i] += product;
-                    if (i == 0 && e < (groups + 1) / 2) SGDM_PREFETCH(ahead[q] + e * LANES);
-                }
+            for (int q = 0; q < 4; q++) {
+                const V product = held ? x[e][q] * v : READ(line[q] + e * LANES) * v;
+                if (e == 0)
+                    dot[q][0] = product;
+                else
+                    dot[q][0] += product;
+                if (e < (groups + 1) / 2) SGDM_PREFETCH(ahead[q] + e * LANES);
             }
+        }
         NAME(sum_lanes)(4, dot, z);
         NAME(row_residuals)(4, row, y, w, intercept, z, zr, zwr);
         SGDM_UNROLL
@@ -122,24 +119,22 @@ SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, 
         SGDM_UNROLL
         for (int e = 0; e < groups; e++)
             SGDM_UNROLL
-            for (int i = 0; i < GROUP; i++)
-                SGDM_UNROLL
-                for (int q = 0; q < 4; q++) {
-                    gradient[e][i] += factors[q] * (holds ? held[e][q] : READ(line[q] + e * LANES + i * WIDTH));
-                    if (i == 0 && e >= (groups + 1) / 2) SGDM_PREFETCH(ahead[q] + e * LANES);
-                }
+            for (int q = 0; q < 4; q++) {
+                gradient[e] += held ? factors[q] * x[e][q] : factors[q] * READ(line[q] + e * LANES);
+                if (e >= (groups + 1) / 2) SGDM_PREFETCH(ahead[q] + e * LANES);
+            }
         memcpy(r + first, zr, sizeof(zr));
         memcpy(wr + first, zwr, sizeof(zwr));
     }
     SGDM_UNROLL
-    for (int e = 0; e < groups; e++)
-        SGDM_UNROLL
-        for (int i = 0; i < GROUP; i++) AT(g + e * LANES + i * WIDTH) = gradient[e][i];
+    for (int e = 0; e < groups; e++) AT(g + e * LANES) = gradient[e];
 }
 
-#if REGISTER_GROUPS != 1 && REGISTER_GROUPS != 2 && REGISTER_GROUPS != 8
-#error "IN_REGISTERS below must have a case for each number of groups up to REGISTER_GROUPS, at most 8"
+#if VECTOR_BYTES != SGDM_LANE_BYTES || REGISTER_GROUPS != 8
+#error "rows_in_registers is for vectors of a whole group, and the switch below for up to 8 groups"
 #endif
+#endif
+
 #if (PANEL != 4 && PANEL != 8) || (TARGETS != 1 && TARGETS != SGDM_TARGETS)
 #error "PANEL must be 4 or 8, and TARGETS 1 or SGDM_TARGETS"
 #endif
@@ -148,27 +143,26 @@ SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, 
 static FOR_LEVEL void NAME(sum_block_by_rows)(const struct NAME(block) *block) {
     const struct NAME(block) own = *block, *const s = &own; /* a copy, whose fields stay in registers */
     const ptrdiff_t d = s->d, padded = s->padded, width = s->width, groups = padded / LANES, b = s->b;
-    const ptrdiff_t fours = b / 4 * 4; /* the rows that make whole panels of four */
-    const int in_registers = s->g && !s->triangular && groups <= REGISTER_GROUPS && fours;
     for (ptrdiff_t t = 0; t < s->k;) {
         const int together = TARGETS > 1 && s->k - t >= TARGETS;
         ptrdiff_t i = 0;
-#define IN_REGISTERS(n) /* groups, + 16 where the rows are permuted */ \
-    case n: NAME(rows_in_registers)(s, fours, n % 16, n / 16, t); break;
-        if (in_registers && !together) {
-            switch (groups + (s->order ? 16 : 0)) {
-                IN_REGISTERS(1) IN_REGISTERS(17)
-#if REGISTER_GROUPS >= 2
-                IN_REGISTERS(2) IN_REGISTERS(18)
-#endif
-#if REGISTER_GROUPS >= 8
-                IN_REGISTERS(3) IN_REGISTERS(4) IN_REGISTERS(5) IN_REGISTERS(6) IN_REGISTERS(7) IN_REGISTERS(8)
-                IN_REGISTERS(19) IN_REGISTERS(20) IN_REGISTERS(21) IN_REGISTERS(22) IN_REGISTERS(23) IN_REGISTERS(24)
-#endif
+#if REGISTER_GROUPS > 0
+        if (s->g && !together && !s->triangular && groups <= (s->order ? REGISTER_GROUPS : HELD_GROUPS)) {
+            i = (s->order ? b : NAME(in_place)(s)) / 4 * 4;
+#define IN_REGISTERS(groups, permuted) \
+    case groups + permuted * 8: NAME(rows_in_registers)(s, i, groups, permuted, t); break;
+            switch (groups + (s->order ? 8 : 0)) {
+                IN_REGISTERS(1, 0) IN_REGISTERS(2, 0) IN_REGISTERS(3, 0)
+                IN_REGISTERS(1, 1) IN_REGISTERS(2, 1) IN_REGISTERS(3, 1) IN_REGISTERS(4, 1)
+                IN_REGISTERS(5, 1) IN_REGISTERS(6, 1) IN_REGISTERS(7, 1) IN_REGISTERS(8, 1)
             }
-            i = fours;
-        }
 #undef IN_REGISTERS
+        }
+#endif
+        if (s->in_steps && !together && i == 0) {
+            NAME(rows_in_steps)(s, t);
+            i = b;
+        }
 #define PANELS(panel, targets, permuted, prefetches) \
     for (; i + panel <= b; i += panel) NAME(panel_of_rows)(s, panel, targets, t, i, permuted, prefetches)
 #if TARGETS > 1
@@ -201,7 +195,7 @@ static FOR_LEVEL void NAME(sum_block_by_rows)(const struct NAME(block) *block) {
     }
 }
 
-#undef ROWS_FIT
+#undef HELD_GROUPS
 #undef KEEP_IN_REGISTER
 #undef AHEAD
 #undef ROWS_AHEAD

@@ -5,7 +5,7 @@
 #define LEVEL v3
 #define FOR_LEVEL __attribute__((target("avx2")))
 #define VECTOR_BYTES 32
-#define REGISTER_GROUPS 2
+#define REGISTER_GROUPS 0
 #define PANEL 4
 #define TARGETS 1
 #include "both_types.h"

@@ -35,6 +35,11 @@ enum {
     WHOLE_BYTES = 4194304,
     TOGETHER_BYTES = 512,
     NARROWEST = 3,
+    /* C-order X is read in steps if its rows take at most STEP_ROW_BYTES, or if X comes from memory and they take at
+     * most MEMORY_ROW_BYTES: the panels read wide rows from L2 faster. */
+    STEP_ROW_BYTES = 1024,
+    MEMORY_ROW_BYTES = 8192,
+    MEMORY_BYTES = 16000000,
     /* A block of C-order X has ROWS rows. With several targets it has as many as fit into L1, where all targets but the
      * first find them. */
     ROWS = 256,
@@ -60,6 +65,8 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
     shape.width = shape.padded + lanes;
     shape.whole = !by_columns && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
     shape.transposed = shape.whole || (!by_columns && d <= NARROWEST);
+    shape.from_memory = n * row_bytes >= MEMORY_BYTES;
+    shape.in_steps = !triangular && row_bytes <= (shape.from_memory ? MEMORY_ROW_BYTES : STEP_ROW_BYTES);
     shape.batch = batch > 0 ? min(batch, n) : n;
     ptrdiff_t rows;
     if (by_columns || shape.transposed) {

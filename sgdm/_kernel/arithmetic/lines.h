@@ -21,9 +21,9 @@ SGDM_INLINE FOR_LEVEL void NAME(sum_lanes)(const int panel, V s[][GROUP], REAL *
         quads[q] = part[0];
     }
     if (panel == 4) {
-        const QUAD ab = SHUFFLE(quads[0], quads[1], 0, 1, 4, 5) + SHUFFLE(quads[0], quads[1], 2, 3, 6, 7);
-        const QUAD cd = SHUFFLE(quads[2], quads[3], 0, 1, 4, 5) + SHUFFLE(quads[2], quads[3], 2, 3, 6, 7);
-        *(QUAD *)out = SHUFFLE(ab, cd, 0, 2, 4, 6) + SHUFFLE(ab, cd, 1, 3, 5, 7);
+        const QUAD ac = SHUFFLE(quads[0], quads[2], 0, 1, 4, 5) + SHUFFLE(quads[0], quads[2], 2, 3, 6, 7);
+        const QUAD bd = SHUFFLE(quads[1], quads[3], 0, 1, 4, 5) + SHUFFLE(quads[1], quads[3], 2, 3, 6, 7);
+        *(QUAD *)out = SHUFFLE(ac, bd, 0, 4, 2, 6) + SHUFFLE(ac, bd, 1, 5, 3, 7);
     } else {
         SGDM_UNROLL
         for (int q = 0; q < panel; q++)
@@ -111,11 +111,8 @@ SGDM_INLINE FOR_LEVEL void NAME(add_rows)(NAME(loss_sums) *s, const void *r, con
 #ifdef SGDM_VECTORS
     SGDM_UNROLL
     for (int g = 0; g < DGROUP; g++) {
-        NARROWER narrow[2];
-        memcpy(narrow, (const NARROWER *)r + g, sizeof(NARROWER));
-        memcpy(narrow + 1, (const NARROWER *)wr + g, sizeof(NARROWER));
-        const DOUBLES x = __builtin_convertvector(narrow[0], DOUBLES);
-        const DOUBLES wx = __builtin_convertvector(narrow[1], DOUBLES);
+        const DOUBLES x = __builtin_convertvector(((const NARROWER *)r)[g], DOUBLES);
+        const DOUBLES wx = __builtin_convertvector(((const NARROWER *)wr)[g], DOUBLES);
         s->squares[g] += wx * x;
         s->residuals[g] += wx;
     }

@@ -240,6 +240,8 @@ static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct N
         .padded = shape->padded,
         .width = shape->width,
         .triangular = shape->triangular,
+        .in_steps = shape->in_steps && !pass->order,
+        .from_memory = shape->from_memory,
         .straddles = reader->straddles,
         .r = buffers->r,
         .wr = buffers->wr,

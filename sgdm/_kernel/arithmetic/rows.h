@@ -8,18 +8,19 @@
  * gradient. The sums of each block are added to double accumulators.
  *
  * The arithmetic sees X as "lines", its runs of contiguous memory: the rows of a C-order X, the columns of an F-order
- * one. Two operations on lines serve both orders. For narrow rows `rows_in_registers` and `one_panel` fuse them, with
- * the same bits.
+ * one. Two operations on lines serve both orders. `rows_in_steps`, `rows_in_registers` and `one_panel` do the same for
+ * narrow rows, with the same bits.
  *
  *     dots           out[q]  = line[q] @ v      residual of C-order X, gradient of F-order X
  *     combination    out    += c @ lines        gradient of C-order X, residual of F-order X
  *
  *     lines.h        sums over lanes; dots and combination
- *     by_rows.h      a block of C-order X
+ *     in_steps.h     a block of C-order X, in steps of some rows
+ *     by_rows.h      a block of C-order X in other ways
  *     by_columns.h   a block of F-order X
  *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
  *     update.h       the momentum update
- *     template.h     includes these five, for one element type and CPU level
+ *     template.h     includes these six, for one element type and CPU level
  *     both_types.h   includes the template twice, for float and for double
  *     level_*.c      one file for each CPU level: it sets what differs and includes both_types.h
  *     levels.c       the levels that this CPU runs; how the rows of a problem are read
@@ -47,6 +48,8 @@ struct sgdm_shape {
     int triangular;        /* X is zero below its diagonal */
     int transposed;        /* X is in C order, and read by columns: */
     int whole;             /* from a copy of all of X; or else of one block at a time */
+    int from_memory;       /* X is larger than caches are */
+    int in_steps;          /* rows of C-order X are read in steps: see in_steps.h */
     ptrdiff_t batch;       /* rows of an update */
     ptrdiff_t block_rows;  /* in a block, at most */
     ptrdiff_t part_rows;   /* in a part of a pass, at most */

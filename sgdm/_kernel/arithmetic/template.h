@@ -51,6 +51,7 @@ struct NAME(block) {
     ptrdiff_t ordered;               /* how many there are in `order` */
     const REAL *tail_rows;           /* the first row of X whose groups reach beyond X */
     ptrdiff_t to_tail;               /* from there to the copy that is read in its place */
+    int in_steps, from_memory;       /* as in struct sgdm_shape */
     int triangular;                  /* X is zero below its diagonal: row i is read from column i on */
     int straddles;                   /* a row can end in a cache line where no group of it starts: prefetch that too */
     int padded_rows;                 /* y and w can be read up to whole groups, too */
@@ -60,7 +61,14 @@ struct NAME(block) {
     double *sums;                    /* (k, width), added to: X' (w r), at [padded] sum w r, then sum w r^2 */
 };
 
+/* How many of a block's rows, from the first on, are read in place if they come in order. */
+SGDM_INLINE ptrdiff_t NAME(in_place)(const struct NAME(block) *s) {
+    const ptrdiff_t rows = (s->tail_rows - s->lines) / s->stride;
+    return rows < 0 ? 0 : rows < s->b ? rows : s->b;
+}
+
 #include "lines.h"
+#include "in_steps.h"
 #include "by_rows.h"
 #include "by_columns.h"
 #include "update.h"
