@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ._descent.descent import Progress
+    from ._descent.scaling import Standardize
     from ._results.result import FitResult
 
 
@@ -31,8 +32,9 @@ def fit(
     epochs: int = 50,
     dampening: float | None = None,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
-    l1: float = 0.0,
+    weight_decay: float | ArrayLike = 0.0,
+    l1: float | ArrayLike = 0.0,
+    standardize: Standardize = False,
     fit_intercept: bool = False,
     sample_weight: ArrayLike | None = None,
     coef0: ArrayLike | None = None,
@@ -194,8 +196,8 @@ def fit(
     """
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     options = Options(  # every argument but the data, refused before a row is read
-        lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size, shuffle,
-        seed, average, tol, validation is not None, fraction, patience, record, record_every, callback, callback_every,
+        lr, momentum, epochs, dampening, nesterov, weight_decay, l1, standardize, fit_intercept, coef0, init, batch_size,
+        shuffle, seed, average, tol, validation is not None, fraction, patience, record, record_every, callback, callback_every,
         progress, method, n_threads,
     )  # fmt: skip
     if isinstance(X, Compressed):
@@ -203,8 +205,9 @@ def fit(
     else:
         problem, held_out = as_problems(X, y, sample_weight, validation, options)
         problem, held_out = reduce_rows(problem, held_out, options)
+    options.scale(problem)
     if options.auto:
-        options.choose_rates(*problem.reduction._curvature_range(options.weight_decay))
+        options.choose_rates(*problem.reduction._curvature_range(options.weight_decay, problem.scaling))
     descent = Descent(problem, options, held_out)
     try:
         descent.run()

@@ -166,6 +166,19 @@ def as_number(value, name, high=math.inf, *, below=False):
     return number
 
 
+def as_penalty(value, name, d=None):
+    """`value` as a number of at least 0, or as one for each of d columns. With d None the count is not checked."""
+    if type(value) is float or ndim_of(value, name) == 0:
+        return as_number(value, name)
+    array = as_real(value, name).astype(float)
+    if array.ndim != 1 or (d is not None and len(array) != d):
+        columns = "column" if d is None else f"of the {d} columns"
+        raise ValueError(f"{name} must be a number, or one for each {columns}, got shape {array.shape}")
+    for j in np.flatnonzero(~((array >= 0) & (array < np.inf)))[:1]:
+        raise ValueError(f"{name} must be finite and not negative, got {array[j]} for column {j}")
+    return array
+
+
 def as_count(value, name):
     """`value` as an int of at least 1."""
     if type(value) is int and 1 <= value <= sys.maxsize:

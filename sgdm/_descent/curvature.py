@@ -5,9 +5,11 @@ import math
 import numpy as np
 
 from .._kernel import METRICS, Options, Record, Rows, State, advance
+from .scaling import column_terms
 
 # `stable_lr` is this share of the limit: the curvature is estimated from below, and at the limit nothing converges.
 STABLE_MARGIN = 0.95
+_ROWS_AT_ONCE = 1_000_000  # elements of X that longest_row standardizes together
 
 
 def stability_limit(curvature, momentum, gradient_weight, nesterov):
@@ -26,10 +28,11 @@ def stability_limit(curvature, momentum, gradient_weight, nesterov):
 def largest_curvature(problem, weight_decay=0.0, steps=40):
     """The largest eigenvalue of H = 2 [X, 1]' W [X, 1] / sum(w) + weight_decay, from below; None if it overflows.
 
-    By Lanczos' iteration with full reorthogonalisation (Golub and Van Loan, Matrix Computations, section 10.1). It
+    A problem with a scaling has the H of its coordinates. By Lanczos' iteration with full reorthogonalisation (Golub and Van Loan, Matrix Computations, section 10.1). It
     converges much faster than power iteration, and is exact after p steps at most.
     """
-    rows = Rows(problem.with_targets(np.zeros((1, problem.n), problem.lines.dtype)))
+    columns = column_terms(problem.scaling, weight_decay, 0.0, problem.features)
+    rows = Rows(problem.with_targets(np.zeros((1, problem.n), problem.lines.dtype)), columns=columns)
     options = Options((0.0, 0.0, 1.0), weight_decay=weight_decay)
     rng = np.random.default_rng(0)
     basis = rng.standard_normal((1, problem.p))
@@ -37,7 +40,7 @@ def largest_curvature(problem, weight_decay=0.0, steps=40):
     diagonal, off_diagonal = [], []
     largest = 0.0
     for _ in range(min(steps, problem.p)):
-        product = hessian_product(rows, basis[-1], options)
+        product = hessian_product(rows, basis[-1], options, problem.scaling)
         if product is None:
             return None
         diagonal.append(basis[-1] @ product)
@@ -56,14 +59,34 @@ def largest_curvature(problem, weight_decay=0.0, steps=40):
     return float(largest)
 
 
-def hessian_product(rows, direction, options):
+def hessian_product(rows, direction, options, scaling):
     """H @ direction for rows whose targets are 0: the first step of a fit from there. None if it overflows."""
     parameters = np.zeros((2, rows.problem.p, 1), rows.problem.lines.dtype)
-    parameters[0, :, 0] = direction
+    parameters[0, :, 0] = direction if scaling is None else scaling.to_parameters(direction)
     state = State(parameters, None, None, np.empty((METRICS, 1)))
     if advance(rows, options, state, Record(None, None, None), 1) == "diverged":
         return None
-    return parameters[1, :, 0].astype(np.float64)
+    product = parameters[1, :, 0].astype(np.float64)
+    return product if scaling is None else scaling.to_coordinates(product)
+
+
+def longest_row(problem):
+    """The largest squared norm of a row, the intercept's 1 included."""
+    X, scaling, longest = problem.X, problem.scaling, 0.0
+    if scaling is None:
+        longest = float(np.einsum("ij,ij->i", X, X, dtype=np.float64).max())
+    else:
+        at_once = max(1, _ROWS_AT_ONCE // problem.d)
+        for start in range(0, problem.n, at_once):
+            Z = (X[start : start + at_once, : problem.features] - scaling.means) / scaling.deviations
+            longest = max(longest, float(np.einsum("ij,ij->i", Z, Z).max()))
+    return longest + problem.has_intercept
+
+
+def largest_decay(problem, options):
+    """The largest curvature of weight decay's penalty in one coordinate."""
+    deviations = 1.0 if problem.scaling is None else problem.scaling.deviations
+    return float(np.max(options.weight_decay / deviations**2))
 
 
 def stable_lr(problem, options, rates):
@@ -77,8 +100,6 @@ def stable_lr(problem, options, rates):
         return None
     _, momentum, gradient_weight = rates
     if 0 < options.batch_size < problem.n:
-        X = problem.X
-        longest = float(np.einsum("ij,ij->i", X, X, dtype=np.float64).max()) + problem.fit_intercept
-        scale = gradient_weight * (2 * longest + options.weight_decay)
+        scale = gradient_weight * (2 * longest_row(problem) + largest_decay(problem, options))
         return STABLE_MARGIN * (1 - momentum) / scale if scale > 0 else math.inf
     return STABLE_MARGIN * float(stability_limit(curvature, momentum, gradient_weight, options.nesterov))

@@ -15,6 +15,7 @@ from .._validation import cast, for_kernel
 from .._workers import with_threads
 from .messages import divergence
 from .record import Record
+from .scaling import column_terms
 from .state import start_state
 
 # A slice, the epochs between two returns to Python, takes 10 to 30 ms: it reads SLICE_ELEMENTS elements of X. Each
@@ -79,7 +80,8 @@ class Descent:
         if options.n_threads > 1:
             self.helpers = min(options.n_threads, parts(problem, options.batch_size)) - 1
         team = Team(self.helpers) if self.helpers else None
-        self.rows = Rows(problem, options.batch_size, team)
+        self.columns = column_terms(problem.scaling, options.weight_decay, options.l1, problem.features)
+        self.rows = Rows(problem, options.batch_size, team, self.columns)
         self.held_out_rows = None if held_out is None else Rows(held_out, 0, team)
         self.status, self.optimal_loss = Status.STOPPED, None
         if problem.reduction is not None:

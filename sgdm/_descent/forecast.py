@@ -13,9 +13,8 @@ class Modes:
     B : (q, k) array
         Their targets.
     total_weight : float
-    penalised : (p,) array of bool
-        The parameters that weight decay acts on.
-    weight_decay : float
+    decay : (p,) array
+        The weight decay of each parameter.
     start : (p, k) array
         Where the descent starts.
 
@@ -28,9 +27,9 @@ class Modes:
     """
 
     @np.errstate(all="ignore")  # where the curvature overflows, so do the losses
-    def __init__(self, A, B, total_weight, penalised, weight_decay, start):
-        half = np.sqrt(weight_decay) * np.sqrt(total_weight / 2)
-        stacked = np.vstack([A, half * np.eye(len(penalised))[penalised]]) if weight_decay else A
+    def __init__(self, A, B, total_weight, decay, start):
+        half = np.sqrt(decay) * np.sqrt(total_weight / 2)
+        stacked = np.vstack([A, np.diag(half)[decay > 0]]) if decay.any() else A
         # Singular values of the rows, not eigenvalues of their squares, keep the digits of small curvatures.
         U, sigma, Vt = np.linalg.svd(stacked, full_matrices=False)
         scale = np.sqrt(total_weight)
@@ -40,7 +39,7 @@ class Modes:
         self.curvature = 2 * (sigma / scale) ** 2
         self.image = (sigma[:, None] * (Vt @ start) - optimum) / scale
         self.outside = (self.U @ optimum - B) / scale
-        self.orthogonal = not weight_decay
+        self.orthogonal = not decay.any()
         # Over the stacked rows, U is orthogonal whatever the penalty: the objective is its least value + sum(image**2)
         self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum / scale) ** 2).sum(0)
 

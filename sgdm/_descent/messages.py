@@ -23,7 +23,8 @@ def warn(message, category=ConvergenceWarning):
 
 
 def penalised(loss, coef, weight_decay, l1):
-    """The objective (k,): the loss plus the penalties of the coefficients (d, k), without intercepts."""
+    """The objective (k,): the loss plus the penalties of the coefficients (d, k), without intercepts. The penalties
+    are numbers, or arrays that go with the coefficients."""
     coef = np.abs(coef.astype(float))
     return loss + (weight_decay / 2 * coef**2 + l1 * coef).sum(axis=0)
 
@@ -42,30 +43,31 @@ def convergence_message(descent, result):
     """What to warn of: the objective ended above its start, or far above the least there is; else None."""
     problem, options, loss = descent.problem, descent.options, result.loss
     start = descent.state.metrics[INITIAL_OBJECTIVE]
-    has_penalty = options.weight_decay or options.l1
+    decay, l1 = (np.reshape(value, (-1, 1)) for value in (options.weight_decay, options.l1))
+    has_penalty = decay.any() or l1.any()
     if problem.k == 1 and problem.reduction is None and not has_penalty and loss <= start[0]:  # the usual case
         return None
     with np.errstate(all="ignore"):
         end = np.atleast_1d(loss).astype(float)
         if has_penalty:
-            end = penalised(end, result.coef.reshape(-1, problem.k), options.weight_decay, options.l1)
+            end = penalised(end, result.coef.reshape(-1, problem.k), decay, l1)
         rose = risen(start, end, problem.targets)
         if rose.any() and result.status is Status.COMPLETED:
             return _rise_message(descent, int(np.argmax(rose)), start, end)
-        if problem.reduction is None or options.l1 or options.patience or result.status is Status.STOPPED:
+        if problem.reduction is None or l1.any() or options.patience or result.status is Status.STOPPED:
             return None
         least = problem.reduction._least_objective(0.0)
         far = _far_above(start, end, least, problem.targets)
-        if options.weight_decay and far.any():
+        if decay.any() and far.any():
             least = problem.reduction._least_objective(options.weight_decay)
             far = _far_above(start, end, least, problem.targets)
     if not far.any():
         return None
     t = int(np.argmax(far))
+    advice = "use standardize=True, or do more epochs" if problem.scaling is None else "do more epochs"
     return (
         f"the objective{_of_target(problem, t)} went from {start[t]:g} to {end[t]:g} in {result.epochs} epochs, far "
-        f"above the least there is, {least[t]:g}; centre the columns of X and bring them to one scale "
-        "(scikit-learn's StandardScaler does both), or do more epochs"
+        f"above the least there is, {least[t]:g}; {advice}"
     )
 
 

@@ -9,7 +9,8 @@ from .._kernel import Options as KernelOptions
 from .._results.checkpoint import restore_generator
 from .._results.checks import check_init
 from .._results.many import FitResults
-from .._validation import as_count, as_flag, as_number, as_series, ceil_div, raise_if_foreign
+from .._validation import as_count, as_flag, as_number, as_penalty, as_series, ceil_div, raise_if_foreign
+from .scaling import as_standardize, scaling_for
 from .tuning import auto_rates
 
 
@@ -24,6 +25,7 @@ class Options(KernelOptions):
         Whether lr is "auto".
     momentum, dampening : float or None
         Set only for lr="auto"; None where they are to be chosen too.
+    standardize : bool or Scaling
     validates : bool
         Whether there are held-out rows.
     fraction : float or None
@@ -35,12 +37,12 @@ class Options(KernelOptions):
     __slots__ = (  # five times as fast to set as a dict
         "auto", "callback", "callback_every", "coef0", "dampening", "epochs", "fit_intercept", "fraction",
         "generator", "init", "method", "momentum", "n_threads", "progress", "record", "record_every", "split",
-        "validates",
+        "standardize", "validates",
     )  # fmt: skip
 
     def __init__(
-        self, lr, momentum, epochs, dampening, nesterov, weight_decay, l1, fit_intercept, coef0, init, batch_size,
-        shuffle, seed, average, tol, validates, fraction, patience, record, record_every, callback, callback_every,
+        self, lr, momentum, epochs, dampening, nesterov, weight_decay, l1, standardize, fit_intercept, coef0, init,
+        batch_size, shuffle, seed, average, tol, validates, fraction, patience, record, record_every, callback, callback_every,
         progress, method, n_threads,
     ):  # fmt: skip
         self.fit_intercept = as_flag(fit_intercept, "fit_intercept")
@@ -55,19 +57,26 @@ class Options(KernelOptions):
         check_callback(callback, callback_every)
         self.callback, self.callback_every = callback, as_count(callback_every, "callback_every")
         self.progress = as_flag(progress, "progress")
-        start, l1 = 0 if init is None else init.epochs, as_number(l1, "l1")
+        self.standardize = as_standardize(standardize)
+        start, l1 = 0 if init is None else init.epochs, as_penalty(l1, "l1")
         if self.auto:
             rates = None
             self.momentum, self.dampening = as_auto_constants(momentum, dampening, l1)
         else:
             rates = as_rates(lr, momentum, dampening, self.epochs, start)
         tol, patience, improvement = as_stopping_rule(tol, patience, batch_size, validates)
-        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
+        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_penalty(weight_decay, "weight_decay")
         batch_size = 0 if batch_size is None else as_count(batch_size, "batch_size")
         average_from = as_average(average)
         super().__init__(
             rates, nesterov, weight_decay, l1, tol, start, batch_size, average_from, patience, improvement, shuffle
         )
+
+    def scale(self, problem):
+        """Sets the problem's scaling, and refuses penalties of another number of columns."""
+        as_penalty(self.weight_decay, "weight_decay", problem.features)
+        as_penalty(self.l1, "l1", problem.features)
+        problem.scaling = scaling_for(problem, self.standardize)
 
     def choose_rates(self, largest, smallest):
         """Sets the rates for lr="auto", from the extreme eigenvalues of the objective's Hessian."""

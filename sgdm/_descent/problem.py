@@ -24,14 +24,17 @@ class Problem(KernelProblem):
         Whether these are the rows, or the triangular factor of them.
     reduction : Compressed or None
         The reduction of the rows, where there is one.
+    scaling : Scaling or None
+        The coordinates of a standardized descent.
     """
 
-    __slots__ = "feature_names", "method", "reduction", "target_shape"
+    __slots__ = "feature_names", "method", "reduction", "scaling", "target_shape"
 
     target_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None
     method: str
     reduction: Any
+    scaling: Any
 
     @property
     def has_intercept(self):
@@ -103,7 +106,7 @@ def _assembled(X, y, weights, total_weight, fit_intercept, dtype):
     lines = for_kernel(X.T if by_columns else X, dtype)
     problem = Problem(lines, by_columns, targets, weights, total_weight, fit_intercept)
     problem.target_shape, problem.feature_names = y.shape[1:], None
-    problem.method, problem.reduction = "direct", None
+    problem.method, problem.reduction, problem.scaling = "direct", None, None
     return problem
 
 

@@ -3,11 +3,24 @@
 from .descent import OUTCOMES, advance, losses
 from .digest import mix
 from .many import ManyOptions, Problems, States, advance_many, losses_many
-from .nouns import INITIAL_OBJECTIVE, LAST_LOSS, METRICS, Options, Problem, Record, State
-from .rows import ISA, LEVELS, Rows, Team, parts
+from .nouns import (
+    COLUMN_TERMS,
+    DECAY,
+    INITIAL_OBJECTIVE,
+    INVERSE_DEVIATION,
+    LAST_LOSS,
+    MEAN,
+    METRICS,
+    SHRINKAGE,
+    Options,
+    Problem,
+    Record,
+    State,
+)
+from .rows import ISA, LEVELS, Rows, Team, column_sums, parts
 
 __all__ = [
-    "INITIAL_OBJECTIVE", "ISA", "LAST_LOSS", "LEVELS", "METRICS", "OUTCOMES", "ManyOptions", "Options", "Problem",
-    "Problems", "Record", "Rows", "State", "States", "Team", "advance", "advance_many", "losses", "losses_many", "mix",
-    "parts",
+    "COLUMN_TERMS", "DECAY", "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS",
+    "OUTCOMES", "SHRINKAGE", "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States",
+    "Team", "advance", "advance_many", "column_sums", "losses", "losses_many", "mix", "parts",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from cython cimport floating
 
-from .nouns cimport METRICS, Options, Record, State
+from .nouns cimport COLUMN_TERMS, METRICS, Options, Record, State
 from .rows cimport Rows
 
 
@@ -61,6 +61,10 @@ cdef int check_room(Rows rows, Options options, State state, Record record, Py_s
         Py_ssize_t epoch = state.epoch, last = state.epoch + epochs, first = epoch, per_epoch
     per_epoch = ceil_div(rows.problem.n, rows.shape.batch)
     check_counts(options, state, record, epochs, per_epoch)
+    if rows.columns is not None:
+        check_shape("columns", rows.columns.shape[0], rows.columns.shape[1], COLUMN_TERMS, rows.problem.features)
+    elif not (isinstance(options.weight_decay, float) and isinstance(options.l1, float)):
+        raise ValueError("columns must be given where weight_decay or l1 is an array, got None")
     check_shape("parameters", parameters.shape[0], parameters.shape[1] * parameters.shape[2], 2, p * k)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], p, k)
     check_shape("metrics", metrics.shape[0], metrics.shape[1], METRICS, k)

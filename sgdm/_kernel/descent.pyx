@@ -22,9 +22,11 @@ from libc.string cimport memcpy
 import numpy as np
 
 from .checks cimport ceil_div, check_room
-from .nouns cimport INITIAL_NORM, INITIAL_OBJECTIVE, LAST_LOSS, Options, Record, State
+from .nouns cimport (
+    DECAY, INITIAL_NORM, INITIAL_OBJECTIVE, INVERSE_DEVIATION, LAST_LOSS, MEAN, SHRINKAGE, Options, Record, State,
+)
 from .rows cimport (
-    AVERAGE, AVERAGE_BEFORE_EPOCH, BEFORE_EPOCH, BEFORE_UPDATE, COEF, EPOCH, GRADIENT, PASS,
+    AVERAGE, AVERAGE_BEFORE_EPOCH, BEFORE_EPOCH, BEFORE_UPDATE, COEF, DIRECTION, EPOCH, GRADIENT, PASS,
     VELOCITY, Rows, Shape, Update, momentum_update, sum_rows,
 )
 
@@ -97,7 +99,7 @@ cdef void shuffle(BitGenerator* generator, Py_ssize_t n, Py_ssize_t* order) noex
 
 
 cdef inline Update epoch_constants(Options options, Py_ssize_t epoch) noexcept nogil:
-    """lr, momentum, 1 - dampening, weight_decay and the threshold of the l1 step in an epoch."""
+    """lr, momentum, 1 - dampening, weight_decay and the threshold of the l1 step in an epoch, those of every column."""
     cdef Update update
     update.lr, update.momentum = options.lr, options.momentum
     update.gradient_weight = options.gradient_weight
@@ -105,9 +107,14 @@ cdef inline Update epoch_constants(Options options, Py_ssize_t epoch) noexcept n
         update.lr = options.rates_view[epoch - options.start, 0]
         update.momentum = options.rates_view[epoch - options.start, 1]
         update.gradient_weight = options.rates_view[epoch - options.start, 2]
-    update.weight_decay, update.nesterov, update.first = options.weight_decay, options.nesterov, False
-    update.threshold = update.lr * options.l1 * update.gradient_weight / (1 - update.momentum)
+    update.weight_decay, update.nesterov, update.first = options.uniform_decay, options.nesterov, False
+    update.threshold = update.lr * options.uniform_l1 * update.gradient_weight / (1 - update.momentum)
     return update
+
+
+cdef inline double proximal_lr(const Update* update) noexcept nogil:
+    """The step of the proximal operator of l1: lr (1 - dampening) / (1 - momentum)."""
+    return update.lr * update.gradient_weight / (1 - update.momentum)
 
 
 cdef inline double batch_weight(Rows rows, Py_ssize_t start, Py_ssize_t stop, const Py_ssize_t* order) noexcept nogil:
@@ -134,6 +141,65 @@ cdef inline void update_parameters(Rows rows, const Update* update, double scale
                 at = place(&rows.shape, j)
                 momentum_update(rows, &unpenalised, 1, scale, &rows.sums[PASS, t, at], &work[COEF, t, at],
                                 &work[VELOCITY, t, at], &work[GRADIENT, t, at])
+
+
+cdef inline void precondition(Rows rows, double scale, const floating* a, const double* sums,
+                              double* direction) noexcept nogil:
+    """direction = T T' u, with u = scale * sums + weight decay, where a = T b are the parameters of standardized
+    columns:
+
+        b_j = s_j a_j,   b_0 = a_0 + sum_j m_j a_j;    (T'u)_j = (u_j - m_j u_0) / s_j,   (T'u)_0 = u_0
+
+    with the columns' means m and deviations s.
+    """
+    cdef:
+        Py_ssize_t j, features = rows.problem.features, at = place(&rows.shape, features)
+        bint intercept = features < rows.problem.p
+        double of_intercept = scale * sums[at] if intercept else 0, total = 0, inverse
+    for j in range(features):
+        inverse = rows.columns[INVERSE_DEVIATION, j]
+        direction[j] = (scale * sums[j] + rows.columns[DECAY, j] * a[j] - rows.columns[MEAN, j] * of_intercept) * (
+            inverse * inverse)
+        total += rows.columns[MEAN, j] * direction[j]
+    if intercept:
+        direction[at] = of_intercept - total
+
+
+cdef inline void shrink(Rows rows, double proximal_lr, floating* a) noexcept nogil:
+    """The proximal step of l1 in the coordinates b of `precondition`, where b_0 stays; NaN passes it."""
+    cdef:
+        Py_ssize_t j, features = rows.problem.features
+        double total = 0, threshold, size, inverse
+        floating before
+    for j in range(features):
+        inverse = rows.columns[INVERSE_DEVIATION, j]
+        threshold = proximal_lr * rows.columns[SHRINKAGE, j] * inverse * inverse
+        if threshold > 0:
+            before, size = a[j], fabs(a[j]) - threshold
+            if not size > 0:
+                a[j] = 0 if size <= 0 else a[j]
+            else:
+                a[j] = <floating> (size if before > 0 else -size)
+            total += rows.columns[MEAN, j] * (before - a[j])
+    if features < rows.problem.p:
+        a[place(&rows.shape, features)] += <floating> total
+
+
+cdef inline void update_by_columns(Rows rows, const Update* update, double scale,
+                                   floating[:, :, ::1] work) noexcept nogil:
+    """Like `update_parameters`, where the columns differ: see `Rows`."""
+    cdef:
+        Py_ssize_t t, j, at
+        Update plain = update[0]
+    plain.weight_decay = plain.threshold = 0
+    for t in range(rows.shape.k):
+        precondition(rows, scale, &work[COEF, t, 0], &rows.sums[PASS, t, 0], &rows.sums[DIRECTION, t, 0])
+        momentum_update(rows, &plain, rows.shape.width, 1, &rows.sums[DIRECTION, t, 0], &work[COEF, t, 0],
+                        &work[VELOCITY, t, 0], &work[GRADIENT, t, 0])
+        shrink(rows, proximal_lr(update), &work[COEF, t, 0])
+        for j in range(rows.problem.p):
+            at = place(&rows.shape, j)
+            work[GRADIENT, t, at] = <floating> (scale * rows.sums[PASS, t, at])
 
 
 cdef inline void average_iterates(Rows rows, Py_ssize_t averaged, const floating[:, :, ::1] work) noexcept nogil:
@@ -192,22 +258,33 @@ cdef inline Py_ssize_t first_overflowed(Rows rows, const floating[:, :, ::1] wor
     return -1
 
 
-cdef inline double penalty(Py_ssize_t features, const floating* a, Options options) noexcept nogil:
+cdef inline double penalty(Rows rows, Options options, const floating* a) noexcept nogil:
     """weight_decay / 2 |a|^2 + l1 |a|_1"""
-    cdef double total = 0
+    cdef double total = 0, decay = options.uniform_decay, l1 = options.uniform_l1
     cdef Py_ssize_t j
-    if options.weight_decay > 0 or options.l1 > 0:
-        for j in range(features):
-            total += options.weight_decay / 2 * a[j] * a[j] + options.l1 * fabs(a[j])
+    if decay > 0 or l1 > 0 or rows.columns is not None:
+        for j in range(rows.problem.features):
+            if rows.columns is not None:
+                decay, l1 = rows.columns[DECAY, j], rows.columns[SHRINKAGE, j]
+            total += decay / 2 * a[j] * a[j] + l1 * fabs(a[j])
     return total
 
 
-cdef inline double subgradient(floating a, floating g, double weight_decay, double l1) noexcept nogil:
+cdef inline double subgradient(floating a, double g, double weight_decay, double l1) noexcept nogil:
     """The least element of the objective's subdifferential in one coordinate: its gradient where there is no l1."""
     cdef double u = g + weight_decay * a
     if a != 0:
         return u + (l1 if a > 0 else -l1)
     return u - l1 if u > l1 else (u + l1 if u < -l1 else 0)
+
+
+cdef inline double subgradient_of(Rows rows, Options options, const floating* a, const floating* g, double intercept,
+                                  Py_ssize_t j) noexcept nogil:
+    """`subgradient` for feature j, in the coordinates b of `precondition`. intercept: the intercept's gradient."""
+    if rows.columns is None:
+        return subgradient(a[j], g[j], options.uniform_decay, options.uniform_l1)
+    return rows.columns[INVERSE_DEVIATION, j] * subgradient(
+        a[j], g[j] - rows.columns[MEAN, j] * intercept, rows.columns[DECAY, j], rows.columns[SHRINKAGE, j])
 
 
 cdef double subgradient_norm(Rows rows, Options options, const floating* a, const floating* g) noexcept nogil:
@@ -216,14 +293,14 @@ cdef double subgradient_norm(Rows rows, Options options, const floating* a, cons
     cdef:
         Py_ssize_t j, features = rows.problem.features
         double intercept = g[place(&rows.shape, features)] if rows.problem.p > features else 0
-        double largest = fabs(intercept), total, weight_decay = options.weight_decay, l1 = options.l1
+        double largest = fabs(intercept), total
     for j in range(features):
-        largest = max(largest, fabs(subgradient(a[j], g[j], weight_decay, l1)))
+        largest = max(largest, fabs(subgradient_of(rows, options, a, g, intercept, j)))
     if largest == 0 or not isfinite(largest):
         return largest
     total = (intercept / largest) ** 2
     for j in range(features):
-        total += (subgradient(a[j], g[j], weight_decay, l1) / largest) ** 2
+        total += (subgradient_of(rows, options, a, g, intercept, j) / largest) ** 2
     return largest * sqrt(total)
 
 
@@ -241,7 +318,7 @@ cdef void measure_start(Rows rows, Options options, const floating[:, :, ::1] wo
         sum_rows(rows, 0, rows.shape.n, NULL, &work[COEF, 0, 0], False, &rows.sums[PASS, 0, 0])
     for t in range(rows.shape.k):
         metrics[INITIAL_OBJECTIVE, t] = rows.sums[PASS, t, rows.at_loss] / rows.total_weight + penalty(
-            rows.problem.features, &work[COEF, t, 0], options)
+            rows, options, &work[COEF, t, 0])
 
 
 cdef void record_update(Rows rows, Record record, Py_ssize_t update, double weight, const floating[:, :, ::1] work,
@@ -283,7 +360,7 @@ cdef inline bint measure_epoch(Rows rows, Options options, Py_ssize_t epoch, con
         metrics[LAST_LOSS, t] = rows.sums[EPOCH, t, rows.at_loss]
         if epoch == 0 and rows.shape.batch >= rows.shape.n:
             metrics[INITIAL_OBJECTIVE, t] = rows.sums[EPOCH, t, rows.at_loss] + penalty(
-                rows.problem.features, &work[before, t, 0], options)
+                rows, options, &work[before, t, 0])
         if epoch == 0 or options.tol >= 0:
             norm = subgradient_norm(rows, options, &work[before, t, 0], &work[GRADIENT, t, 0])
             if epoch == 0:
@@ -367,7 +444,10 @@ cdef Outcome descend(Rows rows, Rows held_out, Options options, State state, Rec
                 rows.sums[EPOCH, t, rows.at_loss] += rows.sums[PASS, t, rows.at_loss]
             weight = batch_weight(rows, start, stop, order)
             update.first = state.updates == 0
-            update_parameters(rows, &update, 2 / weight if weight > 0 else 0, work)
+            if rows.columns is None:
+                update_parameters(rows, &update, 2 / weight if weight > 0 else 0, work)
+            else:
+                update_by_columns(rows, &update, 2 / weight if weight > 0 else 0, work)
             if 0 <= options.average_from <= epoch:
                 state.averaged += 1
                 average_iterates(rows, state.averaged, work)

@@ -160,7 +160,7 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
                 continue
             take_fit(rows, i, lines, targets, weights, total_weights)
             own.lr, own.momentum, own.gradient_weight = rates[i, 0], rates[i, 1], rates[i, 2]
-            own.weight_decay, own.l1 = penalties[i, 0], penalties[i, 1]
+            own.uniform_decay, own.uniform_l1 = penalties[i, 0], penalties[i, 1]
             state.epoch = state.updates = done[i]
             if loss is not None:
                 own_loss = loss[i]

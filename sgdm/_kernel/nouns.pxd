@@ -6,11 +6,16 @@ cdef class Problem:
     cdef readonly Py_ssize_t n, d, k, p, features
 
 
+cpdef enum:     # the rows of what differs between columns: see Rows
+    MEAN, INVERSE_DEVIATION, DECAY, SHRINKAGE, COLUMN_TERMS
+
+
 cdef class Options:
-    cdef readonly object rates
+    cdef readonly object rates, weight_decay, l1
+    cdef double uniform_decay, uniform_l1       # the penalties of every column, where they are numbers
     cdef double lr, momentum, gradient_weight   # those of every epoch, where the rates are a tuple
     cdef const double[:, ::1] rates_view        # None where the rates are a tuple or None
-    cdef readonly double weight_decay, l1, tol, improvement
+    cdef readonly double tol, improvement
     cdef readonly bint nesterov, shuffle
     cdef readonly Py_ssize_t start, batch_size, patience, average_from
     cpdef set_rates(self, rates)

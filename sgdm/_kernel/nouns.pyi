@@ -11,6 +11,11 @@ INITIAL_OBJECTIVE: int
 INITIAL_NORM: int
 LAST_LOSS: int
 METRICS: int
+MEAN: int
+INVERSE_DEVIATION: int
+DECAY: int
+SHRINKAGE: int
+COLUMN_TERMS: int
 
 @disjoint_base
 class Problem:
@@ -43,8 +48,8 @@ class Problem:
 @disjoint_base
 class Options:
     rates: NDArray[np.float64] | tuple[float, float, float] | None
-    weight_decay: float
-    l1: float
+    weight_decay: float | NDArray[np.float64]
+    l1: float | NDArray[np.float64]
     tol: float
     improvement: float
     nesterov: bool
@@ -57,8 +62,8 @@ class Options:
         self,
         rates: NDArray[np.float64] | tuple[float, float, float] | None,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
-        l1: float = 0.0,
+        weight_decay: float | NDArray[np.float64] = 0.0,
+        l1: float | NDArray[np.float64] = 0.0,
         tol: float = -1.0,
         start: int = 0,
         batch_size: int = 0,

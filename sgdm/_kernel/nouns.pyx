@@ -37,6 +37,7 @@ cdef class Options:
     """The constants of a descent.
 
     rates: lr, momentum and 1 - dampening of all epochs; or an array of them (epochs, 3), from epoch `start` on.
+    weight_decay, l1: the penalties, numbers; or arrays with one number for each feature, which `Rows` then holds too.
     batch_size: rows per update, 0 for all rows. shuffle: whether each epoch takes the rows in a new random order.
     tol: the gradient's norm, as a part of its first one, at which the descent has converged; negative for never.
     average_from: the epoch from which on iterates are averaged, -1 for never.
@@ -44,11 +45,13 @@ cdef class Options:
     fall below (1 - improvement) times the state's best_loss.
     """
 
-    def __init__(self, rates, bint nesterov=False, double weight_decay=0.0, double l1=0.0, double tol=-1.0,
-                 Py_ssize_t start=0, Py_ssize_t batch_size=0, Py_ssize_t average_from=-1, Py_ssize_t patience=0,
-                 double improvement=0.0, bint shuffle=False):
+    def __init__(self, rates, bint nesterov=False, weight_decay=0.0, l1=0.0, double tol=-1.0, Py_ssize_t start=0,
+                 Py_ssize_t batch_size=0, Py_ssize_t average_from=-1, Py_ssize_t patience=0, double improvement=0.0,
+                 bint shuffle=False):
         self.set_rates(rates)
         self.nesterov, self.weight_decay, self.l1 = nesterov, weight_decay, l1
+        self.uniform_decay = weight_decay if isinstance(weight_decay, float) else 0
+        self.uniform_l1 = l1 if isinstance(l1, float) else 0
         self.batch_size, self.shuffle, self.average_from = batch_size, shuffle, average_from
         self.start, self.tol, self.patience, self.improvement = start, tol, patience, improvement
 

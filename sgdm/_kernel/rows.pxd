@@ -62,6 +62,7 @@ cdef class Rows:
     cdef double total_weight
     cdef object work                        # (SLABS, k, width), floats or doubles as the lines
     cdef double[:, :, ::1] sums             # (SUMS, k, width)
+    cdef double[:, ::1] columns             # (COLUMN_TERMS, features), or None
     cdef Py_ssize_t at_loss                 # where sum w r^2 is in a row of sums
     cdef Py_ssize_t[::1] order              # (n,), once rows are taken in a random order
 
@@ -78,6 +79,7 @@ cdef enum:
     PASS                                    # over the rows of an update
     EPOCH                                   # sum w r^2 so far, in the same place
     AVERAGE, AVERAGE_BEFORE_EPOCH
+    DIRECTION                               # the gradient of the objective, preconditioned
     SUMS
 
 

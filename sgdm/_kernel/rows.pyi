@@ -1,5 +1,8 @@
 from typing import final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .nouns import Problem
 
 __test__: dict[str, str]
@@ -17,6 +20,15 @@ class Team:
 class Rows:
     problem: Problem
     team: Team | None
-    def __init__(self, problem: Problem, batch_size: int = 0, team: Team | None = None) -> None: ...
+    def __init__(
+        self,
+        problem: Problem,
+        batch_size: int = 0,
+        team: Team | None = None,
+        columns: NDArray[np.float64] | None = None,
+    ) -> None: ...
 
+def column_sums(
+    problem: Problem, shift: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]: ...
 def parts(problem: Problem, batch_size: int = 0) -> int: ...

@@ -11,10 +11,11 @@ import numpy as np
 from .._descent.curvature import stability_limit
 from .._descent.forecast import Modes
 from .._descent.problem import Problem
+from .._descent.scaling import Scaling, as_standardize, scaling_for
 from .._descent.state import as_start
 from .._descent.tuning import Tuned, best_constants
 from .._files import read_npz, write_npz
-from .._validation import as_count, as_flag, as_number
+from .._validation import as_count, as_flag, as_number, as_penalty
 from .checks import check_reduction
 from .factor import column_norms, join
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from .._descent.scaling import Standardize
     from .._results.result import FitResult
 
 _INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
@@ -181,7 +183,7 @@ class Compressed:
         rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
         problem = Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True, self.dtype)
         problem.target_shape, problem.feature_names = self.target_shape, self.feature_names
-        problem.method, problem.reduction = "compress", self
+        problem.method, problem.reduction, problem.scaling = "compress", self, None
         return problem
 
     def fit(self, **options: Any) -> FitResult:
@@ -238,25 +240,48 @@ class Compressed:
 
     def _least_objective(self, weight_decay):
         """The least of the mean squared error plus weight decay's penalty, (k,)."""
-        return self._modes(None, weight_decay).least if weight_decay else np.atleast_1d(self.optimal_loss)
-
-    def spectrum(self) -> np.ndarray:
-        """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow."""
-        return self._spectrum(0.0)
+        return self._modes(None, weight_decay).least if np.any(weight_decay) else np.atleast_1d(self.optimal_loss)
 
     @np.errstate(all="ignore")
-    def _spectrum(self, weight_decay):
+    def _scaling(self):
+        """The scaling of the columns of X. With R's columns r, the centred ones are ``r_j - m_j r_1``."""
+        d, p, R, root = self.n_features, self.n_params, self.R, np.sqrt(self.total_weight)
+        means, centred = np.zeros(d), R[:, :d]
+        if self.fit_intercept:
+            means = (R[:, d] / root) @ (R[:, :d] / root)
+            centred = R[:, :d] - np.outer(R[:, d], means)
+        return Scaling.of(means, column_norms(centred) * centred.any(axis=0) / root, p)
+
+    def _in_coordinates(self, rows, weight_decay, scaling):
+        """So many rows of R, without y, and the weight decay of each parameter (p,), in the coordinates of a descent.
+        scaling: that of a standardized one, or None."""
+        A, decay = self.R[:rows, : self.n_params], np.zeros(self.n_params)
+        decay[: self.n_features] = weight_decay if scaling is None else weight_decay / scaling.deviations**2
+        return A if scaling is None else scaling.rows(A), decay
+
+    def spectrum(self, *, standardize: Standardize = False) -> np.ndarray:
+        """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow.
+
+        With `standardize`, those in the coordinates of that descent (see `sgdm.fit`).
+        """
+        return self._spectrum(0.0, self._scaling_for(standardize))
+
+    def _scaling_for(self, standardize):
+        return scaling_for(self._problem(), as_standardize(standardize))
+
+    @np.errstate(all="ignore")
+    def _spectrum(self, weight_decay, scaling):
         """The eigenvalues of the Hessian with weight decay on the features, the largest first."""
-        p, A = self.n_params, self.R[: self.n_params, : self.n_params]
-        if weight_decay:
-            penalty = np.sqrt(weight_decay / 2) * np.sqrt(self.total_weight)
-            A = np.vstack([A, penalty * np.eye(p)[: self.n_features]])
+        A, decay = self._in_coordinates(self.n_params, weight_decay, scaling)
+        if decay.any():
+            penalty = np.sqrt(decay / 2) * np.sqrt(self.total_weight)
+            A = np.vstack([A, np.diag(penalty)[: self.n_features]])
         # Singular values of the rows, not eigenvalues of their squares, keep the digits of small curvatures.
         return 2 * (np.linalg.svd(A, compute_uv=False) / np.sqrt(self.total_weight)) ** 2
 
-    def _curvature_range(self, weight_decay):
+    def _curvature_range(self, weight_decay, scaling=None):
         """The largest and the smallest eigenvalue of the objective's Hessian."""
-        values = self._spectrum(weight_decay)
+        values = self._spectrum(weight_decay, scaling)
         return values[0], values[-1]
 
     @property
@@ -268,20 +293,25 @@ class Compressed:
         return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
 
     def max_lr(
-        self, momentum: float = 0.8, dampening: float | None = None, nesterov: bool = False, weight_decay: float = 0.0
+        self,
+        momentum: float = 0.8,
+        dampening: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float | ArrayLike = 0.0,
+        *,
+        standardize: Standardize = False,
     ) -> float:
         """The stability limit: the full-batch descent converges for every smaller lr, and for no larger one."""
         momentum = as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-        top = self._spectrum(as_number(weight_decay, "weight_decay"))[0]
+        top = self._spectrum(as_penalty(weight_decay, "weight_decay", self.n_features), self._scaling_for(standardize))[0]
         return float(stability_limit(top, momentum, 1 - dampening, as_flag(nesterov, "nesterov")))
 
-    def _modes(self, coef0, weight_decay):
-        p = self.n_params
-        problem = self._problem()
-        start = as_start(coef0, problem)[0]
-        penalised = np.arange(p) < self.n_features
-        return Modes(self.R[:, :p], self.R[:, p:], self.total_weight, penalised, weight_decay, start)
+    def _modes(self, coef0, weight_decay, scaling=None):
+        start = as_start(coef0, self._problem())[0]
+        A, decay = self._in_coordinates(len(self.R), weight_decay, scaling)
+        start = start if scaling is None else scaling.to_coordinates(start)
+        return Modes(A, self.R[:, self.n_params :], self.total_weight, decay, start)
 
     @np.errstate(all="ignore")
     def forecast(
@@ -292,8 +322,9 @@ class Compressed:
         epochs: int,
         dampening: float | None = None,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: float | ArrayLike = 0.0,
         coef0: ArrayLike | None = None,
+        standardize: Standardize = False,
     ) -> Any:
         """The loss after `epochs` full-batch epochs, without running them; inf if it overflows by then.
 
@@ -312,8 +343,8 @@ class Compressed:
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
         if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
             epochs = as_count(epochs, "epochs")
-        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_number(weight_decay, "weight_decay")
-        loss = self._modes(coef0, weight_decay).losses(lr, momentum, 1 - dampening, nesterov, epochs)
+        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_penalty(weight_decay, "weight_decay", self.n_features)
+        loss = self._modes(coef0, weight_decay, self._scaling_for(standardize)).losses(lr, momentum, 1 - dampening, nesterov, epochs)
         return loss if self.target_shape else float(loss[0])
 
     @np.errstate(all="ignore")
@@ -324,8 +355,9 @@ class Compressed:
         momentum: float | None = None,
         dampening: float | None = None,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: float | ArrayLike = 0.0,
         coef0: ArrayLike | None = None,
+        standardize: Standardize = False,
     ) -> Tuned:
         """Choose lr, momentum and dampening so that `epochs` full-batch epochs end at the lowest objective (loss plus
         weight-decay penalty).
@@ -339,10 +371,11 @@ class Compressed:
             lr, momentum, dampening, and the forecast objective, summed over the targets.
         """
         epochs, nesterov = as_count(epochs, "epochs"), as_flag(nesterov, "nesterov")
-        weight_decay = as_number(weight_decay, "weight_decay")
+        weight_decay = as_penalty(weight_decay, "weight_decay", self.n_features)
         if momentum is not None:
             momentum = as_number(momentum, "momentum", 1, below=True)
             dampening = momentum if dampening is None else dampening
         if dampening is not None:
             dampening = as_number(dampening, "dampening", 1)
-        return best_constants(self._modes(coef0, weight_decay), epochs, momentum, dampening, nesterov)
+        modes = self._modes(coef0, weight_decay, self._scaling_for(standardize))
+        return best_constants(modes, epochs, momentum, dampening, nesterov)

@@ -1,0 +1,116 @@
+"""The coordinates of a standardized descent, and what differs between columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from .._kernel import COLUMN_TERMS, DECAY, INVERSE_DEVIATION, MEAN, SHRINKAGE, column_sums
+from .._validation import as_flag, as_real, check_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Standardize: TypeAlias = bool | tuple[ArrayLike, ArrayLike]
+
+_ROUNDING = 4  # times eps and p + 8: a smaller part of a column's mean is rounding
+
+
+class Scaling(NamedTuple):
+    """The coordinates b of a standardized descent: ``b_j = s_j a_j`` and ``b_0 = a_0 + sum_j m_j a_j``.
+
+    means, deviations: m and s, (d,). The means are 0 without an intercept, and the deviations are then those from 0. A
+    deviation is 1 where a column is constant.
+    """
+
+    means: np.ndarray
+    deviations: np.ndarray
+
+    @classmethod
+    def of(cls, means, deviations, p):
+        """The scaling with these deviations, but 1 where they are rounding, or not finite."""
+        least = _ROUNDING * (p + 8) * np.finfo(float).eps * np.abs(means)
+        return cls(means, np.where((deviations > least) & (deviations < np.inf), deviations, 1.0))
+
+    def rows(self, A):
+        """The rows (n, p) of the problem in b: ``A a = rows(A) b``. With an intercept, its column is the last."""
+        d = len(self.means)
+        Z = np.array(A, float)
+        Z[:, :d] = (Z[:, :d] - Z[:, d:] * self.means if Z.shape[1] > d else Z) / self.deviations
+        return Z
+
+    def to_coordinates(self, a):
+        """b (p, ...), of the parameters a."""
+        d = len(self.means)
+        b = np.array(a, float)
+        b[d:] += np.tensordot(self.means, b[:d], 1)
+        b[:d] = (b[:d].T * self.deviations).T
+        return b
+
+    def to_parameters(self, b):
+        """a (p, ...), of the coordinates b."""
+        d = len(self.means)
+        a = np.array(b, float)
+        a[:d] = (a[:d].T / self.deviations).T
+        a[d:] -= np.tensordot(self.means, a[:d], 1)
+        return a
+
+
+@np.errstate(all="ignore")
+def scaling_of_rows(problem):
+    """The scaling of a problem's columns. They are shifted by the first row that has weight, so that their squares keep
+    their digits."""
+    rows, weights, centred = problem.X, problem.weights, problem.has_intercept
+    shift, unit = np.zeros(problem.d), np.ones(problem.d)
+    if centred:
+        shift[:] = rows[0 if weights is None else int(np.argmax(weights > 0))]
+    sums = column_sums(problem, shift, unit)
+    if not (np.isfinite(sums[1]) & (sums[1] > 1e-280)).all():  # squares overflowed or vanished, or are zeros
+        unit = np.maximum(np.abs(rows.max(axis=0) - shift), np.abs(rows.min(axis=0) - shift)).astype(float)
+        unit[~((unit > 0) & (unit < np.inf))] = 1
+        sums = column_sums(problem, shift, unit)
+    mean, square = sums / problem.total_weight
+    if not centred:
+        return Scaling.of(np.zeros(problem.d), unit * np.sqrt(square), problem.p)
+    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), problem.p)
+
+
+def as_standardize(value):
+    """`standardize` as a bool, or as a Scaling whose shapes are still to be checked."""
+    if not isinstance(value, (tuple, list)):
+        return as_flag(value, "standardize")
+    if len(value) != 2:
+        raise ValueError(f"standardize must be True, False or (means, deviations), got {len(value)} parts")
+    scaling = Scaling(*(as_real(part, "standardize").astype(float) for part in value))
+    for part in scaling:
+        check_finite(part, "standardize")
+    if not (scaling.deviations > 0).all():
+        raise ValueError("standardize must have deviations above 0")
+    return scaling
+
+
+def scaling_for(problem, standardize):
+    """The scaling of a problem for a checked `standardize`; None for False."""
+    if standardize is False:
+        return None
+    if standardize is True:
+        return scaling_of_rows(problem) if problem.method == "direct" else problem.reduction._scaling()
+    for part in standardize:
+        if part.shape != (problem.features,):
+            raise ValueError(f"standardize must have {problem.features} means and deviations, got {part.shape}")
+    if not problem.has_intercept and standardize.means.any():
+        raise ValueError("standardize must have no means where there is no intercept")
+    return standardize
+
+
+def column_terms(scaling, weight_decay, l1, d):
+    """What the kernel's `Rows` hold of each of d columns, (COLUMN_TERMS, d); None if the columns don't differ."""
+    if scaling is None and not (np.ndim(weight_decay) or np.ndim(l1)):
+        return None
+    columns = np.zeros((COLUMN_TERMS, d))
+    columns[INVERSE_DEVIATION] = 1
+    if scaling is not None:
+        columns[MEAN], columns[INVERSE_DEVIATION] = scaling.means, 1 / scaling.deviations
+    columns[DECAY], columns[SHRINKAGE] = weight_decay, l1
+    return columns
