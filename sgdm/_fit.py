@@ -88,12 +88,17 @@ def fit(
         average of past gradients. 0, torch's default, is the classical heavy ball.
     nesterov : bool, default False
         Whether to use Nesterov momentum (the second update formula).
-    weight_decay : float, default 0.0
+    weight_decay : float or array of shape (d,), default 0.0
         Adds ``weight_decay / 2 * |a|**2`` to the objective that is descended; recorded loss and gradient are without.
-    l1 : float, default 0.0
-        Adds ``l1 * |a|_1``, by a proximal step after each update: coefficients shrink by
+        An array holds one for each column: adds ``sum_j weight_decay_j / 2 * a_j**2``.
+    l1 : float or array of shape (d,), default 0.0
+        Adds ``l1 * |a|_1``, or ``sum_j l1_j |a_j|``, by a proximal step after each update: coefficients shrink by
         ``lr * l1 * (1 - dampening) / (1 - momentum)`` towards exact zeros. Never on the intercept. scikit-learn's
         ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.
+    standardize : bool or (means, deviations), default False
+        Whether to descend in the coordinates of standardized columns (see Notes). Objective, penalties and optimum stay
+        what they are. Columns of unlike scales, or far from zero, no longer slow the descent down. The pair gives
+        the means and deviations (d,) to use; they are those of the rows otherwise. X is not copied.
     fit_intercept : bool, default False
         Whether to fit an intercept as the last parameter.
     sample_weight : array of shape (n,), optional
@@ -167,6 +172,13 @@ def fit(
 
     Notes
     -----
+    With `standardize`, the descent runs in ``b_j = s_j a_j`` and ``b_0 = a_0 + sum_j m_j a_j``, where m and s are the
+    weighted means and standard deviations of the columns. s is 1 for a constant column. Without an intercept m is 0,
+    and s are the deviations from 0. The path is the one that standardized copies of the columns would have, with
+    penalties ``weight_decay_j / s_j**2`` and ``l1_j / s_j``; lr, and the gradient's norm for `tol`, are of that
+    descent. All results and histories are in the units of X: ``grad`` is g(a_t), and ``step`` the step of the
+    coefficients, so ``a_{t+1} = a_t - lr * step`` as ever.
+
     lr="auto" takes L and mu, the largest and the smallest eigenvalue of the objective's Hessian, mu raised to
     ``L / (epochs / 9)**2`` at least, and kappa = L / mu. With momentum="auto" it stands for the best constants of a
     heavy ball, ``lr = 4 / (sqrt(L) + sqrt(mu))**2``, ``momentum = ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2``,
@@ -196,9 +208,9 @@ def fit(
     """
     fraction = None if validation is None or isinstance(validation, (tuple, list, Compressed)) else validation
     options = Options(  # every argument but the data, refused before a row is read
-        lr, momentum, epochs, dampening, nesterov, weight_decay, l1, standardize, fit_intercept, coef0, init, batch_size,
-        shuffle, seed, average, tol, validation is not None, fraction, patience, record, record_every, callback, callback_every,
-        progress, method, n_threads,
+        lr, momentum, epochs, dampening, nesterov, weight_decay, l1, standardize, fit_intercept, coef0, init,
+        batch_size, shuffle, seed, average, tol, validation is not None, fraction, patience, record, record_every,
+        callback, callback_every, progress, method, n_threads,
     )  # fmt: skip
     if isinstance(X, Compressed):
         problem, held_out = as_reduced_problems(X, y, sample_weight, validation, options)

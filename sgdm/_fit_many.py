@@ -11,6 +11,7 @@ from ._descent.descent import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST
 from ._descent.messages import penalised, risen, warn
 from ._descent.options import as_record
 from ._descent.record import too_large
+from ._descent.scaling import column_terms, scalings_of_rows
 from ._kernel import INITIAL_OBJECTIVE, OUTCOMES, ManyOptions, Record, States, advance_many, losses_many
 from ._kernel import Problems as KernelProblems
 from ._results.checkpoint import Checkpoint
@@ -49,6 +50,7 @@ def fit_many(
     nesterov: bool = False,
     weight_decay: float | ArrayLike = 0.0,
     l1: float | ArrayLike = 0.0,
+    standardize: bool = False,
     fit_intercept: bool = False,
     sample_weight: ArrayLike | None = None,
     coef0: ArrayLike | None = None,
@@ -75,8 +77,8 @@ def fit_many(
         None stands for `momentum`.
     epochs : int, default 50
         How many epochs each fit does.
-    nesterov, fit_intercept : bool, default False
-        As for `fit`.
+    nesterov, standardize, fit_intercept : bool, default False
+        As for `fit`. Each fit has the means and deviations of its own rows and weights.
     sample_weight : array of shape (n,) or (B, n), optional
         Weights, none negative. A bootstrap sample is how often each row was drawn; fits of fewer rows than n have
         rows of weight 0.
@@ -127,6 +129,7 @@ def fit_many(
     options = Options(
         problems, start, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, l1=l1, epochs=epochs,
         nesterov=nesterov, tol=tol, record=record, record_every=record_every, n_threads=n_threads,
+        standardize=standardize,
     )  # fmt: skip
     descents = Descents(problems, options, start)
     try:
@@ -151,6 +154,11 @@ class Problems(KernelProblems):
         lines, by_columns, targets = as_stacks(X, y)
         weights, totals = as_all_weights(sample_weight, targets)
         super().__init__(lines, by_columns, targets, weights, totals, as_flag(fit_intercept, "fit_intercept"))
+
+    def scalings(self):
+        """The scaling of the columns of each problem, its arrays (B, d), or (1, d) for all."""
+        centred = self.one.fit_intercept
+        return scalings_of_rows(self.lines, self.by_columns, self.weights, self.total_weights, centred)
 
     def refuse_nonfinite(self):
         """Raises ValueError if X or y holds NaN or infinity."""
@@ -208,7 +216,7 @@ class Options(ManyOptions):
 
     def __init__(
         self, problems, start, *, lr, momentum, dampening, weight_decay, l1, epochs, nesterov, tol, record,
-        record_every, n_threads,
+        record_every, n_threads, standardize,
     ):  # fmt: skip
         if as_record(record) == "updates":
             raise ValueError(
@@ -228,6 +236,9 @@ class Options(ManyOptions):
         penalties[:, 1] = as_series(l1, "l1", B, "fits")
         tol = -1.0 if tol is None else as_number(tol, "tol")
         super().__init__(rates, penalties, as_count(epochs, "epochs"), as_flag(nesterov, "nesterov"), tol)
+        if as_flag(standardize, "standardize"):
+            scalings = problems.scalings()
+            self.columns = column_terms(scalings, penalties[:, :1], penalties[:, 1:], problems.one.d)
 
 
 def count_fits(arrays, constants):

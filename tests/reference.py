@@ -37,7 +37,7 @@ def fit(
     if standardize:
         mean = np.average(X, axis=0, weights=w.ravel()) * fit_intercept
         deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=w.ravel()))
-        deviation[(deviation == 0) | ((X == X[0]).all(axis=0) & fit_intercept)] = 1
+        deviation[(deviation == 0) | ((np.ptp(X, axis=0) == 0) & fit_intercept)] = 1
     T = np.diag(np.append(1 / deviation, [1.0] * (p - d)))  # a = T b, of the parameters b of standardized columns
     T[d:, :d] = -mean / deviation
     Z = np.column_stack([(X - mean) / deviation, np.ones((n, p - d))])
@@ -75,4 +75,6 @@ def fit(
             break
     history = SimpleNamespace(**{name: np.array(values) for name, values in rows.items()})
     mean = np.mean(iterates, axis=0) if iterates else None
-    return SimpleNamespace(params=T @ a, velocity=T @ v, epochs=t + 1, average=mean, history=history, row_epochs=row_epochs)
+    return SimpleNamespace(
+        params=T @ a, velocity=T @ v, epochs=t + 1, average=mean, history=history, row_epochs=row_epochs
+    )

@@ -125,7 +125,7 @@ def test_the_defaults_come_near_where_the_condition_number_is_large():
 def test_a_tol_that_is_not_met_warns():
     X, y = make_data()
     message = r"did not fall to tol=1e-05 times .* in max_iter=3 epochs; raise max_iter"
-    far = pytest.warns(sgdm.ConvergenceWarning, match=r"in 3 epochs, far above the least there is, \S+; centre")
+    far = pytest.warns(sgdm.ConvergenceWarning, match=r"in 3 epochs, far above the least there is, \S+; use st")
     with far, pytest.warns(ConvergenceWarning, match=message):
         SGDMRegressor(max_iter=3, tol=1e-5).fit(X, y)
     with far:

@@ -6,6 +6,8 @@ import reference
 from helpers import FORMS, HISTORIES, dtypes, ignore_far, intercepts, layouts, make_data, refuse
 
 import sgdm
+from sgdm._descent.problem import as_problem
+from sgdm._descent.scaling import scaling_of_rows
 
 SCALES = np.array([1, 100, 0.01, 3, 1e4])
 SHIFTS = np.array([2, -300, 0.05, 0, 3e4])
@@ -107,26 +109,37 @@ def test_a_fit_that_goes_on_has_the_bits_of_one(way):
 
 
 @dtypes
-def test_the_layout_of_x_makes_no_difference(dtype):
+def test_the_layout_of_x_makes_no_difference_to_means_and_deviations(dtype):
     X, y = raw_data(dtype=dtype)
-    scales = []
-    for order in "CF":
-        sums = sgdm._kernel.column_sums(problem_of(np.asarray(X, order=order), y), np.ones(5), np.full(5, 2.0))
-        scales.append(sums)
-    np.testing.assert_array_equal(*scales)
+    c_order, f_order = (scaling_of_rows(problem_of(np.asarray(X, order=order), y)) for order in "CF")
+    np.testing.assert_array_equal(c_order, f_order)
+
+
+@intercepts
+@layouts
+@pytest.mark.parametrize("shared", ["X", "X and weights", "nothing"])
+def test_many_fits_have_the_bits_of_fit(shared, order, fit_intercept):
+    Xs, ys = zip(*(raw_data(30, seed=seed, order=order) for seed in range(4)), strict=True)
+    weights = np.random.default_rng(1).integers(0, 3, (4, 30)).astype(float)
+    X, y = (Xs[0], np.stack(ys)) if "X" in shared else (np.stack(Xs), np.stack(ys))
+    w = weights[0] if "weights" in shared else weights
+    rates = np.array([0.01, 0.02, 0.03, 0.04])
+    options = {"epochs": 9, "fit_intercept": fit_intercept, "standardize": True, "l1": 1e-3, "weight_decay": 1e-5}
+    many = sgdm.fit_many(X, y, lr=rates, sample_weight=w, **options)
+    for i, lr in enumerate(rates):
+        own = X if X.ndim == 2 else X[i]
+        one = sgdm.fit(own, ys[i], lr=lr, sample_weight=w if w.ndim == 1 else w[i], method="direct", **options)
+        np.testing.assert_array_equal(many[i].coef, one.coef)
+        np.testing.assert_array_equal(many[i].history.loss, one.history.loss)
 
 
 def problem_of(X, y, weights=None):
-    from sgdm._descent.problem import as_problem
-
     return as_problem(X, y, weights, fit_intercept=True)
 
 
 @pytest.mark.parametrize("factor", [1e-200, 1, 1e150])
 def test_means_and_deviations_keep_their_digits(factor):
     """Those of the rows and of the factor are NumPy's, far from zero and near the limits of floats too."""
-    from sgdm._descent.scaling import scaling_of_rows
-
     X, y = raw_data()
     weights = np.random.default_rng(1).uniform(0, 2, len(X))
     weights[0] = 0

@@ -28,8 +28,9 @@ def stability_limit(curvature, momentum, gradient_weight, nesterov):
 def largest_curvature(problem, weight_decay=0.0, steps=40):
     """The largest eigenvalue of H = 2 [X, 1]' W [X, 1] / sum(w) + weight_decay, from below; None if it overflows.
 
-    A problem with a scaling has the H of its coordinates. By Lanczos' iteration with full reorthogonalisation (Golub and Van Loan, Matrix Computations, section 10.1). It
-    converges much faster than power iteration, and is exact after p steps at most.
+    A problem with a scaling has the H of its coordinates. By Lanczos' iteration with full reorthogonalisation (Golub
+    and Van Loan, Matrix Computations, section 10.1). It converges much faster than power iteration, and is exact after
+    p steps at most.
     """
     columns = column_terms(problem.scaling, weight_decay, 0.0, problem.features)
     rows = Rows(problem.with_targets(np.zeros((1, problem.n), problem.lines.dtype)), columns=columns)

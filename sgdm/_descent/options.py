@@ -42,8 +42,8 @@ class Options(KernelOptions):
 
     def __init__(
         self, lr, momentum, epochs, dampening, nesterov, weight_decay, l1, standardize, fit_intercept, coef0, init,
-        batch_size, shuffle, seed, average, tol, validates, fraction, patience, record, record_every, callback, callback_every,
-        progress, method, n_threads,
+        batch_size, shuffle, seed, average, tol, validates, fraction, patience, record, record_every, callback,
+        callback_every, progress, method, n_threads,
     ):  # fmt: skip
         self.fit_intercept = as_flag(fit_intercept, "fit_intercept")
         self.epochs, self.n_threads = as_count(epochs, "epochs"), as_count(n_threads, "n_threads")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .._kernel import COLUMN_TERMS, DECAY, INVERSE_DEVIATION, MEAN, SHRINKAGE, column_sums
+from .._kernel import INVERSE_DEVIATION, MEAN, column_sums
 from .._validation import as_flag, as_real, check_finite
 
 if TYPE_CHECKING:
@@ -58,22 +58,36 @@ class Scaling(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def scaling_of_rows(problem):
-    """The scaling of a problem's columns. They are shifted by the first row that has weight, so that their squares keep
-    their digits."""
-    rows, weights, centred = problem.X, problem.weights, problem.has_intercept
-    shift, unit = np.zeros(problem.d), np.ones(problem.d)
+def scalings_of_rows(lines, by_columns, weights, totals, centred):
+    """The scaling of the columns of B problems, its arrays (B, d).
+
+    lines, weights and totals as of the kernel's `Problems`. The columns are shifted by the first row that has weight,
+    so that their squares keep their digits.
+    """
+    rows = lines.swapaxes(1, 2) if by_columns else lines
+    B, d = max(len(lines), 1 if weights is None else len(weights)), rows.shape[2]
+    shift, unit = np.zeros((B, d)), np.ones((B, d))
     if centred:
-        shift[:] = rows[0 if weights is None else int(np.argmax(weights > 0))]
-    sums = column_sums(problem, shift, unit)
-    if not (np.isfinite(sums[1]) & (sums[1] > 1e-280)).all():  # squares overflowed or vanished, or are zeros
-        unit = np.maximum(np.abs(rows.max(axis=0) - shift), np.abs(rows.min(axis=0) - shift)).astype(float)
+        first = np.zeros(B, int) if weights is None else np.argmax(weights > 0, axis=1)
+        shift[:] = rows[np.arange(B) if len(rows) > 1 else 0, first]
+    sums = column_sums(lines, by_columns, weights, shift, unit)
+    if not (np.isfinite(sums[:, 1]) & (sums[:, 1] > 1e-280)).all():  # squares overflowed or vanished, or are zeros
+        unit = np.maximum(np.abs(rows.max(axis=1) - shift), np.abs(rows.min(axis=1) - shift)).astype(float)
         unit[~((unit > 0) & (unit < np.inf))] = 1
-        sums = column_sums(problem, shift, unit)
-    mean, square = sums / problem.total_weight
+        sums = column_sums(lines, by_columns, weights, shift, unit)
+    mean, square = np.moveaxis(sums, 1, 0) / totals[:, np.newaxis]
     if not centred:
-        return Scaling.of(np.zeros(problem.d), unit * np.sqrt(square), problem.p)
-    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), problem.p)
+        return Scaling.of(np.zeros((B, d)), unit * np.sqrt(square), d)
+    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), d + 1)
+
+
+def scaling_of_rows(problem):
+    """The scaling of a problem's columns."""
+    weights = None if problem.weights is None else problem.weights[np.newaxis]
+    total = np.array([problem.total_weight])
+    lines = problem.lines[np.newaxis]
+    means, deviations = scalings_of_rows(lines, problem.by_columns, weights, total, problem.has_intercept)
+    return Scaling(means[0], deviations[0])
 
 
 def as_standardize(value):
@@ -105,12 +119,14 @@ def scaling_for(problem, standardize):
 
 
 def column_terms(scaling, weight_decay, l1, d):
-    """What the kernel's `Rows` hold of each of d columns, (COLUMN_TERMS, d); None if the columns don't differ."""
-    if scaling is None and not (np.ndim(weight_decay) or np.ndim(l1)):
+    """What the kernel's `Rows` hold of each of d columns, (COLUMN_TERMS, d); None if the columns don't differ.
+
+    For B problems the penalties have shape (B, 1) or (B, d), and the terms (B, COLUMN_TERMS, d).
+    """
+    if scaling is None and np.shape(weight_decay)[-1:] != (d,) and np.shape(l1)[-1:] != (d,):
         return None
-    columns = np.zeros((COLUMN_TERMS, d))
-    columns[INVERSE_DEVIATION] = 1
+    terms = [0.0, 1.0, weight_decay, l1]
     if scaling is not None:
-        columns[MEAN], columns[INVERSE_DEVIATION] = scaling.means, 1 / scaling.deviations
-    columns[DECAY], columns[SHRINKAGE] = weight_decay, l1
-    return columns
+        terms[MEAN], terms[INVERSE_DEVIATION] = scaling.means, 1 / scaling.deviations
+    shape = np.broadcast_shapes((d,), *map(np.shape, terms))
+    return np.ascontiguousarray(np.stack([np.broadcast_to(term, shape) for term in terms], axis=-2))

@@ -2,25 +2,22 @@
 
 from .descent import OUTCOMES, advance, losses
 from .digest import mix
-from .many import ManyOptions, Problems, States, advance_many, losses_many
+from .many import ManyOptions, Problems, States, advance_many, column_sums, losses_many
 from .nouns import (
-    COLUMN_TERMS,
-    DECAY,
     INITIAL_OBJECTIVE,
     INVERSE_DEVIATION,
     LAST_LOSS,
     MEAN,
     METRICS,
-    SHRINKAGE,
     Options,
     Problem,
     Record,
     State,
 )
-from .rows import ISA, LEVELS, Rows, Team, column_sums, parts
+from .rows import ISA, LEVELS, Rows, Team, parts
 
 __all__ = [
-    "COLUMN_TERMS", "DECAY", "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS",
-    "OUTCOMES", "SHRINKAGE", "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States",
-    "Team", "advance", "advance_many", "column_sums", "losses", "losses_many", "mix", "parts",
+    "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS", "OUTCOMES",
+    "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States", "Team", "advance",
+    "advance_many", "column_sums", "losses", "losses_many", "mix", "parts",
 ]  # fmt: skip

@@ -32,6 +32,7 @@ class ManyOptions:
     epochs: int
     nesterov: bool
     tol: float
+    columns: NDArray[np.float64] | None
     def __init__(
         self, rates: NDArray[np.float64], penalties: NDArray[np.float64], epochs: int, nesterov: bool, tol: float
     ) -> None: ...
@@ -43,6 +44,13 @@ class States:
     outcomes: NDArray[np.int8]
     def __init__(self, parameters: _Floats) -> None: ...
 
+def column_sums(
+    lines: _Floats,
+    by_columns: bool,
+    weights: _Floats | None,
+    shift: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> NDArray[np.float64]: ...
 def losses_many(problems: Problems, parameters: _Floats, loss: NDArray[np.float64]) -> None: ...
 def advance_many(
     problems: Problems, options: ManyOptions, states: States, record: Record, first: int, last: int, epochs: int

@@ -6,7 +6,7 @@ from cython cimport floating
 
 from .checks cimport check_history, check_shape
 from .descent cimport COMPLETED, Outcome, descend, losses_at
-from .nouns cimport METRICS, Options, Problem, Record, State
+from .nouns cimport COLUMN_TERMS, METRICS, Options, Problem, Record, State
 from .rows cimport PASS, Rows, take
 
 
@@ -27,11 +27,12 @@ class ManyOptions:
     """The constants of many fits.
 
     rates (B, 3): lr, momentum and 1 - dampening. penalties (B, 2): weight_decay and l1. epochs: how many each fit does.
-    nesterov and tol are those of `Options`.
+    nesterov and tol are those of `Options`. columns: (B, COLUMN_TERMS, d), those of `Rows` for each fit; or None.
     """
 
     def __init__(self, rates, penalties, epochs, nesterov, tol):
         self.rates, self.penalties, self.epochs, self.nesterov, self.tol = rates, penalties, epochs, nesterov, tol
+        self.columns = None
 
 
 class States:
@@ -130,6 +131,7 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         const double[::1] total_weights = problems.total_weights
         const double[:, ::1] rates = options.rates
         const double[:, ::1] penalties = options.penalties
+        double[:, :, ::1] columns = options.columns
         floating[:, :, ::1] work = rows.work
         floating[:, :, :, ::1] parameters = states.parameters[..., np.newaxis]
         double[:, :, ::1] metrics = states.metrics[..., np.newaxis]
@@ -151,6 +153,9 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         raise ValueError("the record of many fits must begin at epoch 0 and have a row per epoch")
     check_problems(rows.problem, lines, targets, weights, total_weights, last)
     check_fits("rates", rates.shape[0], last, False, rates.shape[1], 3)
+    if columns is not None:
+        check_fits("columns", columns.shape[0], last, False, columns.shape[2], rows.problem.d)
+        check_shape("columns", 1, columns.shape[1], 1, COLUMN_TERMS)
     check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
     check_states(rows.problem.p, parameters, metrics, done, outcomes, first, last, total)
     check_histories(rows.problem.p, loss, paths, total, record.every, last)
@@ -161,6 +166,8 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
             take_fit(rows, i, lines, targets, weights, total_weights)
             own.lr, own.momentum, own.gradient_weight = rates[i, 0], rates[i, 1], rates[i, 2]
             own.uniform_decay, own.uniform_l1 = penalties[i, 0], penalties[i, 1]
+            if columns is not None:
+                rows.columns = columns[i]
             state.epoch = state.updates = done[i]
             if loss is not None:
                 own_loss = loss[i]
@@ -199,4 +206,45 @@ cdef int check_histories(Py_ssize_t p, floating[:, :, ::1] loss, floating[:, :, 
         check_shape("paths", paths.shape[0], paths.shape[3], 3, p)
         check_fits("paths", paths.shape[1], fits)
         check_history("paths", 0, total, 0, every, paths.shape[2])
+    return 0
+
+
+def column_sums(lines, bint by_columns, weights, shift, scale):
+    """sum w z and sum w z^2 over the rows, of z = (X - shift) / scale, for the columns of B problems: (B, 2, d).
+
+    lines and weights as of `Problems`, shift and scale (B, d). Rows are added in order, in double: the bits don't
+    depend on the layout of X.
+    """
+    sums = np.zeros((len(shift), 2, shift.shape[1]))
+    if lines.itemsize == 4:
+        _column_sums[float](lines, by_columns, weights, shift, 1 / scale, sums)
+    else:
+        _column_sums[double](lines, by_columns, weights, shift, 1 / scale, sums)
+    return sums
+
+
+cdef int _column_sums(const floating[:, :, ::1] lines, bint by_columns, const floating[:, ::1] weights,
+                      const double[:, ::1] shift, const double[:, ::1] factor, double[:, :, ::1] sums) except -1:
+    cdef:
+        Py_ssize_t fits = shift.shape[0], d = shift.shape[1], n = lines.shape[1 + by_columns], i, row, j, at, w_at
+        double w = 1, z
+    check_fits("lines", lines.shape[0], fits, True, lines.shape[2 - by_columns], d)
+    check_fits("scale", factor.shape[0], fits, False, factor.shape[1], d)
+    if weights is not None:
+        check_fits("weights", weights.shape[0], fits, True, weights.shape[1], n)
+    with nogil:
+        for i in range(fits):
+            at, w_at = i if lines.shape[0] > 1 else 0, i if weights is not None and weights.shape[0] > 1 else 0
+            for row in range(0 if by_columns else n):
+                w = weights[w_at, row] if weights is not None else 1
+                for j in range(d):
+                    z = (lines[at, row, j] - shift[i, j]) * factor[i, j]
+                    sums[i, 0, j] += w * z
+                    sums[i, 1, j] += w * z * z
+            for j in range(d if by_columns else 0):
+                for row in range(n):
+                    w = weights[w_at, row] if weights is not None else 1
+                    z = (lines[at, j, row] - shift[i, j]) * factor[i, j]
+                    sums[i, 0, j] += w * z
+                    sums[i, 1, j] += w * z * z
     return 0

@@ -6,8 +6,6 @@ cimport cython
 from cython cimport floating
 from libc.stdlib cimport calloc, free
 
-import numpy as np
-
 
 cdef int _count
 cdef const Level* _levels = sgdm_levels(&_count)
@@ -138,39 +136,4 @@ cdef int _take(Rows rows, const floating[:, ::1] lines, const floating[:, ::1] t
                          f"weights of {getattr(problem.weights, 'shape', None)}")
     with nogil:
         take(rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL)
-    return 0
-
-
-def column_sums(Problem problem, shift, scale):
-    """sum w z and sum w z^2 over the rows, (2, d), of z = (X - shift) / scale. shift and scale have shape (d,).
-
-    The rows are added in order, in double: the bits don't depend on the layout of X.
-    """
-    sums = np.zeros((2, problem.d))
-    if problem.lines.itemsize == 4:
-        _column_sums[float](problem.lines, problem.by_columns, problem.weights, shift, 1 / scale, sums)
-    else:
-        _column_sums[double](problem.lines, problem.by_columns, problem.weights, shift, 1 / scale, sums)
-    return sums
-
-
-cdef int _column_sums(const floating[:, ::1] lines, bint by_columns, const floating[::1] weights,
-                      const double[::1] shift, const double[::1] factor, double[:, ::1] sums) except -1:
-    cdef Py_ssize_t i, j
-    cdef double w = 1, z
-    with nogil:
-        if by_columns:
-            for j in range(lines.shape[0]):
-                for i in range(lines.shape[1]):
-                    w = weights[i] if weights is not None else 1
-                    z = (lines[j, i] - shift[j]) * factor[j]
-                    sums[0, j] += w * z
-                    sums[1, j] += w * z * z
-        else:
-            for i in range(lines.shape[0]):
-                w = weights[i] if weights is not None else 1
-                for j in range(lines.shape[1]):
-                    z = (lines[i, j] - shift[j]) * factor[j]
-                    sums[0, j] += w * z
-                    sums[1, j] += w * z * z
     return 0

@@ -304,7 +304,9 @@ class Compressed:
         """The stability limit: the full-batch descent converges for every smaller lr, and for no larger one."""
         momentum = as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-        top = self._spectrum(as_penalty(weight_decay, "weight_decay", self.n_features), self._scaling_for(standardize))[0]
+        top = self._spectrum(as_penalty(weight_decay, "weight_decay", self.n_features), self._scaling_for(standardize))[
+            0
+        ]
         return float(stability_limit(top, momentum, 1 - dampening, as_flag(nesterov, "nesterov")))
 
     def _modes(self, coef0, weight_decay, scaling=None):
@@ -343,8 +345,13 @@ class Compressed:
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
         if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
             epochs = as_count(epochs, "epochs")
-        nesterov, weight_decay = as_flag(nesterov, "nesterov"), as_penalty(weight_decay, "weight_decay", self.n_features)
-        loss = self._modes(coef0, weight_decay, self._scaling_for(standardize)).losses(lr, momentum, 1 - dampening, nesterov, epochs)
+        nesterov, weight_decay = (
+            as_flag(nesterov, "nesterov"),
+            as_penalty(weight_decay, "weight_decay", self.n_features),
+        )
+        loss = self._modes(coef0, weight_decay, self._scaling_for(standardize)).losses(
+            lr, momentum, 1 - dampening, nesterov, epochs
+        )
         return loss if self.target_shape else float(loss[0])
 
     @np.errstate(all="ignore")
