@@ -185,8 +185,11 @@ def fit(
     dampening 0; with nesterov ``lr = 4 / (3 L + mu)``, ``momentum = (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) +
     2)``. Where momentum is given, lr is ``(1 + sqrt(momentum))**2 / L``. Each lr is divided by 1 - dampening, and
     lowered if the swing that the undamped first step starts would not be over at the end. Data that differ by rounding
-    get constants that differ by rounding.
-    `Compressed.tune` searches for constants that end lower.
+    get constants that differ by rounding. They are those of the objective without `l1`. With `patience`, a swing of the
+    loss must not end the fit: lr is the largest at which nothing swings, ``(1 - sqrt(momentum))**2 / L``, with nesterov
+    ``((1 - momentum) / (1 + momentum))**2 / L``, and momentum 0 unless it is given. With `batch_size` it is so too, but
+    for twice the expected curvature of a batch instead of L (R. Gower et al., "SGD: general analysis and improved
+    rates", ICML 2019). `Compressed.tune` searches for constants that end lower.
 
     References
     ----------
@@ -219,7 +222,7 @@ def fit(
         problem, held_out = reduce_rows(problem, held_out, options)
     options.scale(problem)
     if options.auto:
-        options.choose_rates(*problem.reduction._curvature_range(options.weight_decay, problem.scaling))
+        options.choose_rates(problem)
     descent = Descent(problem, options, held_out)
     try:
         descent.run()

@@ -7,21 +7,22 @@ of them are docstrings, and each parameter is an attribute.
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._descent.curvature import STABLE_MARGIN, largest_curvature
+from ._descent.curvature import STABLE_MARGIN, batch_curvature, largest_curvature, stability_limit
 from ._descent.messages import FAR_ABOVE, warn
 from ._descent.options import as_auto_constants, as_rates, as_record, is_auto
 from ._descent.problem import as_problem
+from ._descent.scaling import Moments
 from ._descent.tuning import auto_rates
 from ._estimators import DescentRegressor, Folds, SklearnConvergenceWarning, check_cv, check_random_state
 from ._fit import fit
-from ._reduction.reduce import reduce_problem
 from ._results.status import ConvergenceWarning, DivergenceError, Status, attach_result
-from ._validation import as_count, as_flag, as_number, ndim_of
+from ._validation import as_count, as_flag, as_number, as_penalty, ndim_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -46,9 +47,10 @@ class SGDMRegressor(DescentRegressor):
     ----------
     lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
         The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
-        `sgdm.fit`; it needs full batches and no `l1`. With `warm_start`, later fits keep the previous constants, lr
-        lowered if unstable; `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum)``
-        divided by the largest curvature of its rows, or the last lr if that is smaller.
+        `sgdm.fit`; with `early_stopping` or `batch_size` one at which the loss does not swing. With `warm_start`,
+        later fits keep the previous constants, lr lowered if unstable; `partial_fit` takes
+        ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` divided by the largest curvature of its rows, or of its
+        batches, or the last lr if that is smaller.
     momentum : float in [0, 1), array, function or "auto", default "auto"
         How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     dampening : float in [0, 1], optional
@@ -66,6 +68,10 @@ class SGDMRegressor(DescentRegressor):
         there. None does all epochs. "auto" is 1e-12, or 1e-5 for float32, which gives the optimum to 8 digits wherever
         `max_iter` epochs reach it. With `batch_size`, "auto" is None. With `early_stopping`, tol is instead the
         relative fall of the validation loss that counts as improvement; "auto" and None count any fall.
+    standardize : bool, default True
+        Whether to descend in the coordinates of standardized columns. Objective, penalties and optimum are those of the
+        data as they are; lr and tol are those of this descent. `partial_fit` takes the means and deviations of all rows
+        that it and `fit` have seen. False for the descent of the columns as they are.
     fit_intercept : bool, default True
         Whether to fit an intercept.
     batch_size : int, optional
@@ -124,8 +130,9 @@ class SGDMRegressor(DescentRegressor):
 
     def __init__(
         self, *, lr="auto", momentum="auto", dampening=None, nesterov=False, weight_decay=0.0, l1=0.0, max_iter=1000,
-        tol="auto", fit_intercept=True, batch_size=None, shuffle=True, average=False, early_stopping=False,
-        validation_fraction=0.1, n_iter_no_change=5, random_state=None, warm_start=False, record="loss", verbose=False,
+        tol="auto", standardize=True, fit_intercept=True, batch_size=None, shuffle=True, average=False,
+        early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, random_state=None, warm_start=False,
+        record="loss", verbose=False,
     ):  # fmt: skip
         self.lr = lr
         self.momentum = momentum
@@ -135,6 +142,7 @@ class SGDMRegressor(DescentRegressor):
         self.l1 = l1
         self.max_iter = max_iter
         self.tol = tol
+        self.standardize = standardize
         self.fit_intercept = fit_intercept
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -203,33 +211,52 @@ class SGDMRegressor(DescentRegressor):
         if random and (init is None or init.checkpoint.generator is None):
             whole = isinstance(self.random_state, (int, np.integer))
             options["seed"] = self.random_state if whole else check_random_state(self.random_state).randint(2**31 - 1)
+        options |= self._scale(twin, X, y, weights, partial)
         same = ("nesterov", "weight_decay", "l1", "fit_intercept", "batch_size", "shuffle", "average", "record")
         options |= {name: getattr(self, name) for name in same}
-        options |= self._rates(X, y, weights, init, partial)
+        options |= self._rates(X, y, weights, init, partial, options["standardize"])
         twin._set_result(fit(X, y, sample_weight=weights, init=init, progress=bool(self.verbose), **options))
         self.__dict__ = vars(twin)
         return self
 
-    def _rates(self, X, y, weights, init, partial):
+    def _scale(self, twin, X, y, weights, partial):
+        """`standardize` for `sgdm.fit`. The twin keeps the moments of the rows, those of earlier ones among them."""
+        twin._moments = None
+        if not as_flag(self.standardize, "standardize"):
+            return {"standardize": False}
+        moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
+        earlier = getattr(self, "_moments", None)
+        twin._moments = earlier.merged(moments) if partial and earlier is not None else moments
+        return {"standardize": twin._moments.scaling()}
+
+    def _rates(self, X, y, weights, init, partial, standardize):
         """lr, momentum and dampening. `sgdm.fit` accepts "auto" only in a new fit; else they are computed here."""
         lr, momentum, dampening = self.lr, self.momentum, self.dampening
         if not is_auto(lr):
             momentum = _MOMENTUM if is_auto(momentum) else momentum
-        elif self.batch_size is None and (partial or init is not None):
+        elif partial or init is not None:
             fit_intercept = as_flag(self.fit_intercept, "fit_intercept")
-            decay = as_number(self.weight_decay, "weight_decay")
             problem = as_problem(X, y, weights, fit_intercept)
+            problem.scaling = standardize or None
             if partial:
                 momentum = _MOMENTUM if is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
                 gradient_weight = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
-                curvature = largest_curvature(problem, decay) or 1.0
+                curvature = self._curvature(problem) or 1.0
                 lr = (1 - momentum) / max(gradient_weight, 1 - momentum) / curvature
                 lr = lr if init is None else min(lr, init.lr)  # the velocity may come from rows of larger curvature
             else:
                 momentum, dampening = init.momentum, init.dampening
-                limit = reduce_problem(problem, 1).max_lr(momentum, dampening, self.nesterov, decay)
+                curvature = self._curvature(problem)
+                limit = stability_limit(curvature, momentum, 1 - dampening, self.nesterov) if curvature else math.inf
                 lr = init.lr if init.lr < limit else STABLE_MARGIN * limit
         return {"lr": lr, "momentum": momentum, "dampening": dampening}
+
+    def _curvature(self, problem):
+        """The largest curvature of the rows, or of batches of them; None or inf where it overflows."""
+        decay = as_penalty(self.weight_decay, "weight_decay", problem.d)
+        if self.batch_size is None:
+            return largest_curvature(problem, decay)
+        return batch_curvature(problem, decay, as_count(self.batch_size, "batch_size"))
 
 
 class SGDMRegressorCV(DescentRegressor):
@@ -249,8 +276,8 @@ class SGDMRegressorCV(DescentRegressor):
         The momenta to try. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
     weight_decay, l1 : float, or sequence of float, default 0.0
         The penalties to try.
-    dampening, nesterov, fit_intercept, record
-        As for `SGDMRegressor`.
+    dampening, nesterov, standardize, fit_intercept, record
+        As for `SGDMRegressor`. All folds are standardized by the means and deviations of all rows.
     max_iter : int, default 1000
         The largest number of epochs to try.
     cv : int, splitter, iterable of (train, test), or None, default None
@@ -290,7 +317,7 @@ class SGDMRegressorCV(DescentRegressor):
 
     def __init__(
         self, *, lr="auto", momentum="auto", dampening=None, nesterov=False, weight_decay=0.0, l1=0.0, max_iter=1000,
-        fit_intercept=True, cv=None, record="loss",
+        standardize=True, fit_intercept=True, cv=None, record="loss",
     ):  # fmt: skip
         self.lr = lr
         self.momentum = momentum
@@ -299,6 +326,7 @@ class SGDMRegressorCV(DescentRegressor):
         self.weight_decay = weight_decay
         self.l1 = l1
         self.max_iter = max_iter
+        self.standardize = standardize
         self.fit_intercept = fit_intercept
         self.cv = cv
         self.record = record
@@ -342,6 +370,8 @@ class SGDMRegressorCV(DescentRegressor):
         settings = [self._options(params, max_iter) for params in grid]  # checked before the folds are reduced
         splits = [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
         folds = Folds(X, y, weights, splits, self.fit_intercept)
+        if as_flag(self.standardize, "standardize"):
+            folds.scaling = folds.whole._scaling()
         options = [self._with_rates(setting, folds, max_iter) for setting in settings]
         curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
         means = [folds.mean(curve) for curve in curves]
@@ -364,7 +394,9 @@ class SGDMRegressorCV(DescentRegressor):
         self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
         with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
-            result = folds.whole.fit(epochs=self.best_n_iter_, record=record, **options[best])
+            result = folds.whole.fit(
+                epochs=self.best_n_iter_, record=record, standardize=folds.scaling or False, **options[best]
+            )
         self._set_result(result)
         if options[best]["weight_decay"] or options[best]["l1"]:
             return
@@ -391,7 +423,7 @@ class SGDMRegressorCV(DescentRegressor):
         penalties = {name: as_number(params[name], name) for name in ("weight_decay", "l1")}
         options = {**penalties, "nesterov": nesterov}
         if is_auto(lr):
-            momentum, dampening = as_auto_constants(momentum, self.dampening, penalties["l1"])
+            momentum, dampening = as_auto_constants(momentum, self.dampening)
             return options | {"momentum": momentum, "dampening": dampening}
         momentum = _MOMENTUM if is_auto(momentum) else momentum
         as_rates(lr, momentum, self.dampening, max_iter, 0)  # to check them; lr may be a function of the epoch

@@ -127,9 +127,7 @@ def test_goes_on_with_the_loss_of_the_whole_descent():
 def test_ending_far_above_the_least_loss_warns_with_both_numbers():
     X, y = make_data(N, D)
     reduced = sgdm.compress(X, y)
-    message = (
-        r"^the objective went from \S+ to (\S+) in 3 epochs, far above the least there is, (\S+); use standardize"
-    )
+    message = r"^the objective went from \S+ to (\S+) in 3 epochs, far above the least there is, (\S+); use standardize"
     with pytest.warns(sgdm.ConvergenceWarning, match=message) as caught:
         result = sgdm.fit(X, y, method="compress", epochs=3, lr=0.01)
     assert f"{result.loss:g} in" in str(caught[0].message)

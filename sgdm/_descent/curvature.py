@@ -84,10 +84,24 @@ def longest_row(problem):
     return longest + problem.has_intercept
 
 
-def largest_decay(problem, options):
+def largest_decay(problem, weight_decay):
     """The largest curvature of weight decay's penalty in one coordinate."""
     deviations = 1.0 if problem.scaling is None else problem.scaling.deviations
-    return float(np.max(options.weight_decay / deviations**2))
+    return float(np.max(weight_decay / deviations**2))
+
+
+def batch_curvature(problem, weight_decay, batch_size):
+    """Twice the expected curvature of a mini-batch: the inverse is a stable step of plain SGD.
+
+    With b of n rows, L the curvature of all rows and M that of the longest row, it is
+    2 (n (b - 1) L + (n - b) M) / (b (n - 1)): R. Gower et al., SGD: general analysis and improved rates, ICML 2019.
+    """
+    n, b = problem.n, min(batch_size, problem.n)
+    whole = largest_curvature(problem, weight_decay)
+    row = 2 * longest_row(problem) + largest_decay(problem, weight_decay)
+    if whole is None or n == 1:
+        return math.inf if whole is None else 2 * row
+    return 2 * (n * (b - 1) * whole + (n - b) * row) / (b * (n - 1))
 
 
 def stable_lr(problem, options, rates):
@@ -101,6 +115,6 @@ def stable_lr(problem, options, rates):
         return None
     _, momentum, gradient_weight = rates
     if 0 < options.batch_size < problem.n:
-        scale = gradient_weight * (2 * longest_row(problem) + largest_decay(problem, options))
+        scale = gradient_weight * (2 * longest_row(problem) + largest_decay(problem, options.weight_decay))
         return STABLE_MARGIN * (1 - momentum) / scale if scale > 0 else math.inf
     return STABLE_MARGIN * float(stability_limit(curvature, momentum, gradient_weight, options.nesterov))

@@ -10,8 +10,9 @@ from .._results.checkpoint import restore_generator
 from .._results.checks import check_init
 from .._results.many import FitResults
 from .._validation import as_count, as_flag, as_number, as_penalty, as_series, ceil_div, raise_if_foreign
+from .curvature import batch_curvature
 from .scaling import as_standardize, scaling_for
-from .tuning import auto_rates
+from .tuning import auto_rates, steady_rates
 
 
 class Options(KernelOptions):
@@ -61,7 +62,7 @@ class Options(KernelOptions):
         start, l1 = 0 if init is None else init.epochs, as_penalty(l1, "l1")
         if self.auto:
             rates = None
-            self.momentum, self.dampening = as_auto_constants(momentum, dampening, l1)
+            self.momentum, self.dampening = as_auto_constants(momentum, dampening)
         else:
             rates = as_rates(lr, momentum, dampening, self.epochs, start)
         tol, patience, improvement = as_stopping_rule(tol, patience, batch_size, validates)
@@ -78,9 +79,16 @@ class Options(KernelOptions):
         as_penalty(self.l1, "l1", problem.features)
         problem.scaling = scaling_for(problem, self.standardize)
 
-    def choose_rates(self, largest, smallest):
-        """Sets the rates for lr="auto", from the extreme eigenvalues of the objective's Hessian."""
-        constants = auto_rates(largest, smallest, self.epochs, self.momentum, self.dampening, self.nesterov)
+    def choose_rates(self, problem):
+        """Sets the rates for lr="auto"."""
+        form = self.momentum, self.dampening, self.nesterov
+        if self.batch_size:
+            constants = steady_rates(batch_curvature(problem, self.weight_decay, self.batch_size), *form)
+        else:
+            largest, smallest = problem.reduction._curvature_range(self.weight_decay, problem.scaling)
+            constants = (
+                steady_rates(largest, *form) if self.patience else auto_rates(largest, smallest, self.epochs, *form)
+            )
         self.set_rates(as_rates(*constants, self.epochs, self.start))
 
     def rates_at(self, epoch):
@@ -100,10 +108,8 @@ def is_auto(value):
     return isinstance(value, str) and value == "auto"
 
 
-def as_auto_constants(momentum, dampening, l1):
+def as_auto_constants(momentum, dampening):
     """momentum and dampening for lr="auto": numbers, or None where they are to be chosen too."""
-    if l1:
-        raise ValueError("lr='auto' and l1 don't go together: its formulas hold without; give lr as a number")
     chosen = momentum is None or is_auto(momentum)
     momentum = None if chosen else as_number(momentum, "momentum", 1, below=True)
     return momentum, None if dampening is None else as_number(dampening, "dampening", 1)
@@ -194,8 +200,8 @@ def check_method(options, batch_size):
         raise ValueError(f"method must be 'auto', 'direct' or 'compress', got {method!r}")
     if auto and options.init is not None:
         raise ValueError("lr='auto' and init don't go together: they would change the constants; give init's lr")
-    if batch_size is not None and (auto or method == "compress"):
-        refuse_batches("lr='auto'" if auto else "method='compress'")
+    if batch_size is not None and method == "compress":
+        refuse_batches("method='compress'")
 
 
 def refuse_batches(other):

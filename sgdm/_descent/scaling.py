@@ -28,10 +28,10 @@ class Scaling(NamedTuple):
     deviations: np.ndarray
 
     @classmethod
-    def of(cls, means, deviations, p):
-        """The scaling with these deviations, but 1 where they are rounding, or not finite."""
+    def of(cls, means, deviations, p, constant=1.0):
+        """The scaling with these deviations, but with that of a `constant` column where they are rounding."""
         least = _ROUNDING * (p + 8) * np.finfo(float).eps * np.abs(means)
-        return cls(means, np.where((deviations > least) & (deviations < np.inf), deviations, 1.0))
+        return cls(means, np.where((deviations > least) & (deviations < np.inf), deviations, constant))
 
     def rows(self, A):
         """The rows (n, p) of the problem in b: ``A a = rows(A) b``. With an intercept, its column is the last."""
@@ -58,7 +58,7 @@ class Scaling(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def scalings_of_rows(lines, by_columns, weights, totals, centred):
+def scalings_of_rows(lines, by_columns, weights, totals, centred, constant=1.0):
     """The scaling of the columns of B problems, its arrays (B, d).
 
     lines, weights and totals as of the kernel's `Problems`. The columns are shifted by the first row that has weight,
@@ -77,21 +77,49 @@ def scalings_of_rows(lines, by_columns, weights, totals, centred):
         sums = column_sums(lines, by_columns, weights, shift, unit)
     mean, square = np.moveaxis(sums, 1, 0) / totals[:, np.newaxis]
     if not centred:
-        return Scaling.of(np.zeros((B, d)), unit * np.sqrt(square), d)
-    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), d + 1)
+        return Scaling.of(np.zeros((B, d)), unit * np.sqrt(square), d, constant)
+    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), d + 1, constant)
 
 
-def scaling_of_rows(problem):
-    """The scaling of a problem's columns."""
+def scaling_of_rows(problem, constant=1.0):
+    """The scaling of a problem's columns, and the deviation that a constant one has."""
     weights = None if problem.weights is None else problem.weights[np.newaxis]
     total = np.array([problem.total_weight])
     lines = problem.lines[np.newaxis]
-    means, deviations = scalings_of_rows(lines, problem.by_columns, weights, total, problem.has_intercept)
+    means, deviations = scalings_of_rows(lines, problem.by_columns, weights, total, problem.has_intercept, constant)
     return Scaling(means[0], deviations[0])
+
+
+class Moments(NamedTuple):
+    """The moments of the columns of some rows: the sum of weights, and means and variances (d,)."""
+
+    weight: float
+    means: np.ndarray
+    variances: np.ndarray
+
+    @classmethod
+    def of(cls, problem):
+        """Those of a problem's rows. A variance is 0 where the column is constant."""
+        scaling = scaling_of_rows(problem, constant=0.0)
+        return cls(problem.total_weight, scaling.means, scaling.deviations**2)
+
+    @np.errstate(all="ignore")
+    def merged(self, other):
+        """Those of both parts' rows."""
+        weight = self.weight + other.weight
+        share, apart = other.weight / weight, other.means - self.means
+        variances = (1 - share) * self.variances + share * other.variances + share * (1 - share) * apart**2
+        return Moments(weight, self.means + share * apart, variances)
+
+    def scaling(self):
+        """The scaling that these moments give."""
+        return Scaling.of(self.means, np.sqrt(self.variances), len(self.means) + 1)
 
 
 def as_standardize(value):
     """`standardize` as a bool, or as a Scaling whose shapes are still to be checked."""
+    if isinstance(value, Scaling):
+        return value
     if not isinstance(value, (tuple, list)):
         return as_flag(value, "standardize")
     if len(value) != 2:

@@ -48,6 +48,22 @@ def auto_rates(largest, smallest, epochs, momentum, dampening, nesterov):
     return min(lr, _settled_lr(lr, epochs, momentum, gradient_weight)) / largest, momentum, 1 - gradient_weight
 
 
+def steady_rates(curvature, momentum, dampening, nesterov):
+    """lr, momentum and dampening with which nothing swings along directions of at most this curvature.
+
+    The roots of the update's characteristic polynomial are real for every smaller curvature. Momentum, 0 unless it is
+    given, then speeds nothing up.
+    """
+    if not curvature < math.inf:
+        raise ValueError(_OVERFLOW)
+    if momentum is None:
+        momentum, dampening = 0.0, 0.0 if dampening is None else dampening
+    gradient_weight = 1 - (momentum if dampening is None else dampening)
+    root = (1 - momentum) / (1 + momentum) if nesterov else 1 - math.sqrt(momentum)
+    lr = root**2 / max(gradient_weight, root**2)  # with more dampening, later gradients are too weak to matter
+    return lr / _positive(curvature), momentum, 1 - gradient_weight
+
+
 def _settled_lr(lr, epochs, momentum, gradient_weight):
     """The largest lr, in units of 1 / L, with which the swing that the undamped first step starts is over at the end.
 

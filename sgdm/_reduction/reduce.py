@@ -39,10 +39,10 @@ def as_reduced_problems(X, y, sample_weight, validation, options):
 def reduce_rows(problem, held_out, options):
     """The problems to descend on: the reductions of both where these are asked for or faster, else both as they are.
 
-    For lr="auto" the problem has its reduction in any case.
+    For lr="auto" the problem has its reduction in any case, unless there are batches.
     """
     reduces = chooses_reduction(problem, options)
-    if not reduces and not options.auto:
+    if not reduces and (not options.auto or options.batch_size):
         return problem, held_out
     as_start(options.coef0, problem)  # which refuses a wrong start before the rows are reduced
     reduction = reduce_problem(problem, options.n_threads)
