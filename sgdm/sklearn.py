@@ -288,7 +288,8 @@ class SGDMRegressorCV(DescentRegressor):
     Attributes
     ----------
     best_n_iter_ : int
-        The number of epochs with the lowest mean loss.
+        The number of epochs with the lowest mean loss; or `max_iter`, if the loss after these is not significantly
+        above it (a paired t-test over the folds, at 5 %).
     best_params_ : dict
         The lr, momentum, weight_decay and l1 with the lowest mean loss, as given.
     val_loss_curves_ : (folds, max_iter) array
@@ -297,7 +298,7 @@ class SGDMRegressorCV(DescentRegressor):
     mean_val_loss_curve_ : (max_iter,) array
         Their mean over the folds; with sample_weight, each fold counts as much as its weights' sum.
     cv_results_ : dict
-        One entry per setting: ``params``, ``n_iter`` (the best number of epochs), ``mean_val_loss`` and
+        One entry per setting: ``params``, ``n_iter`` (the number of epochs chosen), ``mean_val_loss`` and
         ``std_val_loss`` over the folds at that, and ``val_loss_curves``.
     n_splits_ : int
     coef_, intercept_, n_iter_, history_, loss_curve_, result_, n_features_in_, feature_names_in_
@@ -375,7 +376,7 @@ class SGDMRegressorCV(DescentRegressor):
         options = [self._with_rates(setting, folds, max_iter) for setting in settings]
         curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
         means = [folds.mean(curve) for curve in curves]
-        ends = [int(mean.argmin()) for mean in means]
+        ends = [folds.end(curve) for curve in curves]
         lowest = np.array([mean[end] for mean, end in zip(means, ends, strict=True)])
         best = int(lowest.argmin())
         if lowest[best] == np.inf:

@@ -151,12 +151,10 @@ TOGETHER = {
         {"tol": 1e-3, "batch_size": 5, "validation": 0.2},
         "tol and batch_size don't go together: a batch's gradient is too noisy to stop by; use validation",
     ),
-    "lr='auto' and batch_size": ({"lr": "auto", "batch_size": 5}, "batch_size and lr='auto' don't go together"),
     "method and batch_size": (
         {"method": "compress", "batch_size": 5},
         "batch_size and method='compress' don't go together: batches need the rows",
     ),
-    "lr='auto' and l1": ({"lr": "auto", "l1": 0.1}, "lr='auto' and l1 don't go together"),
     "lr='auto' and init": ({"lr": "auto", "init": FULL}, "lr='auto' and init don't go together"),
     "callback_every alone": ({"callback_every": 3}, "callback_every needs a callback"),
     "init and validation": ({"init": FULL, "validation": (X, y)}, "validation must be given as for init, which"),
@@ -184,7 +182,6 @@ def test_options_that_do_not_go_together_are_refused(options, message):
         {"record": "bogus"}, {"record_every": 0}, {"weight_decay": "x"}, {"l1": -1}, {"lr": "x"}, {"momentum": 1},
         {"dampening": 2}, {"nesterov": 1}, {"epochs": 0}, {"average": -1}, {"tol": "x"}, {"progress": 1},
         {"n_threads": 0}, {"callback_every": 0, "callback": print}, {"lr": "auto", "momentum": 2},
-        {"lr": "auto", "l1": 1.0},
     ],
     ids=str,
 )  # fmt: skip

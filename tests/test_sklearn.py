@@ -12,11 +12,12 @@ from sgdm import schedules
 sklearn = pytest.importorskip("sklearn")
 # ruff: noqa: E402
 
+from scipy.stats import ttest_rel
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, make_regression
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_linnerud, load_wine, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import ElasticNet, LinearRegression, Ridge, SGDRegressor
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -55,7 +56,7 @@ def test_scikit_learns_checks(estimator, check):
 # The regressor
 
 DIABETES = load_diabetes(return_X_y=True)
-FIXED = {"lr": 0.05, "momentum": 0.9}
+FIXED = {"lr": 0.05, "momentum": 0.9, "standardize": False}
 OPTIONS = {
     "plain": {},
     "no intercept": {"fit_intercept": False},
@@ -127,13 +128,13 @@ def test_a_tol_that_is_not_met_warns():
     message = r"did not fall to tol=1e-05 times .* in max_iter=3 epochs; raise max_iter"
     far = pytest.warns(sgdm.ConvergenceWarning, match=r"in 3 epochs, far above the least there is, \S+; use st")
     with far, pytest.warns(ConvergenceWarning, match=message):
-        SGDMRegressor(max_iter=3, tol=1e-5).fit(X, y)
+        SGDMRegressor(max_iter=3, tol=1e-5, standardize=False).fit(X, y)
     with far:
-        SGDMRegressor(max_iter=3).fit(X, y)
+        SGDMRegressor(max_iter=3, standardize=False).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"did not fall to tol=1e-12 times"):
         SGDMRegressor(max_iter=30, **FIXED).fit(X, y)
     with far:
-        assert SGDMRegressor(max_iter=3, tol=None).fit(X, y).n_iter_ == 3
+        assert SGDMRegressor(max_iter=3, tol=None, standardize=False).fit(X, y).n_iter_ == 3
     assert SGDMRegressor(tol=0.1, **FIXED).fit(X, y).n_iter_ < SGDMRegressor(tol=1e-3, **FIXED).fit(X, y).n_iter_
 
 
@@ -218,10 +219,7 @@ def test_partial_fits_with_automatic_constants_converge(options):
         ({"early_stopping": True, "n_iter_no_change": 0}, "fit", "n_iter_no_change must be at least 1"),
         ({"early_stopping": True, "validation_fraction": 1}, "fit", r"validation_fraction must be in \[0, 1\)"),
         ({"early_stopping": True}, "partial_fit", "partial_fit and early_stopping don't go together"),
-        ({"batch_size": 5}, "fit", "batch_size and lr='auto' don't go together"),
-        ({"batch_size": 5}, "partial_fit", "batch_size and lr='auto' don't go together"),
         ({"batch_size": 5, "lr": 0.1, "tol": 0.1}, "fit", "tol and batch_size don't go together"),
-        ({"l1": 0.1}, "fit", "lr='auto' and l1 don't go together"),
         ({"record": "some"}, "fit", "record must be"),
     ],
 )
@@ -322,7 +320,13 @@ CVS = {
 CV_OPTIONS = {
     "plain": FIXED,
     "nesterov, decay": {**FIXED, "nesterov": True, "weight_decay": 0.3, "fit_intercept": False},
-    "l1, function": {"lr": lambda t: 0.1 / (1 + t), "momentum": 0.5, "l1": 0.2, "dampening": 0.3},
+    "l1, function": {
+        "lr": lambda t: 0.1 / (1 + t),
+        "momentum": 0.5,
+        "l1": 0.2,
+        "dampening": 0.3,
+        "standardize": False,
+    },
 }
 
 
@@ -336,6 +340,14 @@ def loop(X, y, splits, w=None, max_iter=40, **options):
             residual = X[test] @ params[:D] + params[D:].sum(axis=0) - y[test]
             curve[t] = np.average(residual**2, axis=0, weights=None if w is None else w[test]).mean()
     return curves
+
+
+def chosen_epochs(curves):
+    """Those of the lowest mean loss, or all of them where the last loss is not significantly above it."""
+    best, last = curves.mean(0).argmin(), curves.shape[1] - 1
+    if len(curves) == 1 or (best < last and ttest_rel(curves[:, last], curves[:, best]).pvalue < 0.05):
+        return best + 1
+    return last + 1
 
 
 @short
@@ -354,7 +366,7 @@ def test_estimators_is_the_loop_over_folds(cv, groups, options):
     assert model.n_splits_ == len(splits)
     np.testing.assert_allclose(model.val_loss_curves_, expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(model.mean_val_loss_curve_, expected.mean(0), rtol=1e-10)
-    assert model.best_n_iter_ == model.n_iter_ == expected.mean(0).argmin() + 1
+    assert model.best_n_iter_ == model.n_iter_ == chosen_epochs(expected)
     final = sgdm.fit(X, y, epochs=model.best_n_iter_, **options)
     np.testing.assert_allclose(model.coef_, final.coef, rtol=1e-10)
     np.testing.assert_allclose(model.intercept_, final.intercept, rtol=1e-10)
@@ -391,7 +403,7 @@ def test_estimators_reads_the_rows_once(cv, times, monkeypatch):
     "option",
     [
         {"lr": -1}, {"lr": [0.1, "x"]}, {"momentum": 1}, {"dampening": 2, "lr": 0.1}, {"weight_decay": "x"}, {"l1": -1},
-        {"l1": 0.1}, {"nesterov": 1}, {"record": "bogus"}, {"max_iter": 0},
+        {"nesterov": 1}, {"record": "bogus"}, {"max_iter": 0},
     ],
     ids=str,
 )  # fmt: skip
@@ -434,7 +446,7 @@ def test_estimators_tunes_once_for_all_folds():
     """Tuned once, on all rows, and stable on every training set: the loop with the same constants gives the same."""
     X, y = make_data()
     X[:12] /= 10  # which makes the curvature of the other folds greater
-    model = SGDMRegressorCV(max_iter=300).fit(X, y)
+    model = SGDMRegressorCV(max_iter=300, standardize=False).fit(X, y)
     assert model.best_params_ == {"lr": "auto", "momentum": "auto", "weight_decay": 0.0, "l1": 0.0}
     rates = {name: getattr(model.result_, name) for name in ("lr", "momentum", "dampening")}
     expected = loop(X, y, list(KFold(5).split(X)), fit_intercept=True, max_iter=300, **rates)
@@ -474,10 +486,99 @@ def test_settings_that_all_overflow_at_once_are_an_error():
         ({"lr": [[0.1], [0.1, 0.2]]}, "lr must be"),
         ({"lr": [[0.1, 0.2]]}, "lr must be a value or a sequence of at least one value, got"),
         ({"weight_decay": -1.0, "lr": 0.1}, "weight_decay must be finite and not negative"),
-        ({"l1": 0.1}, "lr='auto' and l1 don't go together"),
         ({"cv": 1}, "n_splits=1|at least one train/test split"),
     ],
 )
 def test_estimators_refuses_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):
         SGDMRegressorCV(**options).fit(*make_data())
+
+
+# Data as they come
+
+
+def countries():
+    """Population, income and life expectancy: columns of 1e9, 1e4 and 1e1."""
+    rng = np.random.default_rng(0)
+    population, income = 10 ** rng.uniform(5, 9.2, 150), 10 ** rng.uniform(2.5, 5, 150)
+    return np.column_stack([population, income]), 30 + 7 * np.log10(income) + 3 * rng.standard_normal(150)
+
+
+RAW = {
+    "wine": load_wine(return_X_y=True), "breast cancer": load_breast_cancer(return_X_y=True),
+    "diabetes": load_diabetes(return_X_y=True, scaled=False), "linnerud": load_linnerud(return_X_y=True),
+    "countries": countries(),
+    "shifted": (make_data()[0] * [1, 1e-6, 1e6, 3, 0.1] + [0, 1, 1e9, 5, -40], make_data()[1]),
+}  # fmt: skip
+RAW = {name: (X, y.astype(float)) for name, (X, y) in RAW.items()}
+raw = pytest.mark.parametrize("data", RAW.values(), ids=RAW)
+
+
+def least_squares(X, y):
+    """R^2 of least squares. Without StandardScaler, LinearRegression drops a small column among large ones."""
+    return make_pipeline(StandardScaler(), LinearRegression()).fit(X, y).score(X, y)
+
+
+@raw
+def test_the_regressor_reaches_least_squares_on_raw_data(data):
+    expected = least_squares(*data)
+    assert SGDMRegressor().fit(*data).score(*data) == pytest.approx(expected, abs=1e-4)
+    assert make_pipeline(StandardScaler(), SGDMRegressor()).fit(*data).score(*data) == pytest.approx(expected, abs=1e-4)
+
+
+@raw
+def test_cross_validation_ends_near_least_squares_on_raw_data(data):
+    expected = least_squares(*data)
+    assert SGDMRegressorCV().fit(*data).score(*data) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["wine", "diabetes", "countries"])
+def test_penalties_give_ridges_and_elastic_nets_coefficients_on_raw_data(name):
+    X, y = RAW[name]
+    scale, alpha = X.std(axis=0), 0.01 * y.std()
+    ridge = Ridge(alpha=len(X) * alpha).fit(X, y)
+    ours = SGDMRegressor(weight_decay=2 * alpha).fit(X, y)
+    np.testing.assert_allclose(ours.coef_ * scale, ridge.coef_ * scale, rtol=1e-6, atol=1e-8)
+    net = ElasticNet(alpha=alpha, l1_ratio=0.5, tol=1e-13, max_iter=10**6).fit(X, y)
+    ours = SGDMRegressor(weight_decay=alpha, l1=alpha, max_iter=3000).fit(X, y)
+    np.testing.assert_allclose(ours.coef_ * scale, net.coef_ * scale, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("noise", [0, 5])
+@pytest.mark.parametrize("seed", range(10))
+def test_early_stopping_is_not_ended_by_a_swing(seed, noise):
+    X, y = make_regression(400, 20, noise=noise, random_state=seed)
+    theirs = make_pipeline(StandardScaler(), SGDRegressor(early_stopping=True, random_state=seed)).fit(X, y)
+    ours = SGDMRegressor(early_stopping=True, random_state=seed).fit(X, y)
+    assert ours.score(X, y) > theirs.score(X, y) - 1e-4
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 16}, {"batch_size": 16, "l1": 0.01}, {"batch_size": 1}], ids=str)
+@pytest.mark.parametrize("name", ["wine", "diabetes", "countries"])
+def test_batches_have_automatic_constants_on_raw_data(name, options):
+    X, y = RAW[name]
+    model = SGDMRegressor(random_state=0, max_iter=300, **options).fit(X, y)
+    assert model.score(X, y) > LinearRegression().fit(X, y).score(X, y) - 0.1  # the noise of the batches
+    assert model.partial_fit(X[:50], y[:50]).n_iter_ == 301
+
+
+def test_partial_fits_standardize_by_all_rows_that_they_have_seen():
+    X, y = RAW["countries"]
+    model = SGDMRegressor(batch_size=1, random_state=0)
+    for epoch in range(30):
+        for rows in np.array_split(np.random.default_rng(epoch).permutation(len(X)), 15):
+            model.partial_fit(X[rows], y[rows])
+    weight, means, variances = model._moments
+    assert weight == 30 * len(X)
+    np.testing.assert_allclose(means, X.mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-10)
+    assert model.score(X, y) > LinearRegression().fit(X, y).score(X, y) - 0.05
+
+
+def test_float32_columns_far_from_zero_keep_their_digits():
+    X, y = make_data()
+    X = (X + 1000).astype(np.float32)
+    exact = LinearRegression().fit(X.astype(float), y)
+    model = SGDMRegressor().fit(X, y.astype(np.float32))
+    assert model.coef_.dtype == np.float32
+    np.testing.assert_allclose(model.coef_, exact.coef_, rtol=2e-5)

@@ -155,14 +155,21 @@ cdef inline void precondition(Rows rows, double scale, const floating* a, const 
     cdef:
         Py_ssize_t j, features = rows.problem.features, at = place(&rows.shape, features)
         bint intercept = features < rows.problem.p
-        double of_intercept = scale * sums[at] if intercept else 0, total = 0, inverse
+        const double* mean = &rows.columns[MEAN, 0]
+        const double* inverse = &rows.columns[INVERSE_DEVIATION, 0]
+        const double* decay = &rows.columns[DECAY, 0]
+        double of_intercept = scale * sums[at] if intercept else 0, s0 = 0, s1 = 0, s2 = 0, s3 = 0
     for j in range(features):
-        inverse = rows.columns[INVERSE_DEVIATION, j]
-        direction[j] = (scale * sums[j] + rows.columns[DECAY, j] * a[j] - rows.columns[MEAN, j] * of_intercept) * (
-            inverse * inverse)
-        total += rows.columns[MEAN, j] * direction[j]
+        direction[j] = (scale * sums[j] + decay[j] * a[j] - mean[j] * of_intercept) * (inverse[j] * inverse[j])
     if intercept:
-        direction[at] = of_intercept - total
+        for j in range(0, features - 3, 4):         # four sums: one would wait for itself
+            s0 += mean[j] * direction[j]
+            s1 += mean[j + 1] * direction[j + 1]
+            s2 += mean[j + 2] * direction[j + 2]
+            s3 += mean[j + 3] * direction[j + 3]
+        for j in range(features // 4 * 4, features):
+            s0 += mean[j] * direction[j]
+        direction[at] = of_intercept - ((s0 + s2) + (s1 + s3))
 
 
 cdef inline void shrink(Rows rows, double proximal_lr, floating* a) noexcept nogil:
@@ -189,17 +196,17 @@ cdef inline void update_by_columns(Rows rows, const Update* update, double scale
                                    floating[:, :, ::1] work) noexcept nogil:
     """Like `update_parameters`, where the columns differ: see `Rows`."""
     cdef:
-        Py_ssize_t t, j, at
+        Py_ssize_t t, j
         Update plain = update[0]
     plain.weight_decay = plain.threshold = 0
     for t in range(rows.shape.k):
         precondition(rows, scale, &work[COEF, t, 0], &rows.sums[PASS, t, 0], &rows.sums[DIRECTION, t, 0])
         momentum_update(rows, &plain, rows.shape.width, 1, &rows.sums[DIRECTION, t, 0], &work[COEF, t, 0],
                         &work[VELOCITY, t, 0], &work[GRADIENT, t, 0])
-        shrink(rows, proximal_lr(update), &work[COEF, t, 0])
-        for j in range(rows.problem.p):
-            at = place(&rows.shape, j)
-            work[GRADIENT, t, at] = <floating> (scale * rows.sums[PASS, t, at])
+        if rows.shrinks:
+            shrink(rows, proximal_lr(update), &work[COEF, t, 0])
+        for j in range(rows.shape.padded + 1):      # sums are zeros between the features and the intercept
+            work[GRADIENT, t, j] = <floating> (scale * rows.sums[PASS, t, j])
 
 
 cdef inline void average_iterates(Rows rows, Py_ssize_t averaged, const floating[:, :, ::1] work) noexcept nogil:

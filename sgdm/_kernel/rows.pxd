@@ -2,7 +2,7 @@
 
 from cython cimport floating
 
-from .nouns cimport Problem
+from .nouns cimport SHRINKAGE, Problem
 
 
 cdef extern from "arithmetic/threads.h" nogil:
@@ -63,6 +63,7 @@ cdef class Rows:
     cdef object work                        # (SLABS, k, width), floats or doubles as the lines
     cdef double[:, :, ::1] sums             # (SUMS, k, width)
     cdef double[:, ::1] columns             # (COLUMN_TERMS, features), or None
+    cdef bint shrinks                       # whether there is l1 in the columns
     cdef Py_ssize_t at_loss                 # where sum w r^2 is in a row of sums
     cdef Py_ssize_t[::1] order              # (n,), once rows are taken in a random order
 
@@ -81,6 +82,14 @@ cdef enum:
     AVERAGE, AVERAGE_BEFORE_EPOCH
     DIRECTION                               # the gradient of the objective, preconditioned
     SUMS
+
+
+cdef inline void set_columns(Rows rows, double[:, ::1] columns) noexcept nogil:
+    """Sets what differs between columns."""
+    cdef Py_ssize_t j
+    rows.columns, rows.shrinks = columns, False
+    for j in range(columns.shape[1]):
+        rows.shrinks |= columns[SHRINKAGE, j] > 0
 
 
 cdef inline void take(Rows rows, const floating* X, const floating* y, const floating* w) noexcept nogil:

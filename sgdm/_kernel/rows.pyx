@@ -97,7 +97,9 @@ cdef class Rows:
         self.handle = open_rows(&self.shape, c_team)
         if self.handle == NULL:
             raise MemoryError("no memory for the working arrays of the fit")
-        self.order, self.columns = None, columns
+        self.order = self.columns = None
+        if columns is not None:
+            set_columns(self, columns)
         cdef Buffer work = Buffer.__new__(Buffer), sums = Buffer.__new__(Buffer)
         work.allocate(SLABS, problem.k, self.shape.width, problem.lines.itemsize)
         sums.allocate(SUMS, problem.k, self.shape.width, sizeof(double))
