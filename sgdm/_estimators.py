@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._descent.messages import warn
+from ._descent.problem import as_problem
+from ._descent.scaling import Moments
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._results.status import ConvergenceWarning, DivergenceError
-from ._validation import as_weights
+from ._validation import as_flag, as_weights
 
 try:
     from scipy.special import stdtrit  # type: ignore[import-untyped]
@@ -51,6 +54,24 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
         vars(copy).update(vars(self))
         return copy
 
+    def _moments_of(self, X, y, weights):
+        """The moments of the columns, after a warning that names those that say nothing of their own."""
+        moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        constant, twins, seen = [], [], {}
+        for j, key in enumerate(zip(moments.means.tolist(), moments.variances.tolist(), strict=True)):
+            if key[1] == 0:
+                constant.append(f"{names[j]!r}")
+            elif key in seen and np.array_equal(X[:, j], X[:, seen[key]]):
+                twins.append(f"{names[j]!r} and {names[seen[key]]!r}")
+            else:
+                seen[key] = j
+        if constant:
+            warn(f"columns that are constant have coefficient 0: {_first(constant)}; leave them out", UserWarning)
+        if twins:
+            warn(f"columns that are equal share their coefficient: {_first(twins)}; leave one of each out", UserWarning)
+        return moments
+
     def _set_result(self, result):
         """Sets the fitted attributes."""
         if result.feature_names is None and hasattr(self, "feature_names_in_"):
@@ -77,6 +98,11 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=_DTYPES)
         return X @ self.coef_.T + self.intercept_
+
+
+def _first(names):
+    """The first ten names, for a message."""
+    return ", ".join(names[:10]) + ("" if len(names) <= 10 else f" and {len(names) - 10} more")
 
 
 class Folds:

@@ -179,7 +179,7 @@ def fit(
     descent. All results and histories are in the units of X: ``grad`` is g(a_t), and ``step`` the step of the
     coefficients, so ``a_{t+1} = a_t - lr * step`` as ever.
 
-    lr="auto" takes L and mu, the largest and the smallest eigenvalue of the objective's Hessian, mu raised to
+    lr="auto" takes L and mu, the largest and the smallest eigenvalue above 0 of the objective's Hessian, mu raised to
     ``L / (epochs / 9)**2`` at least, and kappa = L / mu. With momentum="auto" it stands for the best constants of a
     heavy ball, ``lr = 4 / (sqrt(L) + sqrt(mu))**2``, ``momentum = ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))**2``,
     dampening 0; with nesterov ``lr = 4 / (3 L + mu)``, ``momentum = (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) +

@@ -224,9 +224,13 @@ class SGDMRegressor(DescentRegressor):
         twin._moments = None
         if not as_flag(self.standardize, "standardize"):
             return {"standardize": False}
-        moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
-        earlier = getattr(self, "_moments", None)
-        twin._moments = earlier.merged(moments) if partial and earlier is not None else moments
+        if partial:
+            twin._moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
+            earlier = getattr(self, "_moments", None)
+            if earlier is not None:
+                twin._moments = earlier.merged(twin._moments)
+        else:
+            twin._moments = twin._moments_of(X, y, weights)
         return {"standardize": twin._moments.scaling()}
 
     def _rates(self, X, y, weights, init, partial, standardize):
@@ -372,7 +376,7 @@ class SGDMRegressorCV(DescentRegressor):
         splits = [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
         folds = Folds(X, y, weights, splits, self.fit_intercept)
         if as_flag(self.standardize, "standardize"):
-            folds.scaling = folds.whole._scaling()
+            folds.scaling = self._moments_of(X, y, weights).scaling()
         options = [self._with_rates(setting, folds, max_iter) for setting in settings]
         curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
         means = [folds.mean(curve) for curve in curves]

@@ -582,3 +582,19 @@ def test_float32_columns_far_from_zero_keep_their_digits():
     model = SGDMRegressor().fit(X, y.astype(np.float32))
     assert model.coef_.dtype == np.float32
     np.testing.assert_allclose(model.coef_, exact.coef_, rtol=2e-5)
+
+
+@pytest.mark.parametrize("model", [SGDMRegressor(), SGDMRegressorCV(max_iter=200)], ids=["fit", "cross-validation"])
+def test_constant_and_equal_columns_are_named_and_get_the_solution_of_least_norm(model):
+    pandas = pytest.importorskip("pandas")
+    X, y = make_data()
+    table = pandas.DataFrame(X, columns=list("abcde")).assign(ones=1.0, third=0.1 + 0.2, b2=X[:, 1])
+    with pytest.warns(UserWarning, match="^columns that are") as caught:
+        model = clone(model).fit(table, y)
+    assert [str(warning.message) for warning in caught] == [
+        "columns that are constant have coefficient 0: 'ones', 'third'; leave them out",
+        "columns that are equal share their coefficient: 'b2' and 'b'; leave one of each out",
+    ]
+    exact = LinearRegression().fit(table, y)
+    np.testing.assert_allclose(model.coef_, exact.coef_, rtol=0, atol=1e-6)
+    assert model.coef_[1] == pytest.approx(model.coef_[7], rel=1e-9)

@@ -280,9 +280,11 @@ class Compressed:
         return 2 * (np.linalg.svd(A, compute_uv=False) / np.sqrt(self.total_weight)) ** 2
 
     def _curvature_range(self, weight_decay, scaling=None):
-        """The largest and the smallest eigenvalue of the objective's Hessian."""
+        """The largest eigenvalue of the objective's Hessian, and the smallest that is not 0 but for rounding: along the
+        others there is no gradient."""
         values = self._spectrum(weight_decay, scaling)
-        return values[0], values[-1]
+        rounding = (_RANK_EPS * (self.n_params + 8) * np.finfo(float).eps) ** 2 * values[0]
+        return values[0], min((value for value in values.tolist() if value > rounding), default=0.0)
 
     @property
     @np.errstate(all="ignore")
