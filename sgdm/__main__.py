@@ -1,6 +1,7 @@
 """The command ``sgdm``: fits the columns of a file, or 100 points shipped with it, and prints the descent."""
 
 import argparse
+import csv
 import itertools
 import json
 import math
@@ -9,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from importlib import resources
 from typing import BinaryIO, NoReturn
 
@@ -26,19 +27,21 @@ _EXAMPLES = """\
 examples:
   sgdm                                      100 points near y = 3x + 2.5, shipped with sgdm
   sgdm --plot lesson2.png                   the same, with a picture
-  sgdm houses.csv --target price --standardize --epochs 500
+  sgdm houses.csv --target price --drop city --epochs 500
+  zcat big.csv.gz | sgdm - --target y --features a,b --json
   sgdm houses.parquet --target price --json | jq .coefficients
   sgdm arrays.npz --target y
 """
 
 _DATA = (
-    "CSV file with a header, .parquet file or folder, .npz file of arrays (the columns of a 2-D one are X[0], X[1], "
-    "...) or .npy file (of fields, or columns 0, 1, ...); by default 100 points shipped with sgdm"
+    "CSV file with a header, its cells separated by commas, semicolons or tabs, maybe ending in .gz, or - for stdin; "
+    ".parquet file or folder, .npz file of arrays (the columns of a 2-D one are X[0], X[1], ...) or .npy file (of "
+    "fields, or columns 0, 1, ...); by default 100 points shipped with sgdm"
 )
 
 _STANDARDIZE = (
-    "descend on features of mean 0 and standard deviation 1; gradients, steps and saved history are in these "
-    "units, coefficients in those of DATA"
+    "descend in the coordinates of features of mean 0 and standard deviation 1 (default for DATA); all that is printed "
+    "and saved is in the units of DATA"
 )
 
 _POINTS_EPOCHS, _FILE_EPOCHS = 50, 20  # epochs printed at most, for the points of the package and for a file
@@ -113,22 +116,29 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("data", metavar="DATA", nargs="?", help=_DATA)
-    add("--target", metavar="NAME", help="the column of DATA to predict; all others are features")
+    add("--target", metavar="NAME", help="the column of DATA to predict")
+    add("--features", metavar="A,B", help="the columns to predict it from (default: all others)")
+    add("--drop", metavar="NAME", action="append", default=[], help="a column to leave out; may be repeated")
     add("--lr", type=float, default=0.1, metavar="LR", help="learning rate (default %(default)s)")
     add("--momentum", type=float, default=0.8, metavar="M", help="momentum in [0, 1) (default %(default)s)")
     add("--epochs", type=int, default=50, metavar="N", help="number of updates (default %(default)s)")
     add("--no-intercept", dest="intercept", action="store_false", help="fit no intercept")
-    add("--standardize", action="store_true", help=_STANDARDIZE)
+    units = parser.add_mutually_exclusive_group()
+    units.add_argument("--standardize", action="store_true", default=None, help=_STANDARDIZE)
+    units.add_argument("--raw", dest="standardize", action="store_false", help="descend on the features as they are")
     add("--record-every", type=int, default=1, metavar="K", help="keep each K-th epoch (default %(default)s)")
     add("--output", metavar="FILE", help="save coefficients and history as .npz")
     add("--plot", metavar="FILE", help="draw start, fit and loss as .png, .pdf or .svg (needs matplotlib)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--version", action="store_true", help="print the version and exit")
     options = parser.parse_args(argv)
-    if options.data is None and options.target is not None:
-        parser.error("--target needs DATA, the file whose column it names")
-    if options.standardize and not options.intercept:
-        parser.error("--standardize centres the features, so it needs the intercept: drop --no-intercept")
+    for option in ("target", "features", "drop"):
+        if options.data is None and getattr(options, option):
+            parser.error(f"--{option} needs DATA, the file whose column it names")
+    if options.standardize is None:
+        options.standardize = options.data is not None
+    if options.features is not None:
+        options.features = [name.strip() for name in next(csv.reader([options.features], skipinitialspace=True), [])]
     return options
 
 
@@ -139,18 +149,12 @@ def execute(options: argparse.Namespace) -> None:
         return
     check_destinations(options)
     features, X, y, target = read_data(options)
-    mean, scale = np.zeros(len(features)), np.ones(len(features))
-    if options.standardize:
-        mean, scale = moments(X, features)
-    start = None
-    if options.data is None:  # the line y = -x + 1, in the units of the descent
-        start = np.array([-1.0 * scale[0], 1.0 - mean[0]])[: 1 + options.intercept]
-    descent = run_fit(options, (X - mean) / scale if options.standardize else X, y, start)
-    result = in_original_units(descent, mean, scale) if options.standardize else descent
+    start = np.array([-1.0, 1.0])[: 1 + options.intercept] if options.data is None else None  # the line y = -x + 1
+    result = run_fit(options, X, y, start)
     report = (json_report if options.json else text_report)(options, result, features, target)
     try:
         if options.output is not None:
-            save(options.output, lambda file: write_arrays(file, descent, result, features, target, mean, scale))
+            save(options.output, lambda file: write_arrays(file, result, features, target))
         if options.plot is not None:
             figure = notebook(X, y, result, features=features, target=target)
             save(options.plot, lambda file: figure.savefig(file, format=suffix(options.plot), dpi=150))
@@ -165,17 +169,27 @@ def read_data(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.nd
     """The feature names, the features (n, d), the target (n,), and the target's name."""
     if options.data is None:
         points = resources.files("sgdm").joinpath("data/lesson2_points.csv")
-        names, cells = read_csv(points, points.name)
-        target = "y"
+        names, cells = read_csv(lambda: points.open("rb"), points.name, list)  # type: ignore[arg-type,return-value]
     else:
-        names, cells = read_table(options.data)
-        target = options.target
-    if target not in names:
-        problem = "DATA needs a --target" if target is None else f"--target: there is no column {target!r}"
-        raise CommandError(f"{problem}; the columns are {join_names(names)}")
-    features = [name for name in names if name != target]
-    column = names.index(target)
-    return features, np.delete(cells, column, axis=1), cells[:, column], target
+        names, cells = read_table(options.data, partial(choose_columns, options))
+    return names[:-1], cells[:, :-1], cells[:, -1], names[-1]
+
+
+def choose_columns(options: argparse.Namespace, names: list[str]) -> list[str]:
+    """The features and then the target, of the columns of DATA; CommandError where one is missing."""
+    target, known = options.target, f"the columns are {join_names(names)}"
+    if target is None:
+        raise CommandError(f"DATA needs a --target; {known}")
+    given = {"target": [target], "features": options.features or [], "drop": options.drop}
+    for option, chosen in given.items():
+        for name in chosen:
+            if name not in names:
+                raise CommandError(f"--{option}: there is no column {name!r}; {known}")
+    left_out = {target, *options.drop}
+    features = [name for name in options.features or names if name not in left_out]
+    if not features:
+        raise CommandError("there must be a feature beside the target; leave fewer columns out")
+    return [*dict.fromkeys(features), target]
 
 
 # --- The fit ---
@@ -190,42 +204,20 @@ def run_fit(options: argparse.Namespace, X: np.ndarray, y: np.ndarray, start: np
             lr=options.lr,
             momentum=options.momentum,
             epochs=options.epochs,
+            standardize=options.standardize,
             fit_intercept=options.intercept,
             coef0=start,
             record_every=options.record_every,
         )
     except DivergenceError as error:
-        can_scale = options.data is not None and options.intercept and not options.standardize
         lr_too_large = error.max_lr is not None and options.lr >= error.max_lr
-        hint = "; or try --standardize" if lr_too_large and can_scale else ""
+        hint = "; or leave --raw out" if lr_too_large and options.data is not None and not options.standardize else ""
         raise CommandError(f"{error}{hint}", code=1) from None
     except (ValueError, OverflowError) as error:
         raise CommandError(str(error)) from None
     except MemoryError:
         recorded = f"every {options.record_every}. of {options.epochs} epochs"
         raise CommandError(f"a history of {recorded} does not fit in memory; try a larger --record-every") from None
-
-
-def moments(X: np.ndarray, features: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the standard deviation of each column; for a constant column its value and 1."""
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        mean, scale = X.mean(axis=0), X.std(axis=0)
-    for name, finite in zip(features, np.isfinite(mean) & np.isfinite(scale), strict=True):
-        if not finite:
-            raise CommandError(f"--standardize: the squares of column {name!r} overflow; scale it down")
-    constant = X.max(axis=0) == X.min(axis=0)  # rounding may make its standard deviation a little larger than 0
-    scale[constant | (scale == 0)] = 1
-    return np.where(constant, X[0], mean), scale
-
-
-def in_original_units(result: FitResult, mean: np.ndarray, scale: np.ndarray) -> FitResult:
-    """The result of a fit to ``(X - mean) / scale``, with coefficients and path in the units of X."""
-    path = np.array(result.history.coef)
-    path[:, :-1] /= scale
-    path[:, -1] -= path[:, :-1] @ mean
-    coef = result.coef / scale
-    intercept = result.intercept - coef @ mean
-    return replace(result, coef=coef, intercept=intercept, history=replace(result.history, coef=path))
 
 
 # --- The files ---
@@ -247,7 +239,7 @@ def check_destinations(options: argparse.Namespace) -> None:
             raise CommandError(f"cannot write {path!r}: there is no directory {folder!r}")
         if not os.access(folder, os.W_OK):
             raise CommandError(f"cannot write {path!r}: the directory {folder!r} is read-only")
-    if options.data is not None:
+    if options.data not in (None, "-"):
         destinations.append(options.data)
     if len(set(map(os.path.realpath, destinations))) < len(destinations):
         raise CommandError("DATA, --output and --plot must be different files")
@@ -277,25 +269,15 @@ def save(path: str, write: Callable[[BinaryIO], object]) -> None:
         raise CommandError(f"cannot write {path!r}: {error.strerror}") from None
 
 
-def write_arrays(
-    file: BinaryIO,
-    descent: FitResult,
-    result: FitResult,
-    features: list[str],
-    target: str,
-    mean: np.ndarray,
-    scale: np.ndarray,
-) -> None:
-    """Write the arrays of ``--output``. The history is that of the fit to ``(X - mean) / scale``."""
-    history = descent.history
+def write_arrays(file: BinaryIO, result: FitResult, features: list[str], target: str) -> None:
+    """Write the arrays of ``--output``."""
+    history = result.history
     np.savez(
         file,
         coef=result.coef,
         intercept=np.asarray(result.intercept),
         features=np.array(features),
         target=np.array(target),
-        mean=mean,
-        scale=scale,
         **{f"history_{name}": getattr(history, name) for name in ("epoch", "loss", "grad", "step", "coef")},
     )
 

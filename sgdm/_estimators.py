@@ -59,7 +59,7 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
         moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         constant, twins, seen = [], [], {}
-        for j, key in enumerate(zip(moments.means.tolist(), moments.variances.tolist(), strict=True)):
+        for j, key in enumerate(zip(moments.means.tolist(), moments.deviations.tolist(), strict=True)):
             if key[1] == 0:
                 constant.append(f"{names[j]!r}")
             elif key in seen and np.array_equal(X[:, j], X[:, seen[key]]):

@@ -1,19 +1,25 @@
 """Files that the command reads: CSV, Parquet, .npy and .npz, as named columns."""
 
 import csv
+import gzip
 import io
+import itertools
 import math
 import os
+import sys
 import zipfile
 import zlib
 from array import array
-from importlib.resources.abc import Traversable
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ._reduction.sources import arrow_dataset
 from ._validation import as_real
+
+Choose = Callable[[list[str]], list[str]]  # of a table's column names, those to read
 
 
 class CommandError(Exception):
@@ -24,13 +30,18 @@ class CommandError(Exception):
         self.code = code
 
 
-def read_table(path: str) -> tuple[list[str], np.ndarray]:
-    """The names of a file's columns and its cells, (rows, columns). A file with an unknown ending is read as CSV."""
+def read_table(path: str, choose: Choose) -> tuple[list[str], np.ndarray]:
+    """The names of the chosen columns of a file and their cells, (rows, columns). A file with an unknown ending is read
+    as CSV, and so is stdin, for "-"."""
     kind = os.path.splitext(path)[1].lower()
+    if path == "-":
+        return read_csv(lambda: sys.stdin.buffer, "stdin", choose)
+    if kind == ".gz":
+        return read_csv(lambda: gzip.open(path), path, choose)  # type: ignore[arg-type,return-value]
     if kind not in (".parquet", ".pq", ".npy", ".npz"):
-        return read_csv(Path(path), path)
+        return read_csv(lambda: Path(path).open("rb"), path, choose)
     try:
-        columns = read_parquet(path) if kind in (".parquet", ".pq") else read_numpy(path)
+        columns = read_parquet(path, choose) if kind in (".parquet", ".pq") else read_numpy(path)
     except OSError as error:
         raise CommandError(f"cannot read {path!r}: {error.strerror or error}") from None
     except ImportError as error:
@@ -39,6 +50,9 @@ def read_table(path: str) -> tuple[list[str], np.ndarray]:
         raise CommandError(f"cannot read {path!r}: {error}") from None
     names = [name for name, _ in columns]
     check_columns(names, path, repr(path))
+    if kind in (".npy", ".npz"):
+        names = choose(names)
+        columns = [(name, dict(columns)[name]) for name in names]
     lengths = {len(values) for _, values in columns}
     if len(lengths) > 1:
         counts = ", ".join(f"{len(values)} in {quoted(name)}" for name, values in columns[:20])
@@ -51,14 +65,19 @@ def read_table(path: str) -> tuple[list[str], np.ndarray]:
     return names, np.column_stack([values for _, values in columns]).astype(np.float64)
 
 
-def read_parquet(path: str) -> list[tuple[str, np.ndarray]]:
-    """The names and columns of a Parquet file, or of a folder of Parquet files."""
+def read_parquet(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
+    """The names and the chosen columns of a Parquet file, or of a folder of Parquet files."""
     table = arrow_dataset(path).to_table()
-    columns = []
+    check_columns(table.column_names, path, repr(path))
+    table, columns = table.select(choose(table.column_names)), []
     for name, values in zip(table.column_names, table.columns, strict=True):
         if values.null_count:
-            raise ValueError(f"column {name!r} must have no missing values, got {values.null_count}")
-        columns.append((name, as_real(values.to_numpy(), f"column {name!r}")))
+            missing = f"column {name!r} must have no missing values, got {values.null_count}"
+            raise ValueError(f"{missing}; fill them, or leave it out with --drop")
+        try:
+            columns.append((name, as_real(values.to_numpy(), f"column {name!r}")))
+        except TypeError as error:
+            raise TypeError(f"{error}; leave it out with --drop") from None
     return columns
 
 
@@ -102,28 +121,46 @@ def as_columns(values: np.ndarray, name: str) -> list[np.ndarray]:
     return [*values.T]
 
 
-def read_csv(source: Traversable, name: str) -> tuple[list[str], np.ndarray]:
-    """The names of a CSV file's columns, and its cells, (rows, columns). UTF-8, with or without a byte order mark."""
+def read_csv(opened: Callable[[], BinaryIO], name: str, choose: Choose) -> tuple[list[str], np.ndarray]:
+    """The names of the chosen columns of a CSV file, and their cells, (rows, columns).
+
+    UTF-8, with or without a byte order mark. Lines before the header that begin with # are left out. The header says
+    what separates cells: tabs, semicolons or commas. With semicolons or tabs a number may have a decimal comma.
+    """
     cells = array("d")
     reader = csv.reader(())
+    before = 0  # lines before the header
     try:
-        with source.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, skipinitialspace=True, strict=True)
-            header = next((row for row in reader if not is_blank(row)), None)
-            names = as_names(header, name, f"{name!r} line {reader.line_num}")
+        with opened() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as stream:
+            header = next(stream, "")
+            while header and (not header.strip() or header.startswith("#")):
+                header, before = next(stream, ""), before + 1
+            separator = max(",;\t", key=header.count)  # the first where none is there
+            reader = csv.reader(
+                itertools.chain([header] if header else [], stream),
+                delimiter=separator,
+                skipinitialspace=separator != "\t",
+                strict=True,
+            )
+            all_names = as_names(next(reader, None), name, f"{name!r} line {before + 1}")
+            names = choose(all_names)
+            places = [all_names.index(chosen) for chosen in names]
             for row in reader:
-                if len(row) == len(names):
-                    cells.extend(as_numbers(row, names, name, reader.line_num))
+                if len(row) == len(all_names):
+                    chosen = [row[place] for place in places]
+                    if separator != ",":
+                        chosen = [cell.replace(",", ".") for cell in chosen]
+                    cells.extend(as_numbers(chosen, names, name, before + reader.line_num))
                 elif not is_blank(row):
-                    expected = f"expected {len(names)} cells as in the header, got {len(row)}"
-                    raise CommandError(f"{name!r} line {reader.line_num}: {expected}")
-    except OSError as error:
-        raise CommandError(f"cannot read {name!r}: {error.strerror}") from None
+                    expected = f"expected {len(all_names)} cells as in the header, got {len(row)}"
+                    raise CommandError(f"{name!r} line {before + reader.line_num}: {expected}")
+    except (OSError, EOFError, zlib.error) as error:
+        raise CommandError(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}") from None
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise CommandError(f"{name!r} is not UTF-8 text, it holds byte 0x{byte:02x}; save it as UTF-8") from None
     except csv.Error as error:
-        raise CommandError(f"{name!r} line {reader.line_num}: {error}") from None
+        raise CommandError(f"{name!r} line {before + reader.line_num}: {error}") from None
     if not cells:
         raise CommandError(f"{name!r} has a header but no rows")
     return names, np.frombuffer(cells).reshape(-1, len(names))
@@ -178,9 +215,9 @@ def as_numbers(row: list[str], names: list[str], name: str, line: int) -> list[f
     for column, cell in zip(names, row, strict=True):
         where = f"{name!r} line {line}, column {column!r}"
         if not cell.strip():
-            raise CommandError(f"{where}: the value is missing")
+            raise CommandError(f"{where}: the value is missing; fill it, or leave the column out with --drop")
         if not is_number(cell):
-            raise CommandError(f"{where}: expected a number, got {quoted(cell)}")
+            raise CommandError(f"{where}: expected a number, got {quoted(cell)}; leave the column out with --drop")
         if not math.isfinite(float(cell)):
             raise CommandError(f"{where}: expected a finite number, got {quoted(cell)}")
     return numbers  # all are finite, only their sum is not

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ ACCEPTED = {
 @pytest.mark.parametrize("content", ACCEPTED.values(), ids=ACCEPTED)
 def test_a_csv_file_is_read(fitted, write, content):
     got = fitted(write(content), "--target", "y", "--lr", 0.01)
-    want = sgdm.fit([[1, 2], [-4, 5]], [3, 0.5], lr=0.01, fit_intercept=True)
+    want = sgdm.fit([[1, 2], [-4, 5]], [3, 0.5], lr=0.01, fit_intercept=True, standardize=True)
     assert got["coefficients"] == dict(zip("ab", want.coef.tolist(), strict=True))
 
 
@@ -58,8 +58,7 @@ def test_what_the_csv_module_writes_is_read_to_the_bit(cells, quoting, linetermi
     file = io.StringIO(newline="")
     writer = csv.writer(file, quoting=quoting, lineterminator=lineterminator)
     writer.writerows([names, *cells.tolist()])
-    source = SimpleNamespace(open=lambda mode: io.BytesIO(mark + file.getvalue().encode()))
-    got_names, got = read_csv(source, "memory")
+    got_names, got = read_csv(lambda: io.BytesIO(mark + file.getvalue().encode()), "memory", list)
     assert got_names == names
     assert got.tobytes() == cells.tobytes()  # the sign of a zero included
 
@@ -69,7 +68,7 @@ def test_100_000_rows_are_read(fitted, write):
     file = io.StringIO()
     csv.writer(file).writerows([["a", "b", "y"], *cells.tolist()])
     got = fitted(write(file.getvalue()), "--target", "y")
-    want = sgdm.fit(cells[:, :2], cells[:, 2], fit_intercept=True)
+    want = sgdm.fit(cells[:, :2], cells[:, 2], fit_intercept=True, standardize=True)
     assert list(got["coefficients"].values()) == pytest.approx(want.coef.tolist(), rel=1e-12)
 
 
@@ -81,7 +80,7 @@ BAD_FILES = {
     "no rows": ("x,y\n", "has a header but no rows"),
     "text": ("x,y\n1,2\n3,four\n", r"data.csv' line 3, column 'y': expected a number, got 'four'"),
     "text after a line break": ('x,y\n1,2\n\n"3\n",4\n5,?\n', r"line 6, column 'y': expected .*, got '\?'"),
-    "long text": (f"x,y\n1,{'z' * 500}\n", r"got 'z{37}\.\.\.'$"),
+    "long text": (f"x,y\n1,{'z' * 500}\n", r"got 'z{37}\.\.\.'; leave the column out with --drop$"),
     "text on two lines": ('x,y\n1,"2\n3"\n', r"line 3, column 'y': expected a number, got '2\\n3'"),
     "thousands": ('x,y\n1,"2,000"\n', r"line 2, column 'y': expected a number, got '2,000'"),
     "underscore": ("x,y\n1,2_000\n", r"line 2, column 'y': expected a number, got '2_000'"),
@@ -97,7 +96,7 @@ BAD_FILES = {
     "duplicates": ("x,y,x\n1,2,3\n", r"line 1: columns 1 and 3 have the same name, 'x'"),
     "no name": (",x,y\n0,1,2\n", r"line 1: column 1 has no name"),
     "one column": ("y\n1\n2\n", r"has only one column, 'y'; it needs the target and a feature, with a comma"),
-    "semicolons": ("x;y\n1;2\n", r"has only one column, 'x;y'"),
+    "bars": ("x|y\n1|2\n", r"has only one column, 'x\|y'"),
     "Latin-1": (b"gr\xf6sse,y\n1,2\n", r"is not UTF-8 text, it holds byte 0xf6; save it as UTF-8"),
     "UTF-16": ("x,y\n1,2\n".encode("utf-16"), r"is not UTF-8 text, it holds byte 0xf[ef]"),
     "binary": (bytes(range(256)), r"is not UTF-8 text|column \d+ has no name|line \d"),
@@ -114,8 +113,55 @@ def test_a_bad_csv_file_is_refused_by_line_and_column(refused, write, content, m
 
 def test_row_sums_that_overflow_are_no_fault_of_the_cells(refused, write):
     path = write("x,z,y\n1.5e308,1.5e308,1\n1,2,3\n")
+    assert "the squares of the data overflow" in refused(path, "--target", "y", "--raw", code=1)
     assert "the squares of the data overflow" in refused(path, "--target", "y", code=1)
-    assert "the squares of column 'x' overflow" in refused(path, "--target", "y", "--standardize")
+
+
+SEPARATED = {
+    "tabs": "a\tb\ty\n1\t2\t3\n-4\t5\t0.5\n",
+    "semicolons": "a;b;y\n1;2;3\n-4;5;0.5\n",
+    "semicolons and decimal commas": 'a;"b";y\n1,0;2;3\n-4;5;0,5\n',
+    "tabs and decimal commas": "a\tb\ty\n1\t2,0\t3\n-4\t5\t0,5\n",
+    "comments before the header": "# made today; by hand\n#\na,b,y\n1,2,3\n-4,5,.5\n",
+}
+
+
+@pytest.mark.parametrize("way", ["file", "gzip", "stdin"])
+@pytest.mark.parametrize("content", SEPARATED.values(), ids=SEPARATED)
+def test_separators_compression_and_stdin_are_seen(fitted, write, monkeypatch, tmp_path, content, way):
+    path = write(content)
+    if way == "gzip":
+        path = tmp_path / "data.csv.gz"
+        path.write_bytes(gzip.compress(content.encode()))
+    if way == "stdin":
+        path = "-"
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    want = sgdm.fit([[1, 2], [-4, 5]], [3, 0.5], lr=0.01, fit_intercept=True, standardize=True)
+    got = fitted(path, "--target", "y", "--lr", 0.01)
+    assert got["coefficients"] == dict(zip("ab", want.coef.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_are_chosen_or_left_out(fitted, refused, write, tmp_path, kind):
+    path = write("city,a,b,date,y\nOslo,1,2,2020-01-01,3\nRome,-4,5,,0.5\nBonn,2,2,2020-01-03,1\n")
+    if kind == "parquet":
+        csv_module, parquet = (pytest.importorskip(f"pyarrow.{name}") for name in ("csv", "parquet"))
+        table, path = csv_module.read_csv(path), tmp_path / "data.parquet"
+        parquet.write_table(table, path)
+    chosen = fitted(path, "--target", "y", "--features", "b,a")["coefficients"]
+    left = fitted(path, "--target", "y", "--drop", "city", "--drop", "date")["coefficients"]
+    assert list(chosen) == ["b", "a"]
+    assert chosen == pytest.approx(left, rel=1e-12)
+    assert "--drop" in refused(path, "--target", "y", "--drop", "date")
+    assert "--features: there is no column 'c'" in refused(path, "--target", "y", "--features", "c")
+    assert "--drop: there is no column 'c'" in refused(path, "--target", "y", "--drop", "c")
+    assert "there must be a feature" in refused(path, "--target", "y", "--features", "a", "--drop", "a")
+
+
+def test_a_damaged_gzip_file_is_refused(refused, tmp_path):
+    path = tmp_path / "data.csv.gz"
+    path.write_bytes(gzip.compress(b"a,y\n" + b"1,2\n" * 1000)[:-20])
+    assert "cannot read" in refused(path, "--target", "y")
 
 
 def test_a_missing_file_is_refused(refused, tmp_path):
@@ -129,7 +175,7 @@ def test_a_folder_is_refused(refused, tmp_path):
 
 # NumPy's arrays and Parquet
 
-EXPECTED = sgdm.fit(TABLE_X, TABLE_Y, fit_intercept=True).coef.tolist()
+EXPECTED = sgdm.fit(TABLE_X, TABLE_Y, fit_intercept=True, standardize=True).coef.tolist()
 
 
 def test_an_npz_file_is_read(fitted, tmp_path):

@@ -568,10 +568,10 @@ def test_partial_fits_standardize_by_all_rows_that_they_have_seen():
     for epoch in range(30):
         for rows in np.array_split(np.random.default_rng(epoch).permutation(len(X)), 15):
             model.partial_fit(X[rows], y[rows])
-    weight, means, variances = model._moments
+    weight, means, deviations = model._moments
     assert weight == 30 * len(X)
     np.testing.assert_allclose(means, X.mean(axis=0), rtol=1e-10)
-    np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(deviations, X.std(axis=0), rtol=1e-10)
     assert model.score(X, y) > LinearRegression().fit(X, y).score(X, y) - 0.05
 
 

@@ -87,7 +87,7 @@ def longest_row(problem):
 def largest_decay(problem, weight_decay):
     """The largest curvature of weight decay's penalty in one coordinate."""
     deviations = 1.0 if problem.scaling is None else problem.scaling.deviations
-    return float(np.max(weight_decay / deviations**2))
+    return float(np.max(weight_decay / deviations / deviations))
 
 
 def batch_curvature(problem, weight_decay, batch_size):

@@ -91,29 +91,28 @@ def scaling_of_rows(problem, constant=1.0):
 
 
 class Moments(NamedTuple):
-    """The moments of the columns of some rows: the sum of weights, and means and variances (d,)."""
+    """The moments of the columns of some rows: the sum of weights, and means and deviations (d,)."""
 
     weight: float
     means: np.ndarray
-    variances: np.ndarray
+    deviations: np.ndarray
 
     @classmethod
     def of(cls, problem):
-        """Those of a problem's rows. A variance is 0 where the column is constant."""
-        scaling = scaling_of_rows(problem, constant=0.0)
-        return cls(problem.total_weight, scaling.means, scaling.deviations**2)
+        """Those of a problem's rows. A deviation is 0 where the column is constant."""
+        return cls(problem.total_weight, *scaling_of_rows(problem, constant=0.0))
 
     @np.errstate(all="ignore")
     def merged(self, other):
         """Those of both parts' rows."""
         weight = self.weight + other.weight
         share, apart = other.weight / weight, other.means - self.means
-        variances = (1 - share) * self.variances + share * other.variances + share * (1 - share) * apart**2
-        return Moments(weight, self.means + share * apart, variances)
+        variances = (1 - share) * self.deviations**2 + share * other.deviations**2 + share * (1 - share) * apart**2
+        return Moments(weight, self.means + share * apart, np.sqrt(variances))
 
     def scaling(self):
         """The scaling that these moments give."""
-        return Scaling.of(self.means, np.sqrt(self.variances), len(self.means) + 1)
+        return Scaling.of(self.means, self.deviations, len(self.means) + 1)
 
 
 def as_standardize(value):

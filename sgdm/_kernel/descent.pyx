@@ -160,7 +160,7 @@ cdef inline void precondition(Rows rows, double scale, const floating* a, const 
         const double* decay = &rows.columns[DECAY, 0]
         double of_intercept = scale * sums[at] if intercept else 0, s0 = 0, s1 = 0, s2 = 0, s3 = 0
     for j in range(features):
-        direction[j] = (scale * sums[j] + decay[j] * a[j] - mean[j] * of_intercept) * (inverse[j] * inverse[j])
+        direction[j] = (scale * sums[j] + decay[j] * a[j] - mean[j] * of_intercept) * inverse[j] * inverse[j]
     if intercept:
         for j in range(0, features - 3, 4):         # four sums: one would wait for itself
             s0 += mean[j] * direction[j]

@@ -256,8 +256,12 @@ class Compressed:
         """So many rows of R, without y, and the weight decay of each parameter (p,), in the coordinates of a descent.
         scaling: that of a standardized one, or None."""
         A, decay = self.R[:rows, : self.n_params], np.zeros(self.n_params)
-        decay[: self.n_features] = weight_decay if scaling is None else weight_decay / scaling.deviations**2
-        return A if scaling is None else scaling.rows(A), decay
+        decay[: self.n_features] = weight_decay
+        if scaling is None:
+            return A, decay
+        for _ in range(2):  # the square of a deviation may vanish
+            decay[: self.n_features] /= scaling.deviations
+        return scaling.rows(A), decay
 
     def spectrum(self, *, standardize: Standardize = False) -> np.ndarray:
         """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow.
