@@ -64,12 +64,43 @@ def as_real(value, name, convert=True):
 
 def as_matrix(value, name, convert=True):
     """`value` as a 2-D array with at least one row and one column; `convert` is that of `as_real`."""
-    array = as_real(value, name, convert)
+    try:
+        array = as_real(value, name, convert)
+    except (TypeError, ValueError) as error:
+        raise_if_foreign(error)
+        for column in column_names(value) or ():  # which names the column at fault
+            values = value[column]
+            as_column(values, f"column {column!r}", count_missing(values))
+        raise
     if array.ndim != 2:
         hint = f"; for a single feature use {name}.reshape(-1, 1)" if array.ndim == 1 else ""
         raise ValueError(f"{name} must be 2-D, (rows, columns), got shape {array.shape}{hint}")
     if array.size == 0:
         raise ValueError(f"{name} must have at least one row and one column, got shape {array.shape}")
+    return array
+
+
+def count_missing(values):
+    """How many values of a table's column are missing."""
+    if hasattr(values, "null_count"):  # Arrow's is a number, that of polars a method
+        return values.null_count() if callable(values.null_count) else values.null_count
+    return int(values.isna().sum()) if hasattr(values, "isna") else 0
+
+
+def as_column(values, called, missing=0):
+    """A table's column as an array of real, finite numbers. missing: how many of its values are."""
+    if missing:
+        raise ValueError(
+            f"{called} has {missing} missing value{'s' * (missing > 1)}; fill them, or leave their rows out"
+        )
+    array = np.asarray(values)
+    kind = array.dtype.kind
+    if kind in "US" or (kind == "O" and array.size and isinstance(array.flat[0], str)):
+        raise TypeError(f"{called} holds text; encode it (OneHotEncoder), or leave it out")
+    if kind in "mM":
+        raise TypeError(f"{called} holds times; convert them to numbers, or leave it out")
+    array = as_real(array, called)
+    check_finite(array, called)
     return array
 
 
@@ -134,15 +165,23 @@ def weight_sum(weights, name="sample_weight", positive=True):
     return total
 
 
-def check_finite(array, name, axes=("row", "column")):
-    """Refuses NaN and infinity. The message names the first bad row (and column)."""
+def check_finite(array, name, axes=("row", "column"), names=None):
+    """Refuses NaN and infinity. The message names the first bad row (and column, by its place or its name)."""
     rows = max(1, _FINITE_AT_ONCE // max(1, array[:1].size))
     for start in range(0, len(array), rows):
         finite = np.isfinite(array[start : start + rows])
         if not finite.all():
             first = np.argwhere(~finite)[0]
             first[0] += start
+            if names is not None:
+                _, column = first
+                if missing := int(np.isnan(array[:, column]).sum()):
+                    raise ValueError(
+                        f"column {names[column]!r} has {missing} missing value{'s' * (missing > 1)}; fill "
+                        "them, or leave their rows out"
+                    )
             at = ", ".join(f"{axis} {i}" for axis, i in zip(axes, first, strict=False))
+            at += f", {names[first[1]]!r}" if names is not None else ""
             raise ValueError(f"{name} must be finite, got {array[tuple(first)]} at {at}")
 
 

@@ -596,6 +596,7 @@ def fit_estimator(model, X, y, sane):
         with warnings.catch_warnings():
             for category in (sgdm.ConvergenceWarning, ConvergenceWarning, DataConversionWarning):
                 warnings.simplefilter("ignore", category)
+            warnings.filterwarnings("ignore", "columns that are (constant|equal)")
             if not sane:
                 warnings.simplefilter("ignore", RuntimeWarning)  # from scikit-learn's checks
             model.fit(X, y)

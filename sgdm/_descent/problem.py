@@ -60,7 +60,7 @@ class Problem(KernelProblem):
 
     def refuse_nonfinite(self, whose=""):
         """Raises ValueError if X or y holds NaN or infinity."""
-        check_finite(self.X, f"{whose}X")
+        check_finite(self.X, f"{whose}X", names=self.feature_names)
         y = self.targets.T
         check_finite(y[:, 0] if y.shape[1] == 1 else y, f"{whose}y")
 

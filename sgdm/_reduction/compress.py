@@ -12,7 +12,7 @@ from .._results.status import attach_result
 from .._validation import as_count, as_flag, as_number, raise_if_foreign
 from .compressed import Compressed
 from .leaves import Reduction
-from .sources import blocks_of, is_dask, reduce_dask
+from .sources import blocks_of, is_dask, is_spark, reduce_dask, reduce_spark
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -37,8 +37,9 @@ def compress(
     X : array of shape (n, d), iterable of blocks, table, path, or Dask collection
         What holds the rows. float32 and float64 arrays, memory maps too, are read in place. An iterable yields
         ``(X, y)`` or ``(X, y, sample_weight)``. With `target`: a pyarrow Table, RecordBatch, RecordBatchReader or data
-        set, the path of a Parquet file or folder, a pandas or polars DataFrame, a Dask DataFrame. They are read a few
-        blocks at a time; a DataFrame with `y` is converted as a whole.
+        set, the path of a Parquet file or folder, a pandas or polars DataFrame, a polars LazyFrame, anything with an
+        Arrow stream (a DuckDB query, an Ibis table), a Dask or Spark DataFrame. They are read a few blocks at a time;
+        a DataFrame with `y` is converted as a whole. A Spark or Dask frame is reduced where its partitions are.
     y : array of shape (n,) or (n, k), optional
         The targets, where X is an array or a table; a Dask array where X is one.
     sample_weight : array of shape (n,) or str, optional
@@ -48,7 +49,7 @@ def compress(
     target : str, optional
         The column to predict; all others but the weights are features.
     n_threads : int, default 1
-        How many threads factor rows; no effect with Dask. The result has the same bits for any number.
+        How many threads factor rows; no effect with Dask or Spark. The result has the same bits for any number.
     progress : bool, default False
         Whether to show a bar of rows (needs tqdm).
     checkpoint : path, optional
@@ -105,6 +106,10 @@ def compress(
             if checkpoint is not None or progress:
                 raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")
             return check_total(reduce_dask(X, y, sample_weight, fit_intercept, target, reduce_part, merge_parts))
+        if is_spark(X):
+            if checkpoint is not None or progress or y is not None:
+                raise ValueError("y, checkpoint and progress don't go together with Spark: name the target's column")
+            return check_total(reduce_spark(X, sample_weight, fit_intercept, target, reduce_part, merge_parts))
         blocks, rows, names = blocks_of(X, y, sample_weight, target)
         every = as_number(checkpoint_every, "checkpoint_every")
         reduction = Reduction(fit_intercept, names, keeps_digest=checkpoint is not None)
@@ -144,7 +149,7 @@ def check_total(reduced):
 
 
 def reduce_part(number, X, y, sample_weight, fit_intercept, target):
-    """The reduction of one block of a Dask collection, on a worker; None if it is empty."""
+    """The reduction of one block of a Dask collection or Spark frame, on a worker; None if it is empty."""
     if not len(X):
         return None
     try:

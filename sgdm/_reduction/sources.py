@@ -1,4 +1,4 @@
-"""Where rows come from: arrays, iterables of blocks, Arrow tables, data sets and files, Dask collections."""
+"""Where rows come from: arrays, blocks, tables in memory, Arrow streams and files, Dask and Spark."""
 
 import itertools
 import os
@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from .._descent.messages import warn
-from .._validation import as_matrix, as_real, check_finite, column_names
+from .._validation import as_column, as_matrix, column_names, count_missing
 
 _ROWS_AT_ONCE = 1 << 17  # of an in-memory table are converted to float64; pyarrow reads files in batches of this size
 
@@ -40,12 +40,11 @@ def as_block(block, number):
 
 
 def table_blocks(table, target, weight):
-    """Blocks of a table whose columns have names: Arrow, a Parquet file or folder, pandas, polars."""
+    """Blocks of a table whose columns have names: Arrow, a Parquet file or folder, pandas, polars, an Arrow stream."""
     if isinstance(table, (str, os.PathLike)):
         table = arrow_dataset(table)
-    if hasattr(table, "collect"):
-        raise TypeError(f"target needs a table in memory, got {type(table).__name__}; convert it with .collect()")
-    rows, arrow = None, hasattr(table, "schema") and hasattr(table.schema, "metadata")
+    table, lazy = as_stream(table)
+    rows, arrow = None, not lazy and hasattr(table, "schema") and hasattr(table.schema, "metadata")
     if arrow:
         names = keys = list(table.schema.names)
         if hasattr(table, "to_batches"):  # pyarrow.Table, pyarrow.dataset.Dataset
@@ -55,6 +54,9 @@ def table_blocks(table, target, weight):
             rows, batches = table.num_rows, [table]
         else:  # pyarrow.RecordBatchReader
             batches = table
+    elif lazy:
+        names = keys = table.collect_schema().names()
+        batches = table.collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True)
     elif hasattr(table, "columns") and hasattr(table, "__len__"):  # pandas, polars
         rows, keys = len(table), list(table.columns)
         by_position = getattr(table, "iloc", table)  # pandas slices an index of floats by label
@@ -62,7 +64,8 @@ def table_blocks(table, target, weight):
         names = [str(key) for key in keys]
     else:
         raise TypeError(
-            f"target needs a table with named columns: Arrow, Parquet, pandas or polars, got {type(table).__name__}"
+            "target needs a table with named columns: Arrow, Parquet, pandas, polars or anything with an Arrow stream, "
+            f"got {type(table).__name__}"
         )
     for role, name in (("target", target), ("sample_weight", weight)):
         if name is not None and (not isinstance(name, str) or name not in names):
@@ -79,11 +82,7 @@ def table_blocks(table, target, weight):
     def column(batch, name, where):
         called = f"column {name!r}{where}"
         values = batch.column(name) if arrow else batch[keys[name]]
-        if arrow and values.null_count:
-            raise ValueError(f"{called} must have no missing values, got {values.null_count}")
-        values = as_real(values.to_numpy(zero_copy_only=False) if arrow else values, called)
-        check_finite(values, called)
-        return values
+        return as_column(values.to_numpy(zero_copy_only=False) if arrow else values, called, count_missing(values))
 
     def blocks():
         for number, batch in enumerate(batches):
@@ -93,6 +92,23 @@ def table_blocks(table, target, weight):
                 yield X, column(batch, target, where), None if weight is None else column(batch, weight, where)
 
     return blocks(), rows, features
+
+
+def as_stream(table):
+    """The table itself, or a reader of its Arrow stream (DuckDB, Ibis, ...); and whether it is a lazy polars frame."""
+    if hasattr(table, "collect_batches"):
+        return table, True
+    if hasattr(table, "iloc") or hasattr(table, "get_column") or hasattr(getattr(table, "schema", None), "metadata"):
+        return table, False
+    if hasattr(table, "__arrow_c_stream__"):
+        try:
+            from pyarrow import RecordBatchReader  # type: ignore[import-untyped]
+        except ImportError:
+            raise ImportError(f"reading a {type(table).__name__} needs pyarrow: pip install 'sgdm[arrow]'") from None
+        return RecordBatchReader.from_stream(table), False
+    if hasattr(table, "collect"):
+        raise TypeError(f"target needs a table in memory, got {type(table).__name__}; convert it with .collect()")
+    return table, False
 
 
 def arrow_dataset(path):
@@ -147,3 +163,44 @@ def reduce_dask(X, y, sample_weight, fit_intercept, target, reduce, merge):
         parts = [merge(parts[i : i + 2]) for i in range(0, len(parts), 2)]
     (result,) = dask.compute(parts[0])
     return result
+
+
+def is_spark(X):
+    """Whether X is a Spark data frame, without importing pyspark."""
+    return type(X).__module__.startswith("pyspark.sql") and hasattr(X, "mapInArrow")
+
+
+_MERGED_PARTS = 8  # of a Spark frame: the executors merge the factors of all partitions to so many
+
+
+def reduce_spark(frame, sample_weight, fit_intercept, target, reduce, merge):
+    """One reduction per partition on the executors, merged there to a few, and here to one."""
+    import pickle
+
+    if target is None:
+        raise ValueError("a Spark data frame needs target, the column to predict, and takes no y")
+
+    def pack(number, part):
+        import pyarrow
+
+        return pyarrow.RecordBatch.from_pydict({"number": [number], "part": [pickle.dumps(part)]})
+
+    def reduce_partition(batches):
+        import pyarrow
+        from pyspark import TaskContext
+
+        batches = list(batches)
+        number = TaskContext.get().partitionId()
+        if batches:
+            yield pack(
+                number, reduce(number, pyarrow.Table.from_batches(batches), None, sample_weight, fit_intercept, target)
+            )
+
+    def merge_partition(batches):
+        rows = sorted((row["number"], row["part"]) for batch in batches for row in batch.to_pylist())
+        if rows:
+            yield pack(rows[0][0], merge([pickle.loads(part) for _, part in rows]))
+
+    parts = frame.mapInArrow(reduce_partition, "number long, part binary")
+    merged = parts.repartition(_MERGED_PARTS).mapInArrow(merge_partition, "number long, part binary").collect()
+    return merge([pickle.loads(row.part) for row in sorted(merged, key=lambda row: row.number)])
