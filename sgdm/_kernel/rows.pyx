@@ -81,7 +81,8 @@ cdef class Rows:
 
     batch_size: how many rows an update takes, 0 for all. team: the threads that share them; the bits don't depend on
     it. columns: (COLUMN_TERMS, features), where columns differ in their penalties or the descent standardizes them: the
-    mean, 1 / deviation, weight decay and l1 of each. MemoryError if there is no room; ValueError if lines, targets and weights lack the shapes that n, d and k say.
+    mean, 1 / deviation, weight decay and l1 of each. MemoryError if there is no room; ValueError if lines, targets and
+    weights lack the shapes that n, d and k say.
     """
 
     def __init__(self, Problem problem, Py_ssize_t batch_size=0, Team team=None, columns=None):
