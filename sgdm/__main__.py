@@ -116,8 +116,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("data", metavar="DATA", nargs="?", help=_DATA)
-    add("--target", metavar="NAME", help="the column of DATA to predict")
-    add("--features", metavar="A,B", help="the columns to predict it from (default: all others)")
+    add("--target", metavar="NAME", help="the column of DATA to predict; all others are features")
+    add("--features", metavar="A,B", help="the columns to predict it from, instead of all others")
     add("--drop", metavar="NAME", action="append", default=[], help="a column to leave out; may be repeated")
     add("--lr", type=float, default=0.1, metavar="LR", help="learning rate (default %(default)s)")
     add("--momentum", type=float, default=0.8, metavar="M", help="momentum in [0, 1) (default %(default)s)")
@@ -138,8 +138,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.standardize is None:
         options.standardize = options.data is not None
     if options.features is not None:
-        options.features = [name.strip() for name in next(csv.reader([options.features], skipinitialspace=True), [])]
+        options.features = as_list(parser, options.features)
     return options
+
+
+def as_list(parser: Parser, text: str) -> list[str]:
+    """The names in a list separated by commas, which may be quoted as in a CSV file."""
+    try:
+        (names,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError):
+        names = []
+    if not names:
+        parser.error(f"--features must be names of columns with commas between, got {text!r}")
+    return [name.strip() for name in names]
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -185,6 +196,9 @@ def choose_columns(options: argparse.Namespace, names: list[str]) -> list[str]:
         for name in chosen:
             if name not in names:
                 raise CommandError(f"--{option}: there is no column {name!r}; {known}")
+    for option in ("features", "drop"):
+        if target in given[option]:
+            raise CommandError(f"--{option}: {target!r} is the target")
     left_out = {target, *options.drop}
     features = [name for name in options.features or names if name not in left_out]
     if not features:

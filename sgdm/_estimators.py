@@ -143,13 +143,28 @@ class Folds:
         return np.average(losses, axis=0, weights=self.fold_weights)
 
     @np.errstate(all="ignore")
-    def end(self, losses):
-        """The epoch to stop at, counted from 0: the one of the lowest mean loss, or the last one if its loss is not
-        significantly above that, by a two-sided paired t-test over the folds at 5 %."""
-        best, folds = int(self.mean(losses).argmin()), len(losses)
+    def epochs(self, losses):
+        """How many epochs to do, given the losses (folds, epochs).
+
+        As many as the lowest mean loss has; or all, if the loss after these is not significantly above it, by a
+        two-sided paired t-test over the folds at 5 %, and is at most twice as large or below that of the mean target.
+        """
+        mean, folds = self.mean(losses), len(losses)
+        best, last = int(mean.argmin()), losses.shape[1]
         apart = losses[:, -1] - losses[:, best]
         limit = stdtrit(folds - 1, 0.975) * np.std(apart, ddof=1) / np.sqrt(folds) if folds > 1 else 0
-        return losses.shape[1] - 1 if self.mean(apart) <= limit < np.inf else best
+        small = mean[-1] <= max(2 * mean[best], self.loss_of_the_mean())
+        return last if small and np.mean(apart) <= limit < np.inf else best + 1
+
+    @np.errstate(all="ignore")
+    def loss_of_the_mean(self):
+        """The mean loss on the test sets of the training sets' mean target; of zero without an intercept."""
+        losses = []
+        for training, test in zip(self.trainings, self.tests, strict=True):
+            d, p = test.n_features, test.n_params
+            mean = training.R[:, d:p].T @ training.R[:, p:] / training.total_weight
+            losses.append(((test.R[:, d:p] @ mean - test.R[:, p:]) ** 2).sum() / test.total_weight / test.n_targets)
+        return self.mean(losses)
 
     def curvature_range(self, weight_decay):
         """The largest eigenvalue of the Hessian of any training set or of all rows, and the smallest of all rows."""

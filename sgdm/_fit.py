@@ -96,9 +96,10 @@ def fit(
         ``lr * l1 * (1 - dampening) / (1 - momentum)`` towards exact zeros. Never on the intercept. scikit-learn's
         ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.
     standardize : bool or (means, deviations), default False
-        Whether to descend in the coordinates of standardized columns (see Notes). Objective, penalties and optimum stay
-        what they are. Columns of unlike scales, or far from zero, no longer slow the descent down. The pair gives
-        the means and deviations (d,) to use; they are those of the rows otherwise. X is not copied.
+        Whether to descend in the coordinates of standardized columns (see Notes), in which columns of unlike scales, or
+        far from zero, don't slow the descent down. Objective, penalties and optimum stay what they are, and X is not
+        copied. A pair of arrays (d,) are the means and deviations to use, in place of those of the rows: the deviations
+        above 0, and the means 0 without an intercept.
     fit_intercept : bool, default False
         Whether to fit an intercept as the last parameter.
     sample_weight : array of shape (n,), optional
@@ -177,7 +178,7 @@ def fit(
     and s are the deviations from 0. The path is the one that standardized copies of the columns would have, with
     penalties ``weight_decay_j / s_j**2`` and ``l1_j / s_j``; lr, and the gradient's norm for `tol`, are of that
     descent. All results and histories are in the units of X: ``grad`` is g(a_t), and ``step`` the step of the
-    coefficients, so ``a_{t+1} = a_t - lr * step`` as ever.
+    coefficients; without `l1`, ``a_{t+1} = a_t - lr * step``.
 
     lr="auto" takes L and mu, the largest and the smallest eigenvalue above 0 of the objective's Hessian, mu raised to
     ``L / (epochs / 9)**2`` at least, and kappa = L / mu. With momentum="auto" it stands for the best constants of a
@@ -185,11 +186,13 @@ def fit(
     dampening 0; with nesterov ``lr = 4 / (3 L + mu)``, ``momentum = (sqrt(3 kappa + 1) - 2) / (sqrt(3 kappa + 1) +
     2)``. Where momentum is given, lr is ``(1 + sqrt(momentum))**2 / L``. Each lr is divided by 1 - dampening, and
     lowered if the swing that the undamped first step starts would not be over at the end. Data that differ by rounding
-    get constants that differ by rounding. They are those of the objective without `l1`. With `patience`, a swing of the
-    loss must not end the fit: lr is the largest at which nothing swings, ``(1 - sqrt(momentum))**2 / L``, with nesterov
-    ``((1 - momentum) / (1 + momentum))**2 / L``, and momentum 0 unless it is given. With `batch_size` it is so too, but
-    for twice the expected curvature of a batch instead of L (R. Gower et al., "SGD: general analysis and improved
-    rates", ICML 2019). `Compressed.tune` searches for constants that end lower.
+    get constants that differ by rounding. The constants are those of the objective without `l1`.
+
+    With `patience`, lr="auto" is the largest rate at which no direction swings, so that a swing doesn't end the fit:
+    ``(1 - sqrt(momentum))**2 / L``, with nesterov ``((1 - momentum) / (1 + momentum))**2 / L``. Momentum is 0 unless it
+    is given. With `batch_size` the same formulas hold, with twice the expected curvature of a batch of rows in place of
+    L (R. Gower et al., "SGD: general analysis and improved rates", ICML 2019). `Compressed.tune` searches for constants
+    that end lower.
 
     References
     ----------

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import os
+import re
 import sys
 import zipfile
 import zlib
@@ -36,12 +37,10 @@ def read_table(path: str, choose: Choose) -> tuple[list[str], np.ndarray]:
     kind = os.path.splitext(path)[1].lower()
     if path == "-":
         return read_csv(lambda: sys.stdin.buffer, "stdin", choose)
-    if kind == ".gz":
-        return read_csv(lambda: gzip.open(path), path, choose)  # type: ignore[arg-type,return-value]
     if kind not in (".parquet", ".pq", ".npy", ".npz"):
         return read_csv(lambda: Path(path).open("rb"), path, choose)
     try:
-        columns = read_parquet(path, choose) if kind in (".parquet", ".pq") else read_numpy(path)
+        columns = (read_parquet if kind in (".parquet", ".pq") else read_numpy)(path, choose)
     except OSError as error:
         raise CommandError(f"cannot read {path!r}: {error.strerror or error}") from None
     except ImportError as error:
@@ -49,10 +48,6 @@ def read_table(path: str, choose: Choose) -> tuple[list[str], np.ndarray]:
     except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise CommandError(f"cannot read {path!r}: {error}") from None
     names = [name for name, _ in columns]
-    check_columns(names, path, repr(path))
-    if kind in (".npy", ".npz"):
-        names = choose(names)
-        columns = [(name, dict(columns)[name]) for name in names]
     lengths = {len(values) for _, values in columns}
     if len(lengths) > 1:
         counts = ", ".join(f"{len(values)} in {quoted(name)}" for name, values in columns[:20])
@@ -71,18 +66,18 @@ def read_parquet(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
     check_columns(table.column_names, path, repr(path))
     table, columns = table.select(choose(table.column_names)), []
     for name, values in zip(table.column_names, table.columns, strict=True):
+        advice = "" if name == table.column_names[-1] else "; leave it out with --drop"
         if values.null_count:
-            missing = f"column {name!r} must have no missing values, got {values.null_count}"
-            raise ValueError(f"{missing}; fill them, or leave it out with --drop")
+            raise ValueError(f"column {name!r} must have no missing values, got {values.null_count}{advice}")
         try:
             columns.append((name, as_real(values.to_numpy(), f"column {name!r}")))
         except TypeError as error:
-            raise TypeError(f"{error}; leave it out with --drop") from None
+            raise TypeError(f"{error}{advice}") from None
     return columns
 
 
-def read_numpy(path: str) -> list[tuple[str, np.ndarray]]:
-    """The names and columns of an .npy or .npz file.
+def read_numpy(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
+    """The names and the chosen columns of an .npy or .npz file.
 
     In an .npy file, the fields of a structured array keep their names, and the columns of a 2-D array are named 0, 1,
     ... In an .npz file, a 1-D array is one column with the array's name; the columns of a 2-D array ``X`` are named
@@ -90,19 +85,28 @@ def read_numpy(path: str) -> list[tuple[str, np.ndarray]]:
     """
     with open(path, "rb") as file:
         content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            if content.dtype.names:
-                return [(name, as_column(content[name], f"field {name!r}")) for name in content.dtype.names]
-            return [(str(j), column) for j, column in enumerate(as_columns(content, "the array"))]
-        columns = []
-        for key in content.files:
-            values = content[key]
-            if values.ndim < 2:
-                columns.append((key, as_column(values, f"array {key!r}")))
-                continue
-            parts = as_columns(values, f"array {key!r}")
-            columns += [(key if len(parts) == 1 else f"{key}[{j}]", part) for j, part in enumerate(parts)]
-    return columns
+        columns: dict[str, tuple[np.ndarray, str]] = {}  # not yet converted, and what messages call them
+        names = []
+        if isinstance(content, np.ndarray) and content.dtype.names:
+            names = list(content.dtype.names)
+            columns = {name: (content[name], f"field {name!r}") for name in names}
+        elif isinstance(content, np.ndarray):
+            parts = as_columns(content, "the array")
+            names = [str(j) for j in range(len(parts))]
+            columns = {name: (part, "the array") for name, part in zip(names, parts, strict=True)}
+        else:
+            for key in content.files:
+                values, called = content[key], f"array {key!r}"
+                if values.ndim < 2:
+                    names.append(key)
+                    columns[key] = values, called
+                    continue
+                parts = as_columns(values, called)
+                own = [key] if len(parts) == 1 else [f"{key}[{j}]" for j in range(len(parts))]
+                names += own
+                columns |= {name: (part, called) for name, part in zip(own, parts, strict=True)}
+    check_columns(names, path, repr(path))
+    return [(name, as_column(*columns[name])) for name in choose(names)]
 
 
 def as_column(values: np.ndarray, name: str) -> np.ndarray:
@@ -114,8 +118,7 @@ def as_column(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_columns(values: np.ndarray, name: str) -> list[np.ndarray]:
-    """The columns of `values`, a 2-D array of numbers, as float arrays."""
-    values = as_real(values, name)
+    """The columns of `values`, a 2-D array."""
     if values.ndim != 2:
         raise ValueError(f"{name} must be 2-D, (rows, columns), got shape {values.shape}")
     return [*values.T]
@@ -124,18 +127,20 @@ def as_columns(values: np.ndarray, name: str) -> list[np.ndarray]:
 def read_csv(opened: Callable[[], BinaryIO], name: str, choose: Choose) -> tuple[list[str], np.ndarray]:
     """The names of the chosen columns of a CSV file, and their cells, (rows, columns).
 
-    UTF-8, with or without a byte order mark. Lines before the header that begin with # are left out. The header says
-    what separates cells: tabs, semicolons or commas. With semicolons or tabs a number may have a decimal comma.
+    UTF-8, with or without a byte order mark, or that compressed by gzip. Lines before the header that begin with # are
+    left out. The header says what separates cells: tabs, semicolons or commas. With semicolons numbers may have decimal
+    commas.
     """
     cells = array("d")
     reader = csv.reader(())
     before = 0  # lines before the header
     try:
-        with opened() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as stream:
+        with opened() as file, io.TextIOWrapper(decompressed(file), encoding="utf-8-sig", newline="") as stream:
             header = next(stream, "")
-            while header and (not header.strip() or header.startswith("#")):
+            while header and (not header.strip() or header.lstrip().startswith("#")):
                 header, before = next(stream, ""), before + 1
-            separator = max(",;\t", key=header.count)  # the first where none is there
+            unquoted = re.sub(r'"[^"]*"?', "", header)
+            separator = max(",;\t", key=unquoted.count)  # the first where none is there
             reader = csv.reader(
                 itertools.chain([header] if header else [], stream),
                 delimiter=separator,
@@ -148,9 +153,7 @@ def read_csv(opened: Callable[[], BinaryIO], name: str, choose: Choose) -> tuple
             for row in reader:
                 if len(row) == len(all_names):
                     chosen = [row[place] for place in places]
-                    if separator != ",":
-                        chosen = [cell.replace(",", ".") for cell in chosen]
-                    cells.extend(as_numbers(chosen, names, name, before + reader.line_num))
+                    cells.extend(as_numbers(chosen, names, name, before + reader.line_num, separator == ";"))
                 elif not is_blank(row):
                     expected = f"expected {len(all_names)} cells as in the header, got {len(row)}"
                     raise CommandError(f"{name!r} line {before + reader.line_num}: {expected}")
@@ -164,6 +167,12 @@ def read_csv(opened: Callable[[], BinaryIO], name: str, choose: Choose) -> tuple
     if not cells:
         raise CommandError(f"{name!r} has a header but no rows")
     return names, np.frombuffer(cells).reshape(-1, len(names))
+
+
+def decompressed(file: BinaryIO) -> BinaryIO:
+    """The content of a file, or what gzip compressed to it."""
+    buffered = io.BufferedReader(file)  # type: ignore[type-var]
+    return gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == b"\x1f\x8b" else buffered  # type: ignore[return-value]
 
 
 def is_blank(row: list[str]) -> bool:
@@ -204,21 +213,23 @@ def is_number(cell: str) -> bool:
     return "_" not in cell
 
 
-def as_numbers(row: list[str], names: list[str], name: str, line: int) -> list[float]:
-    """The cells of a row as finite numbers."""
+def as_numbers(row: list[str], names: list[str], name: str, line: int, commas: bool) -> list[float]:
+    """The cells of a row as finite numbers, which may have decimal commas. The last cell is the target's."""
+    cells = [cell.replace(",", ".") for cell in row] if commas else row
     try:
-        numbers = [*map(float, row)]
+        numbers = [*map(float, cells)]
         if math.isfinite(sum(numbers)) and "_" not in "".join(row):  # one test for the whole row, for speed
             return numbers
     except ValueError:
         pass
-    for column, cell in zip(names, row, strict=True):
+    for column, cell, number in zip(names, row, cells, strict=True):
         where = f"{name!r} line {line}, column {column!r}"
+        advice = "" if column == names[-1] else "; leave the column out with --drop"
         if not cell.strip():
-            raise CommandError(f"{where}: the value is missing; fill it, or leave the column out with --drop")
-        if not is_number(cell):
-            raise CommandError(f"{where}: expected a number, got {quoted(cell)}; leave the column out with --drop")
-        if not math.isfinite(float(cell)):
+            raise CommandError(f"{where}: the value is missing{advice}")
+        if not is_number(number):
+            raise CommandError(f"{where}: expected a number, got {quoted(cell)}{advice}")
+        if not math.isfinite(float(number)):
             raise CommandError(f"{where}: expected a finite number, got {quoted(cell)}")
     return numbers  # all are finite, only their sum is not
 

@@ -68,8 +68,8 @@ def as_matrix(value, name, convert=True):
         array = as_real(value, name, convert)
     except (TypeError, ValueError) as error:
         raise_if_foreign(error)
-        for column in column_names(value) or ():  # which names the column at fault
-            values = value[column]
+        for j, column in enumerate(column_names(value) or ()):  # names the column at fault
+            values = value.iloc[:, j] if hasattr(value, "iloc") else value[column]
             as_column(values, f"column {column!r}", count_missing(values))
         raise
     if array.ndim != 2:
@@ -95,7 +95,7 @@ def as_column(values, called, missing=0):
         )
     array = np.asarray(values)
     kind = array.dtype.kind
-    if kind in "US" or (kind == "O" and array.size and isinstance(array.flat[0], str)):
+    if kind in "US" or (kind == "O" and any(isinstance(value, str) for value in array.flat)):
         raise TypeError(f"{called} holds text; encode it (OneHotEncoder), or leave it out")
     if kind in "mM":
         raise TypeError(f"{called} holds times; convert them to numbers, or leave it out")

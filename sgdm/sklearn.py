@@ -58,8 +58,9 @@ class SGDMRegressor(DescentRegressor):
         ``momentum="auto"`` for 0.
     nesterov : bool, default False
         Whether to use Nesterov momentum (the second update formula of `sgdm.fit`).
-    weight_decay, l1 : float, default 0.0
-        Add ``weight_decay / 2 * |a|**2 + l1 * |a|_1`` to what is descended, without the intercept: scikit-learn's
+    weight_decay, l1 : float, or array of shape (d,), default 0.0
+        Add ``weight_decay / 2 * |a|**2 + l1 * |a|_1`` to what is descended, without the intercept; an array has one
+        penalty for each column. scikit-learn's
         ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.
     max_iter : int, default 1000
         How many epochs to do, passes over the rows.
@@ -71,7 +72,7 @@ class SGDMRegressor(DescentRegressor):
     standardize : bool, default True
         Whether to descend in the coordinates of standardized columns. Objective, penalties and optimum are those of the
         data as they are; lr and tol are those of this descent. `partial_fit` takes the means and deviations of all rows
-        that it and `fit` have seen. False for the descent of the columns as they are.
+        that it has seen since the last `fit`, and those of that. False for the descent of the columns as they are.
     fit_intercept : bool, default True
         Whether to fit an intercept.
     batch_size : int, optional
@@ -185,7 +186,7 @@ class SGDMRegressor(DescentRegressor):
         if tol is not None and not stops_early and not compared and self.result_.status is Status.COMPLETED:
             warn(
                 f"the gradient did not fall to tol={tol:g} times its first norm in max_iter={self.max_iter} "
-                "epochs; raise max_iter or tol, or bring the columns of X to one scale (StandardScaler)",
+                f"epochs; raise max_iter or tol{'' if self.standardize else ', or use standardize=True'}",
                 SklearnConvergenceWarning,
             )
         return self
@@ -227,7 +228,7 @@ class SGDMRegressor(DescentRegressor):
         if partial:
             twin._moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
             earlier = getattr(self, "_moments", None)
-            if earlier is not None:
+            if earlier is not None and earlier.means.any() <= self.fit_intercept:
                 twin._moments = earlier.merged(twin._moments)
         else:
             twin._moments = twin._moments_of(X, y, weights)
@@ -268,8 +269,9 @@ class SGDMRegressorCV(DescentRegressor):
 
     Every fold's rows are reduced once to a triangular factor (`sgdm.compress`). The factors of all folds but one,
     merged, are that fold's training set, and the loss on the fold itself is taken after every epoch of the descent on
-    them. The fit to all rows uses the setting and the number of epochs at which the mean curve is lowest. Losses are
-    those of descents over the rows, to rounding; the cost is little more than that of one pass over the rows.
+    them. The fit to all rows uses the setting whose mean curve is lowest, and as many epochs as that has there, or all
+    (see ``best_n_iter_``). Losses are those of descents over the rows, to rounding; the cost is little more than that of
+    one pass over the rows.
 
     Parameters
     ----------
@@ -293,7 +295,8 @@ class SGDMRegressorCV(DescentRegressor):
     ----------
     best_n_iter_ : int
         The number of epochs with the lowest mean loss; or `max_iter`, if the loss after these is not significantly
-        above it (a paired t-test over the folds, at 5 %).
+        above it (by a paired t-test over the folds, at 5 %), and at most twice as large or below that of the mean
+        target.
     best_params_ : dict
         The lr, momentum, weight_decay and l1 with the lowest mean loss, as given.
     val_loss_curves_ : (folds, max_iter) array
@@ -302,7 +305,7 @@ class SGDMRegressorCV(DescentRegressor):
     mean_val_loss_curve_ : (max_iter,) array
         Their mean over the folds; with sample_weight, each fold counts as much as its weights' sum.
     cv_results_ : dict
-        One entry per setting: ``params``, ``n_iter`` (the number of epochs chosen), ``mean_val_loss`` and
+        One entry per setting: ``params``, ``n_iter`` (the number of epochs with the lowest mean loss), ``mean_val_loss`` and
         ``std_val_loss`` over the folds at that, and ``val_loss_curves``.
     n_splits_ : int
     coef_, intercept_, n_iter_, history_, loss_curve_, result_, n_features_in_, feature_names_in_
@@ -380,7 +383,7 @@ class SGDMRegressorCV(DescentRegressor):
         options = [self._with_rates(setting, folds, max_iter) for setting in settings]
         curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
         means = [folds.mean(curve) for curve in curves]
-        ends = [folds.end(curve) for curve in curves]
+        ends = [int(mean.argmin()) for mean in means]
         lowest = np.array([mean[end] for mean, end in zip(means, ends, strict=True)])
         best = int(lowest.argmin())
         if lowest[best] == np.inf:
@@ -395,7 +398,7 @@ class SGDMRegressorCV(DescentRegressor):
             "std_val_loss": np.array([np.std(losses) if np.isfinite(losses).all() else np.nan for losses in at_best]),
             "val_loss_curves": list(curves),
         }
-        self.best_params_, self.best_n_iter_ = grid[best], ends[best] + 1
+        self.best_params_, self.best_n_iter_ = grid[best], folds.epochs(curves[best])
         self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
         with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
@@ -409,8 +412,7 @@ class SGDMRegressorCV(DescentRegressor):
         if lowest[best] - solved > FAR_ABOVE * max(start - solved, 0):
             warn(
                 f"the mean loss on the folds went from {start:g} to {lowest[best]:g} at best, but the least-squares "
-                f"solutions have {solved:g}; centre the columns of X and bring them to one scale (StandardScaler), or "
-                "raise max_iter"
+                f"solutions have {solved:g}; raise max_iter{'' if self.standardize else ', or use standardize=True'}"
             )
 
     def _values(self, name):

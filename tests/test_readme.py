@@ -16,7 +16,7 @@ from sgdm.__main__ import main
 ROOT = Path(__file__).parent.parent
 PAGES = {"performance.md", "wheels.md"}  # for developers
 GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in PAGES)
-OPTIONAL = ("distributed", "matplotlib", "pandas", "pyarrow", "sgdm.plot", "sklearn", "torch")
+OPTIONAL = ("distributed", "duckdb", "matplotlib", "pandas", "pyarrow", "sgdm.plot", "sklearn", "torch")
 
 
 def blocks_of(path):

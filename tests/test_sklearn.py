@@ -342,10 +342,15 @@ def loop(X, y, splits, w=None, max_iter=40, **options):
     return curves
 
 
-def chosen_epochs(curves):
-    """Those of the lowest mean loss, or all of them where the last loss is not significantly above it."""
-    best, last = curves.mean(0).argmin(), curves.shape[1] - 1
-    if len(curves) == 1 or (best < last and ttest_rel(curves[:, last], curves[:, best]).pvalue < 0.05):
+def chosen_epochs(curves, y, splits, fit_intercept):
+    """Those of the lowest mean loss, or all where the last loss is not significantly above it, nor far above it."""
+    mean = curves.mean(0)
+    best, last = mean.argmin(), curves.shape[1] - 1
+    if best == last:
+        return last + 1
+    of_the_mean = np.mean([((y[test] - fit_intercept * y[train].mean()) ** 2).mean() for train, test in splits])
+    far = mean[last] > max(2 * mean[best], of_the_mean)
+    if len(curves) == 1 or far or ttest_rel(curves[:, last], curves[:, best]).pvalue < 0.05:
         return best + 1
     return last + 1
 
@@ -366,7 +371,7 @@ def test_estimators_is_the_loop_over_folds(cv, groups, options):
     assert model.n_splits_ == len(splits)
     np.testing.assert_allclose(model.val_loss_curves_, expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(model.mean_val_loss_curve_, expected.mean(0), rtol=1e-10)
-    assert model.best_n_iter_ == model.n_iter_ == chosen_epochs(expected)
+    assert model.best_n_iter_ == model.n_iter_ == chosen_epochs(expected, y, splits, options["fit_intercept"])
     final = sgdm.fit(X, y, epochs=model.best_n_iter_, **options)
     np.testing.assert_allclose(model.coef_, final.coef, rtol=1e-10)
     np.testing.assert_allclose(model.intercept_, final.intercept, rtol=1e-10)
@@ -432,13 +437,13 @@ def test_estimators_searches_a_grid():
     for i, params in enumerate(results["params"]):
         one = SGDMRegressorCV(**params, max_iter=30).fit(X, y)
         np.testing.assert_array_equal(results["val_loss_curves"][i], one.val_loss_curves_)
-        assert results["n_iter"][i] == one.best_n_iter_
-        at_best = one.val_loss_curves_[:, one.best_n_iter_ - 1]
+        assert results["n_iter"][i] == one.mean_val_loss_curve_.argmin() + 1
+        at_best = one.val_loss_curves_[:, results["n_iter"][i] - 1]
         assert (results["mean_val_loss"][i], results["std_val_loss"][i]) == (at_best.mean(), at_best.std())
     best = results["mean_val_loss"].argmin()
     assert model.best_params_ == results["params"][best]
     assert model.best_params_["lr"] == 0.05
-    assert model.best_n_iter_ == results["n_iter"][best]
+    assert model.best_n_iter_ in (results["n_iter"][best], 30)
     np.testing.assert_array_equal(model.val_loss_curves_, results["val_loss_curves"][best])
 
 
@@ -598,3 +603,25 @@ def test_constant_and_equal_columns_are_named_and_get_the_solution_of_least_norm
     exact = LinearRegression().fit(table, y)
     np.testing.assert_allclose(model.coef_, exact.coef_, rtol=0, atol=1e-6)
     assert model.coef_[1] == pytest.approx(model.coef_[7], rel=1e-9)
+
+
+@pytest.mark.parametrize("cv", [2, 3, 5])
+def test_cross_validation_stops_early_where_all_epochs_overfit(cv):
+    """A few folds that differ much make hardly any difference significant."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 40))
+    y = X[:, 0] + rng.standard_normal(60)
+    model = SGDMRegressorCV(cv=cv).fit(X, y)
+    assert model.best_n_iter_ < 100
+    assert model.mean_val_loss_curve_[model.best_n_iter_ - 1] == model.mean_val_loss_curve_.min()
+
+
+def test_a_row_without_weight_does_not_set_the_rate_of_batches():
+    X, y = make_data()
+    w = np.ones(N)
+    w[0] = 0
+    expected = SGDMRegressor(batch_size=4, max_iter=30, random_state=0).fit(X, y, sample_weight=w)
+    X = X.copy()
+    X[0] = 1e6
+    model = SGDMRegressor(batch_size=4, max_iter=30, random_state=0).fit(X, y, sample_weight=w)
+    assert model.result_.lr == pytest.approx(expected.result_.lr)

@@ -157,9 +157,26 @@ def test_a_constant_column_is_not_scaled():
     X, y = raw_data()
     X[:, 1] = 0.1 + 0.2
     for method in ("direct", "compress"):
-        result = sgdm.fit(X, y, fit_intercept=True, standardize=True, epochs=300, method=method)
-        assert abs(result.coef[1]) < 1e-12
-        assert np.isfinite(result.coef).all()
+        for constant in (0.1 + 0.2, 1e12):
+            X[:, 1] = constant
+            result = sgdm.fit(X, y, fit_intercept=True, standardize=True, lr="auto", epochs=300, method=method)
+            assert result.coef[1] == 0
+            np.testing.assert_allclose(result.loss, result.optimal_loss, rtol=1e-8)
+
+
+def test_a_penalty_moves_the_coefficient_of_a_constant_column():
+    X, y = raw_data()
+    X[:, 1] = 7.0
+    options = {"fit_intercept": True, "standardize": True, "epochs": 300, "coef0": np.ones(6)}
+    assert sgdm.fit(X, y, **options, lr=0.01).coef[1] == 1
+    assert abs(sgdm.fit(X, y, **options, lr=0.01, weight_decay=[0, 5, 0, 0, 0]).coef[1]) < 1e-3
+
+
+def test_equal_columns_far_from_zero_do_not_slow_lr_auto_down():
+    X, y = make_data(40, 3)
+    twice = np.column_stack([X + 1000, X[:, 0] + 1000])
+    result = sgdm.fit(twice, y, fit_intercept=True, lr="auto", momentum="auto", epochs=100, standardize=True)
+    np.testing.assert_allclose(result.loss, result.optimal_loss, rtol=1e-10)
 
 
 def test_validation_rows_are_scaled_like_the_others():
@@ -221,9 +238,23 @@ def test_the_means_and_deviations_can_be_given():
     options = {"fit_intercept": True, "epochs": 30}
     given, own = (sgdm.fit(X, y, **options, standardize=how) for how in (scaling, True))
     np.testing.assert_allclose(given.coef, own.coef, rtol=1e-9)
-    refuse(ValueError, "5 means and deviations", X, y, standardize=(scaling[0][:2], scaling[1][:2]), **options)
-    refuse(ValueError, "deviations above 0", X, y, standardize=(scaling[0], 0 * scaling[1]), **options)
+    refuse(
+        ValueError, "5 means and deviations, got 2 and 2", X, y, standardize=(scaling[0][:2], scaling[1][:2]), **options
+    )
+    refuse(
+        ValueError,
+        "standardize's deviations must be above 1e-300, got 0.0",
+        X,
+        y,
+        standardize=(scaling[0], 0 * scaling[1]),
+        **options,
+    )
     refuse(ValueError, "no means where there is no intercept", X, y, standardize=scaling)
+    refuse(ValueError, "means must have shape", X, y, standardize=(1, 2))
+    refuse(TypeError, "standardize must be True, False or", X, y, standardize="x")
+    refuse(TypeError, "standardize must be True, False or", X, y, standardize=None)
+    as_array = sgdm.fit(X, y, **options, standardize=np.array(scaling))
+    assert as_array == given
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "l1"])

@@ -9,7 +9,7 @@ from .scaling import column_terms
 
 # `stable_lr` is this share of the limit: the curvature is estimated from below, and at the limit nothing converges.
 STABLE_MARGIN = 0.95
-_ROWS_AT_ONCE = 1_000_000  # elements of X that longest_row standardizes together
+_ROWS_AT_ONCE = 1_000_000  # elements of X that longest_row takes together
 
 
 def stability_limit(curvature, momentum, gradient_weight, nesterov):
@@ -72,15 +72,16 @@ def hessian_product(rows, direction, options, scaling):
 
 
 def longest_row(problem):
-    """The largest squared norm of a row, the intercept's 1 included."""
-    X, scaling, longest = problem.X, problem.scaling, 0.0
-    if scaling is None:
-        longest = float(np.einsum("ij,ij->i", X, X, dtype=np.float64).max())
-    else:
-        at_once = max(1, _ROWS_AT_ONCE // problem.d)
-        for start in range(0, problem.n, at_once):
-            Z = (X[start : start + at_once, : problem.features] - scaling.means) / scaling.deviations
-            longest = max(longest, float(np.einsum("ij,ij->i", Z, Z).max()))
+    """The largest squared norm of a row that has weight, the intercept's 1 included."""
+    X, weights, scaling, longest = problem.X, problem.weights, problem.scaling, 0.0
+    at_once = max(1, _ROWS_AT_ONCE // problem.d)
+    for start in range(0, problem.n, at_once):
+        rows = X[start : start + at_once]
+        if weights is not None:
+            rows = rows[weights[start : start + at_once] > 0]
+        if scaling is not None:
+            rows = (rows[:, : problem.features] - scaling.means) / scaling.deviations
+        longest = float(np.einsum("ij,ij->i", rows, rows, dtype=np.float64).max(initial=longest))
     return longest + problem.has_intercept
 
 
@@ -91,10 +92,11 @@ def largest_decay(problem, weight_decay):
 
 
 def batch_curvature(problem, weight_decay, batch_size):
-    """Twice the expected curvature of a mini-batch: the inverse is a stable step of plain SGD.
+    """Twice the expected curvature of a mini-batch. Its inverse is a stable step of plain SGD.
 
     With b of n rows, L the curvature of all rows and M that of the longest row, it is
-    2 (n (b - 1) L + (n - b) M) / (b (n - 1)): R. Gower et al., SGD: general analysis and improved rates, ICML 2019.
+    2 (n (b - 1) L + (n - b) M) / (b (n - 1)): R. Gower et al., SGD: general analysis and improved rates, ICML 2019. The
+    formula is for rows of equal weight.
     """
     n, b = problem.n, min(batch_size, problem.n)
     whole = largest_curvature(problem, weight_decay)

@@ -14,30 +14,35 @@ if TYPE_CHECKING:
 
     Standardize: TypeAlias = bool | tuple[ArrayLike, ArrayLike]
 
-_ROUNDING = 4  # times eps and p + 8: a smaller part of a column's mean is rounding
+_ROUNDING = 4  # times (p + 8) eps times a column's mean: a smaller deviation is rounding
+_LEAST = 1e-300  # a deviation whose inverse is sure to be finite
 
 
 class Scaling(NamedTuple):
     """The coordinates b of a standardized descent: ``b_j = s_j a_j`` and ``b_0 = a_0 + sum_j m_j a_j``.
 
-    means, deviations: m and s, (d,). The means are 0 without an intercept, and the deviations are then those from 0. A
-    deviation is 1 where a column is constant.
+    means, deviations: m and s, (d,). The means are 0 without an intercept, and the deviations are then those from 0.
+    constant: where a column is constant; its deviation is 1, and its gradient 0 but for rounding. Or None.
     """
 
     means: np.ndarray
     deviations: np.ndarray
+    constant: np.ndarray | None = None
 
     @classmethod
-    def of(cls, means, deviations, p, constant=1.0):
-        """The scaling with these deviations, but with that of a `constant` column where they are rounding."""
-        least = _ROUNDING * (p + 8) * np.finfo(float).eps * np.abs(means)
-        return cls(means, np.where((deviations > least) & (deviations < np.inf), deviations, constant))
+    def of(cls, means, deviations, p):
+        """The scaling with these deviations. Columns whose deviation is rounding, or overflows, count as constant."""
+        least = np.maximum(_ROUNDING * (p + 8) * np.finfo(float).eps * np.abs(means), _LEAST)
+        constant = ~((deviations > least) & (deviations < np.inf))
+        return cls(means, np.where(constant, 1.0, deviations), constant)
 
     def rows(self, A):
         """The rows (n, p) of the problem in b: ``A a = rows(A) b``. With an intercept, its column is the last."""
         d = len(self.means)
         Z = np.array(A, float)
         Z[:, :d] = (Z[:, :d] - Z[:, d:] * self.means if Z.shape[1] > d else Z) / self.deviations
+        if self.constant is not None:
+            Z[:, :d][:, self.constant] = 0
         return Z
 
     def to_coordinates(self, a):
@@ -58,7 +63,7 @@ class Scaling(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def scalings_of_rows(lines, by_columns, weights, totals, centred, constant=1.0):
+def scalings_of_rows(lines, by_columns, weights, totals, centred):
     """The scaling of the columns of B problems, its arrays (B, d).
 
     lines, weights and totals as of the kernel's `Problems`. The columns are shifted by the first row that has weight,
@@ -77,17 +82,17 @@ def scalings_of_rows(lines, by_columns, weights, totals, centred, constant=1.0):
         sums = column_sums(lines, by_columns, weights, shift, unit)
     mean, square = np.moveaxis(sums, 1, 0) / totals[:, np.newaxis]
     if not centred:
-        return Scaling.of(np.zeros((B, d)), unit * np.sqrt(square), d, constant)
-    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), d + 1, constant)
+        return Scaling.of(np.zeros((B, d)), unit * np.sqrt(square), d)
+    return Scaling.of(shift + unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0)), d + 1)
 
 
-def scaling_of_rows(problem, constant=1.0):
-    """The scaling of a problem's columns, and the deviation that a constant one has."""
+def scaling_of_rows(problem):
+    """The scaling of a problem's columns."""
     weights = None if problem.weights is None else problem.weights[np.newaxis]
     total = np.array([problem.total_weight])
     lines = problem.lines[np.newaxis]
-    means, deviations = scalings_of_rows(lines, problem.by_columns, weights, total, problem.has_intercept, constant)
-    return Scaling(means[0], deviations[0])
+    scalings = scalings_of_rows(lines, problem.by_columns, weights, total, problem.has_intercept)
+    return Scaling(*(array[0] for array in scalings))
 
 
 class Moments(NamedTuple):
@@ -100,7 +105,8 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, problem):
         """Those of a problem's rows. A deviation is 0 where the column is constant."""
-        return cls(problem.total_weight, *scaling_of_rows(problem, constant=0.0))
+        means, deviations, constant = scaling_of_rows(problem)
+        return cls(problem.total_weight, means, np.where(constant, 0.0, deviations))
 
     @np.errstate(all="ignore")
     def merged(self, other):
@@ -119,16 +125,21 @@ def as_standardize(value):
     """`standardize` as a bool, or as a Scaling whose shapes are still to be checked."""
     if isinstance(value, Scaling):
         return value
-    if not isinstance(value, (tuple, list)):
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        if value is None or isinstance(value, str):
+            raise TypeError(f"standardize must be True, False or (means, deviations), got {value!r:.80}")
         return as_flag(value, "standardize")
     if len(value) != 2:
         raise ValueError(f"standardize must be True, False or (means, deviations), got {len(value)} parts")
-    scaling = Scaling(*(as_real(part, "standardize").astype(float) for part in value))
-    for part in scaling:
-        check_finite(part, "standardize")
-    if not (scaling.deviations > 0).all():
-        raise ValueError("standardize must have deviations above 0")
-    return scaling
+    names = "standardize's means", "standardize's deviations"
+    parts = [as_real(part, name).astype(float) for part, name in zip(value, names, strict=True)]
+    for part, name in zip(parts, names, strict=True):
+        if part.ndim != 1:
+            raise ValueError(f"{name} must have shape (d,), one for each column, got {part.shape}")
+        check_finite(part, name, ("column",))
+    if not (parts[1] > _LEAST).all():
+        raise ValueError(f"standardize's deviations must be above {_LEAST:g}, got {parts[1].min()}")
+    return Scaling(*parts)
 
 
 def scaling_for(problem, standardize):
@@ -137,9 +148,11 @@ def scaling_for(problem, standardize):
         return None
     if standardize is True:
         return scaling_of_rows(problem) if problem.method == "direct" else problem.reduction._scaling()
-    for part in standardize:
-        if part.shape != (problem.features,):
-            raise ValueError(f"standardize must have {problem.features} means and deviations, got {part.shape}")
+    means, deviations, _ = standardize
+    if means.shape != (problem.features,) or deviations.shape != means.shape:
+        raise ValueError(
+            f"standardize must have {problem.features} means and deviations, got {len(means)} and {len(deviations)}"
+        )
     if not problem.has_intercept and standardize.means.any():
         raise ValueError("standardize must have no means where there is no intercept")
     return standardize
@@ -155,5 +168,7 @@ def column_terms(scaling, weight_decay, l1, d):
     terms = [0.0, 1.0, weight_decay, l1]
     if scaling is not None:
         terms[MEAN], terms[INVERSE_DEVIATION] = scaling.means, 1 / scaling.deviations
+        if scaling.constant is not None:  # only a penalty can move their coefficients
+            terms[INVERSE_DEVIATION] = np.where(scaling.constant & (weight_decay == 0), 0.0, terms[INVERSE_DEVIATION])
     shape = np.broadcast_shapes((d,), *map(np.shape, terms))
     return np.ascontiguousarray(np.stack([np.broadcast_to(term, shape) for term in terms], axis=-2))

@@ -51,8 +51,8 @@ def auto_rates(largest, smallest, epochs, momentum, dampening, nesterov):
 def steady_rates(curvature, momentum, dampening, nesterov):
     """lr, momentum and dampening with which nothing swings along directions of at most this curvature.
 
-    The roots of the update's characteristic polynomial are real for every smaller curvature. Momentum, 0 unless it is
-    given, then speeds nothing up.
+    The roots of the update's characteristic polynomial are real for every smaller curvature. Momentum is 0 unless it is
+    given: at such a rate it speeds nothing up.
     """
     if not curvature < math.inf:
         raise ValueError(_OVERFLOW)
@@ -60,7 +60,7 @@ def steady_rates(curvature, momentum, dampening, nesterov):
         momentum, dampening = 0.0, 0.0 if dampening is None else dampening
     gradient_weight = 1 - (momentum if dampening is None else dampening)
     root = (1 - momentum) / (1 + momentum) if nesterov else 1 - math.sqrt(momentum)
-    lr = root**2 / max(gradient_weight, root**2)  # with more dampening, later gradients are too weak to matter
+    lr = root**2 / max(gradient_weight, root**2)  # at most 1, for the first step, which is not dampened
     return lr / _positive(curvature), momentum, 1 - gradient_weight
 
 

@@ -6,7 +6,7 @@ cdef class Problem:
     cdef readonly Py_ssize_t n, d, k, p, features
 
 
-cpdef enum:     # the rows of what differs between columns: see Rows
+cpdef enum:     # what `Rows` holds of each column, and how many terms these are
     MEAN, INVERSE_DEVIATION, DECAY, SHRINKAGE, COLUMN_TERMS
 
 

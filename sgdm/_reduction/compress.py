@@ -150,7 +150,7 @@ def check_total(reduced):
 
 def reduce_part(number, X, y, sample_weight, fit_intercept, target):
     """The reduction of one block of a Dask collection or Spark frame, on a worker; None if it is empty."""
-    if not len(X):
+    if hasattr(X, "__len__") and not len(X):
         return None
     try:
         blocks, _, names = blocks_of(X, y, sample_weight, target)

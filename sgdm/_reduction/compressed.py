@@ -287,7 +287,10 @@ class Compressed:
         """The largest eigenvalue of the objective's Hessian, and the smallest that is not 0 but for rounding: along the
         others there is no gradient."""
         values = self._spectrum(weight_decay, scaling)
-        rounding = (_RANK_EPS * (self.n_params + 8) * np.finfo(float).eps) ** 2 * values[0]
+        far = 1.0  # how far the columns are from centred: what remains of equal ones is so many roundings
+        if scaling is not None and scaling.constant is not None:
+            far += float(np.max(np.where(scaling.constant, 0, np.abs(scaling.means) / scaling.deviations)))
+        rounding = (_RANK_EPS * (self.n_params + 8) * np.finfo(float).eps * far) ** 2 * values[0]
         return values[0], min((value for value in values.tolist() if value > rounding), default=0.0)
 
     @property

@@ -189,12 +189,11 @@ def reduce_spark(frame, sample_weight, fit_intercept, target, reduce, merge):
         import pyarrow
         from pyspark import TaskContext
 
-        batches = list(batches)
+        first = next(batches, None)
         number = TaskContext.get().partitionId()
-        if batches:
-            yield pack(
-                number, reduce(number, pyarrow.Table.from_batches(batches), None, sample_weight, fit_intercept, target)
-            )
+        if first is not None:
+            reader = pyarrow.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
+            yield pack(number, reduce(number, reader, None, sample_weight, fit_intercept, target))
 
     def merge_partition(batches):
         rows = sorted((row["number"], row["part"]) for batch in batches for row in batch.to_pylist())

@@ -2,7 +2,8 @@
  *
  * There are three ways, with the same bits:
  *
- *     in steps        the residuals of some rows, then their gradient: narrow rows, and X from memory. See in_steps.h
+ *     in steps        the residuals of some rows, then their gradient, if rows are narrow or X comes from memory: see
+ *                     in_steps.h
  *     in registers    the gradient stays in registers, the narrowest rows too: where registers are large
  *     by panels       four or eight rows at a time: wide rows, rows in random order, several targets together
  */
@@ -74,7 +75,7 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
 
 /* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4. The
  * gradient stays in registers: g is not loaded and stored between rows. So do the rows, if they have at most HELD_GROUPS
- * groups: 10 000 x 20 doubles take 40 us an epoch so, and 44 us in steps (Zen 4). Half of the prefetches are issued with
+ * groups: 10 000 x 20 doubles take 41 us an epoch so, and 44 us in steps (Zen 4). Half of the prefetches are issued with
  * the dots and half with the gradient: batches of permuted rows take a fifth longer with all of them in the first. */
 SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, ptrdiff_t rows, const int groups,
                                                    const int permuted, ptrdiff_t t) {

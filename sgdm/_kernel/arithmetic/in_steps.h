@@ -12,8 +12,8 @@
 #define TILE 8 /* vectors of the gradient */
 
 /* A row's dot has no loop if the row has at most UNROLLED vectors. The compiler then mixes the reads of four rows, which
- * is slow from memory: rows of more than MIXED_BYTES have a loop there. 1 000 000 x 50 takes 20 ms so, and 24 ms without
- * a loop; 10 000 x 50 94 us with a loop, and 89 us so (Zen 4, v4). */
+ * is slow from memory: rows of more than MIXED_BYTES have a loop there. 1 000 000 x 50 takes 20 ms with a loop and 24 ms
+ * without; 10 000 x 50, from cache, 94 us with a loop and 89 us without (Zen 4, v4). */
 #define UNROLLED 8
 #define MIXED_BYTES 256
 
@@ -24,7 +24,7 @@ struct NAME(step) {
     ptrdiff_t stride, rows, length, vectors;
 };
 
-/* out = rows @ coef, of `panel` rows from row i on. */
+/* out = rows @ coef, of `panel` rows from `lines` on. */
 SGDM_INLINE FOR_LEVEL void NAME(dots_of_rows)(const struct NAME(step) *step, const REAL *lines, const int panel,
                                               const int vectors, const REAL *SGDM_RESTRICT coef,
                                               REAL *SGDM_RESTRICT out) {
