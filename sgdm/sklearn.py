@@ -270,8 +270,8 @@ class SGDMRegressorCV(DescentRegressor):
     Every fold's rows are reduced once to a triangular factor (`sgdm.compress`). The factors of all folds but one,
     merged, are that fold's training set, and the loss on the fold itself is taken after every epoch of the descent on
     them. The fit to all rows uses the setting whose mean curve is lowest, and as many epochs as that has there, or all
-    (see ``best_n_iter_``). Losses are those of descents over the rows, to rounding; the cost is little more than that of
-    one pass over the rows.
+    (see ``best_n_iter_``). Losses are those of descents over the rows, to rounding; the cost is little more than that
+    of one pass over the rows.
 
     Parameters
     ----------
@@ -305,8 +305,8 @@ class SGDMRegressorCV(DescentRegressor):
     mean_val_loss_curve_ : (max_iter,) array
         Their mean over the folds; with sample_weight, each fold counts as much as its weights' sum.
     cv_results_ : dict
-        One entry per setting: ``params``, ``n_iter`` (the number of epochs with the lowest mean loss), ``mean_val_loss`` and
-        ``std_val_loss`` over the folds at that, and ``val_loss_curves``.
+        One entry per setting: ``params``, ``n_iter`` (the number of epochs with the lowest mean loss),
+        ``mean_val_loss`` and ``std_val_loss`` over the folds at that, and ``val_loss_curves``.
     n_splits_ : int
     coef_, intercept_, n_iter_, history_, loss_curve_, result_, n_features_in_, feature_names_in_
         As of `SGDMRegressor`, of the fit to all rows.
