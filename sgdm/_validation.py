@@ -27,6 +27,11 @@ def as_real(value, name, convert=True):
         return value
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; convert it with {name}.toarray()")
+    if not hasattr(value, "__array__") and (hasattr(value, "collect") or hasattr(value, "__arrow_c_stream__")):
+        raise TypeError(
+            f"{name} must be in memory, got a {type(value).__name__}; collect it, or reduce it by "
+            "sgdm.compress(table, target=...)"
+        )
     if isinstance(value, (list, tuple)) and any(isinstance(item, np.ma.MaskedArray) for item in value):
         value = np.ma.stack(value)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -106,7 +111,7 @@ def as_column(values, called, missing=0):
 
 def column_names(X):
     """The names of a table's columns, as a tuple; None where X is no table, or a name is not a str."""
-    if type(X) is np.ndarray:
+    if type(X) is np.ndarray or hasattr(X, "collect"):  # a lazy frame, whose names may be costly
         return None
     names = getattr(X, "column_names", None)  # Arrow's
     if names is None:
