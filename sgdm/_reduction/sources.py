@@ -98,17 +98,17 @@ def as_stream(table):
     """The table itself, or a reader of its Arrow stream (DuckDB, Ibis, ...); and whether it is a lazy polars frame."""
     if hasattr(table, "collect_batches"):
         return table, True
-    if hasattr(table, "iloc") or hasattr(table, "get_column") or hasattr(getattr(table, "schema", None), "metadata"):
-        return table, False
-    if hasattr(table, "__arrow_c_stream__"):
-        try:
-            from pyarrow import RecordBatchReader  # type: ignore[import-untyped]
-        except ImportError:
-            raise ImportError(f"reading a {type(table).__name__} needs pyarrow: pip install 'sgdm[arrow]'") from None
-        return RecordBatchReader.from_stream(table), False
-    if hasattr(table, "collect"):
+    streams = hasattr(table, "__arrow_c_stream__")
+    if hasattr(table, "collect") and not streams:  # its schema may be costly
         raise TypeError(f"target needs a table in memory, got {type(table).__name__}; convert it with .collect()")
-    return table, False
+    in_memory = hasattr(table, "iloc") or hasattr(table, "get_column")
+    if in_memory or not streams or hasattr(getattr(table, "schema", None), "metadata"):
+        return table, False
+    try:
+        from pyarrow import RecordBatchReader  # type: ignore[import-untyped]
+    except ImportError:
+        raise ImportError(f"reading a {type(table).__name__} needs pyarrow: pip install 'sgdm[arrow]'") from None
+    return RecordBatchReader.from_stream(table), False
 
 
 def arrow_dataset(path):
