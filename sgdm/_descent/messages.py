@@ -43,22 +43,23 @@ def convergence_message(descent, result):
     """What to warn of: the objective ended above its start, or far above the least there is; else None."""
     problem, options, loss = descent.problem, descent.options, result.loss
     start = descent.state.metrics[INITIAL_OBJECTIVE]
-    decay, l1 = (np.reshape(value, (-1, 1)) for value in (options.weight_decay, options.l1))
-    has_penalty = decay.any() or l1.any()
+    has_decay, has_l1 = _is_set(options.weight_decay), _is_set(options.l1)
+    has_penalty = has_decay or has_l1
     if problem.k == 1 and problem.reduction is None and not has_penalty and loss <= start[0]:  # the usual case
         return None
     with np.errstate(all="ignore"):
         end = np.atleast_1d(loss).astype(float)
         if has_penalty:
-            end = penalised(end, result.coef.reshape(-1, problem.k), decay, l1)
+            penalties = (np.reshape(value, (-1, 1)) for value in (options.weight_decay, options.l1))
+            end = penalised(end, result.coef.reshape(-1, problem.k), *penalties)
         rose = risen(start, end, problem.targets)
         if rose.any() and result.status is Status.COMPLETED:
             return _rise_message(descent, int(np.argmax(rose)), start, end)
-        if problem.reduction is None or l1.any() or options.patience or result.status is Status.STOPPED:
+        if problem.reduction is None or has_l1 or options.patience or result.status is Status.STOPPED:
             return None
         least = problem.reduction._least_objective(0.0)
         far = _far_above(start, end, least, problem.targets)
-        if decay.any() and far.any():
+        if has_decay and far.any():
             least = problem.reduction._least_objective(options.weight_decay)
             far = _far_above(start, end, least, problem.targets)
     if not far.any():
@@ -69,6 +70,11 @@ def convergence_message(descent, result):
         f"the objective{_of_target(problem, t)} went from {start[t]:g} to {end[t]:g} in {result.epochs} epochs, far "
         f"above the least there is, {least[t]:g}; {advice}"
     )
+
+
+def _is_set(penalty):
+    """Whether a penalty, a number or an array, is not 0."""
+    return penalty > 0 if type(penalty) is float else bool(np.any(penalty))
 
 
 def _far_above(start, end, least, y):

@@ -163,7 +163,7 @@ def column_terms(scaling, weight_decay, l1, d):
 
     For B problems the penalties have shape (B, 1) or (B, d), and the terms (B, COLUMN_TERMS, d).
     """
-    if scaling is None and np.shape(weight_decay)[-1:] != (d,) and np.shape(l1)[-1:] != (d,):
+    if scaling is None and type(weight_decay) is float and type(l1) is float:
         return None
     terms = [0.0, 1.0, weight_decay, l1]
     if scaling is not None:
