@@ -110,7 +110,8 @@ def fit(
     init : FitResult, optional
         Resume from this result: parameters, velocity, epoch count, averages, row order. With the other arguments and
         the method unchanged, result and history are bit-identical to one longer fit. A result whose parts don't go
-        together, as after `dataclasses.replace`, is refused.
+        together, as after `dataclasses.replace`, is refused. With another `standardize` than in `init`, its velocity is
+        that of other coordinates: begin anew there, from ``coef0``.
     batch_size : int, optional
         Update after every so many rows; the last batch of an epoch may be shorter, and averages over its own rows.
         By default after all rows.
