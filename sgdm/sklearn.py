@@ -319,7 +319,7 @@ class SGDMRegressorCV(DescentRegressor):
     >>> X = rng.standard_normal((60, 40))
     >>> y = X[:, 0] + rng.standard_normal(60)
     >>> model = SGDMRegressorCV(lr=[0.001, 0.01], momentum=0.9, max_iter=500).fit(X, y)
-    >>> model.val_loss_curves_.shape, model.best_n_iter_ == model.n_iter_ < 500
+    >>> model.val_loss_curves_.shape, model.best_n_iter_ == model.n_iter_ <= 500
     ((5, 500), True)
     """
 
