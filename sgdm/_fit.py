@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ._descent.descent import Progress
-    from ._descent.scaling import Standardize
     from ._results.result import FitResult
 
 
@@ -34,7 +33,7 @@ def fit(
     nesterov: bool = False,
     weight_decay: float | ArrayLike = 0.0,
     l1: float | ArrayLike = 0.0,
-    standardize: Standardize = False,
+    standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     fit_intercept: bool = False,
     sample_weight: ArrayLike | None = None,
     coef0: ArrayLike | None = None,

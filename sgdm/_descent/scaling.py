@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
 from .._kernel import INVERSE_DEVIATION, MEAN, column_sums
 from .._validation import as_flag, as_real, check_finite
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    Standardize: TypeAlias = bool | tuple[ArrayLike, ArrayLike]
 
 _ROUNDING = 4  # times (p + 8) eps times a column's mean: a smaller deviation is rounding
 _LEAST = 1e-300  # a deviation whose inverse is sure to be finite

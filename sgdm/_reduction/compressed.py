@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from .._descent.scaling import Standardize
     from .._results.result import FitResult
 
 _INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
@@ -263,7 +262,7 @@ class Compressed:
             decay[: self.n_features] /= scaling.deviations
         return scaling.rows(A), decay
 
-    def spectrum(self, *, standardize: Standardize = False) -> np.ndarray:
+    def spectrum(self, *, standardize: bool | tuple[ArrayLike, ArrayLike] = False) -> np.ndarray:
         """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow.
 
         With `standardize`, those in the coordinates of that descent (see `sgdm.fit`).
@@ -308,7 +307,7 @@ class Compressed:
         nesterov: bool = False,
         weight_decay: float | ArrayLike = 0.0,
         *,
-        standardize: Standardize = False,
+        standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> float:
         """The stability limit: the full-batch descent converges for every smaller lr, and for no larger one."""
         momentum = as_number(momentum, "momentum", 1, below=True)
@@ -335,7 +334,7 @@ class Compressed:
         nesterov: bool = False,
         weight_decay: float | ArrayLike = 0.0,
         coef0: ArrayLike | None = None,
-        standardize: Standardize = False,
+        standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> Any:
         """The loss after `epochs` full-batch epochs, without running them; inf if it overflows by then.
 
@@ -373,7 +372,7 @@ class Compressed:
         nesterov: bool = False,
         weight_decay: float | ArrayLike = 0.0,
         coef0: ArrayLike | None = None,
-        standardize: Standardize = False,
+        standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> Tuned:
         """Choose lr, momentum and dampening so that `epochs` full-batch epochs end at the lowest objective (loss plus
         weight-decay penalty).
