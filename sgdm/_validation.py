@@ -92,12 +92,15 @@ def count_missing(values):
     return int(values.isna().sum()) if hasattr(values, "isna") else 0
 
 
+def refuse_missing(count, called):
+    """Raises ValueError if so many values of a table's column are missing."""
+    if count:
+        raise ValueError(f"{called} has {count} missing value{'s' * (count > 1)}; fill them, or leave their rows out")
+
+
 def as_column(values, called, missing=0):
     """A table's column as an array of real, finite numbers. missing: how many of its values are."""
-    if missing:
-        raise ValueError(
-            f"{called} has {missing} missing value{'s' * (missing > 1)}; fill them, or leave their rows out"
-        )
+    refuse_missing(missing, called)
     array = np.asarray(values)
     kind = array.dtype.kind
     if kind in "US" or (kind == "O" and any(isinstance(value, str) for value in array.flat)):
@@ -179,12 +182,8 @@ def check_finite(array, name, axes=("row", "column"), names=None):
             first = np.argwhere(~finite)[0]
             first[0] += start
             if names is not None:
-                _, column = first
-                if missing := int(np.isnan(array[:, column]).sum()):
-                    raise ValueError(
-                        f"column {names[column]!r} has {missing} missing value{'s' * (missing > 1)}; fill "
-                        "them, or leave their rows out"
-                    )
+                column = first[1]
+                refuse_missing(int(np.isnan(array[:, column]).sum()), f"column {names[column]!r}")
             at = ", ".join(f"{axis} {i}" for axis, i in zip(axes, first, strict=False))
             at += f", {names[first[1]]!r}" if names is not None else ""
             raise ValueError(f"{name} must be finite, got {array[tuple(first)]} at {at}")
@@ -212,6 +211,8 @@ def as_number(value, name, high=math.inf, *, below=False):
 
 def as_penalty(value, name, d=None):
     """`value` as a number of at least 0, or as one for each of d columns. With d None the count is not checked."""
+    if type(value) is float and 0 <= value < math.inf:
+        return value
     if type(value) is float or ndim_of(value, name) == 0:
         return as_number(value, name)
     array = as_real(value, name).astype(float)

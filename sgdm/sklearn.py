@@ -17,7 +17,6 @@ from ._descent.curvature import STABLE_MARGIN, batch_curvature, largest_curvatur
 from ._descent.messages import FAR_ABOVE, warn
 from ._descent.options import as_auto_constants, as_rates, as_record, is_auto
 from ._descent.problem import as_problem
-from ._descent.scaling import Moments
 from ._descent.tuning import auto_rates
 from ._estimators import DescentRegressor, Folds, SklearnConvergenceWarning, check_cv, check_random_state
 from ._fit import fit
@@ -225,13 +224,11 @@ class SGDMRegressor(DescentRegressor):
         twin._moments = None
         if not as_flag(self.standardize, "standardize"):
             return {"standardize": False}
-        if partial:
-            twin._moments = Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
-            earlier = getattr(self, "_moments", None)
-            if earlier is not None and earlier.means.any() <= self.fit_intercept:
-                twin._moments = earlier.merged(twin._moments)
-        else:
-            twin._moments = twin._moments_of(X, y, weights)
+        twin._moments, earlier = twin._moments_of(X, y, weights), getattr(self, "_moments", None)
+        if not partial:
+            twin._warn_of_columns(X, twin._moments)
+        elif earlier is not None and earlier.means.any() <= self.fit_intercept:
+            twin._moments = earlier.merged(twin._moments)
         return {"standardize": twin._moments.scaling()}
 
     def _rates(self, X, y, weights, init, partial, standardize):
@@ -243,15 +240,14 @@ class SGDMRegressor(DescentRegressor):
             fit_intercept = as_flag(self.fit_intercept, "fit_intercept")
             problem = as_problem(X, y, weights, fit_intercept)
             problem.scaling = standardize or None
+            curvature = self._curvature(problem)
             if partial:
                 momentum = _MOMENTUM if is_auto(momentum) else as_number(momentum, "momentum", 1, below=True)
                 gradient_weight = 1 - (momentum if dampening is None else as_number(dampening, "dampening", 1))
-                curvature = self._curvature(problem) or 1.0
-                lr = (1 - momentum) / max(gradient_weight, 1 - momentum) / curvature
+                lr = (1 - momentum) / max(gradient_weight, 1 - momentum) / (curvature or 1.0)
                 lr = lr if init is None else min(lr, init.lr)  # the velocity may come from rows of larger curvature
             else:
                 momentum, dampening = init.momentum, init.dampening
-                curvature = self._curvature(problem)
                 limit = stability_limit(curvature, momentum, 1 - dampening, self.nesterov) if curvature else math.inf
                 lr = init.lr if init.lr < limit else STABLE_MARGIN * limit
         return {"lr": lr, "momentum": momentum, "dampening": dampening}
@@ -378,9 +374,12 @@ class SGDMRegressorCV(DescentRegressor):
         settings = [self._options(params, max_iter) for params in grid]  # checked before the folds are reduced
         splits = [(rows[train], rows[test]) for train, test in check_cv(self.cv, y).split(X, y, groups)]
         folds = Folds(X, y, weights, splits, self.fit_intercept)
+        scaling = None
         if as_flag(self.standardize, "standardize"):
-            folds.scaling = self._moments_of(X, y, weights).scaling()
-        options = [self._with_rates(setting, folds, max_iter) for setting in settings]
+            moments = self._moments_of(X, y, weights)
+            self._warn_of_columns(X, moments)
+            scaling = moments.scaling()
+        options = [self._with_rates(setting, folds, scaling, max_iter) for setting in settings]
         curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
         means = [folds.mean(curve) for curve in curves]
         ends = [int(mean.argmin()) for mean in means]
@@ -402,9 +401,7 @@ class SGDMRegressorCV(DescentRegressor):
         self.val_loss_curves_, self.mean_val_loss_curve_ = curves[best], means[best]
         with warnings.catch_warnings():  # a descent that is stopped early may well end far above the least loss
             warnings.filterwarnings("ignore", ".*far above the least there is", ConvergenceWarning)
-            result = folds.whole.fit(
-                epochs=self.best_n_iter_, record=record, standardize=folds.scaling or False, **options[best]
-            )
+            result = folds.whole.fit(epochs=self.best_n_iter_, record=record, **options[best])
         self._set_result(result)
         if options[best]["weight_decay"] or options[best]["l1"]:
             return
@@ -436,10 +433,11 @@ class SGDMRegressorCV(DescentRegressor):
         as_rates(lr, momentum, self.dampening, max_iter, 0)  # to check them; lr may be a function of the epoch
         return options | {"lr": lr, "momentum": momentum, "dampening": self.dampening}
 
-    def _with_rates(self, options, folds, max_iter):
-        """The options with the constants for lr="auto"."""
+    def _with_rates(self, options, folds, scaling, max_iter):
+        """The options with the scaling, or None, and with the constants for lr="auto"."""
+        options = options | {"standardize": scaling or False}
         if "lr" in options:
             return options
-        curvatures = folds.curvature_range(options["weight_decay"])
+        curvatures = folds.curvature_range(options["weight_decay"], scaling)
         constants = auto_rates(*curvatures, max_iter, options["momentum"], options["dampening"], options["nesterov"])
         return options | dict(zip(("lr", "momentum", "dampening"), constants, strict=True))

@@ -9,7 +9,7 @@ from .scaling import column_terms
 
 # `stable_lr` is this share of the limit: the curvature is estimated from below, and at the limit nothing converges.
 STABLE_MARGIN = 0.95
-_ROWS_AT_ONCE = 1_000_000  # elements of X that longest_row takes together
+_ROWS_AT_ONCE = 1_000_000  # elements of X that row_curvature takes together
 
 
 def stability_limit(curvature, momentum, gradient_weight, nesterov):
@@ -71,8 +71,9 @@ def hessian_product(rows, direction, options, scaling):
     return product if scaling is None else scaling.to_coordinates(product)
 
 
-def longest_row(problem):
-    """The largest squared norm of a row that has weight, the intercept's 1 included."""
+def row_curvature(problem, weight_decay):
+    """The largest curvature of a single row that has weight, in the coordinates of the problem's scaling: twice its
+    squared norm, the intercept's 1 included, plus the largest weight decay."""
     X, weights, scaling, longest = problem.X, problem.weights, problem.scaling, 0.0
     at_once = max(1, _ROWS_AT_ONCE // problem.d)
     for start in range(0, problem.n, at_once):
@@ -82,13 +83,8 @@ def longest_row(problem):
         if scaling is not None:
             rows = (rows[:, : problem.features] - scaling.means) / scaling.deviations
         longest = float(np.einsum("ij,ij->i", rows, rows, dtype=np.float64).max(initial=longest))
-    return longest + problem.has_intercept
-
-
-def largest_decay(problem, weight_decay):
-    """The largest curvature of weight decay's penalty in one coordinate."""
-    deviations = 1.0 if problem.scaling is None else problem.scaling.deviations
-    return float(np.max(weight_decay / deviations / deviations))
+    decay = weight_decay if scaling is None else scaling.decay(weight_decay)
+    return 2 * (longest + problem.has_intercept) + float(np.max(decay))
 
 
 def batch_curvature(problem, weight_decay, batch_size):
@@ -100,7 +96,7 @@ def batch_curvature(problem, weight_decay, batch_size):
     """
     n, b = problem.n, min(batch_size, problem.n)
     whole = largest_curvature(problem, weight_decay)
-    row = 2 * longest_row(problem) + largest_decay(problem, weight_decay)
+    row = row_curvature(problem, weight_decay)
     if whole is None or n == 1:
         return math.inf if whole is None else 2 * row
     return 2 * (n * (b - 1) * whole + (n - b) * row) / (b * (n - 1))
@@ -117,6 +113,6 @@ def stable_lr(problem, options, rates):
         return None
     _, momentum, gradient_weight = rates
     if 0 < options.batch_size < problem.n:
-        scale = gradient_weight * (2 * longest_row(problem) + largest_decay(problem, options.weight_decay))
+        scale = gradient_weight * row_curvature(problem, options.weight_decay)
         return STABLE_MARGIN * (1 - momentum) / scale if scale > 0 else math.inf
     return STABLE_MARGIN * float(stability_limit(curvature, momentum, gradient_weight, options.nesterov))

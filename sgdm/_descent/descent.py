@@ -80,8 +80,8 @@ class Descent:
         if options.n_threads > 1:
             self.helpers = min(options.n_threads, parts(problem, options.batch_size)) - 1
         team = Team(self.helpers) if self.helpers else None
-        self.columns = column_terms(problem.scaling, options.weight_decay, options.l1, problem.features)
-        self.rows = Rows(problem, options.batch_size, team, self.columns)
+        columns = column_terms(problem.scaling, options.weight_decay, options.l1, problem.features)
+        self.rows = Rows(problem, options.batch_size, team, columns)
         self.held_out_rows = None if held_out is None else Rows(held_out, 0, team)
         self.status, self.optimal_loss = Status.STOPPED, None
         if problem.reduction is not None:

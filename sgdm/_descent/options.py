@@ -75,8 +75,10 @@ class Options(KernelOptions):
 
     def scale(self, problem):
         """Sets the problem's scaling, and refuses penalties of another number of columns."""
-        as_penalty(self.weight_decay, "weight_decay", problem.features)
-        as_penalty(self.l1, "l1", problem.features)
+        if type(self.weight_decay) is not float:
+            as_penalty(self.weight_decay, "weight_decay", problem.features)
+        if type(self.l1) is not float:
+            as_penalty(self.l1, "l1", problem.features)
         problem.scaling = scaling_for(problem, self.standardize)
 
     def choose_rates(self, problem):

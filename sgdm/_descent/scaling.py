@@ -40,6 +40,10 @@ class Scaling(NamedTuple):
             Z[:, :d][:, self.constant] = 0
         return Z
 
+    def decay(self, weight_decay):
+        """The weight decay of each b_j, for that of a_j, a number or an array (d,)."""
+        return weight_decay / self.deviations / self.deviations  # whose squares may vanish
+
     def to_coordinates(self, a):
         """b (p, ...), of the parameters a."""
         d = len(self.means)
@@ -118,7 +122,7 @@ class Moments(NamedTuple):
 
 def as_standardize(value):
     """`standardize` as a bool, or as a Scaling whose shapes are still to be checked."""
-    if isinstance(value, Scaling):
+    if value is True or value is False or isinstance(value, Scaling):
         return value
     if not isinstance(value, (tuple, list, np.ndarray)):
         if value is None or isinstance(value, str):

@@ -255,12 +255,8 @@ class Compressed:
         """So many rows of R, without y, and the weight decay of each parameter (p,), in the coordinates of a descent.
         scaling: that of a standardized one, or None."""
         A, decay = self.R[:rows, : self.n_params], np.zeros(self.n_params)
-        decay[: self.n_features] = weight_decay
-        if scaling is None:
-            return A, decay
-        for _ in range(2):  # the square of a deviation may vanish
-            decay[: self.n_features] /= scaling.deviations
-        return scaling.rows(A), decay
+        decay[: self.n_features] = weight_decay if scaling is None else scaling.decay(weight_decay)
+        return A if scaling is None else scaling.rows(A), decay
 
     def spectrum(self, *, standardize: bool | tuple[ArrayLike, ArrayLike] = False) -> np.ndarray:
         """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow.
@@ -270,7 +266,9 @@ class Compressed:
         return self._spectrum(0.0, self._scaling_for(standardize))
 
     def _scaling_for(self, standardize):
-        return scaling_for(self._problem(), as_standardize(standardize))
+        """The scaling for a `standardize` as given, or None."""
+        standardize = as_standardize(standardize)
+        return None if standardize is False else scaling_for(self._problem(), standardize)
 
     @np.errstate(all="ignore")
     def _spectrum(self, weight_decay, scaling):
@@ -309,12 +307,12 @@ class Compressed:
         *,
         standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> float:
-        """The stability limit: the full-batch descent converges for every smaller lr, and for no larger one."""
+        """The stability limit: the full-batch descent, `standardize` as in `sgdm.fit`, converges for every smaller lr,
+        and for no larger one."""
         momentum = as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-        top = self._spectrum(as_penalty(weight_decay, "weight_decay", self.n_features), self._scaling_for(standardize))[
-            0
-        ]
+        weight_decay = as_penalty(weight_decay, "weight_decay", self.n_features)
+        top = self._spectrum(weight_decay, self._scaling_for(standardize))[0]
         return float(stability_limit(top, momentum, 1 - dampening, as_flag(nesterov, "nesterov")))
 
     def _modes(self, coef0, weight_decay, scaling=None):
@@ -353,13 +351,10 @@ class Compressed:
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
         if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
             epochs = as_count(epochs, "epochs")
-        nesterov, weight_decay = (
-            as_flag(nesterov, "nesterov"),
-            as_penalty(weight_decay, "weight_decay", self.n_features),
-        )
-        loss = self._modes(coef0, weight_decay, self._scaling_for(standardize)).losses(
-            lr, momentum, 1 - dampening, nesterov, epochs
-        )
+        nesterov = as_flag(nesterov, "nesterov")
+        weight_decay = as_penalty(weight_decay, "weight_decay", self.n_features)
+        modes = self._modes(coef0, weight_decay, self._scaling_for(standardize))
+        loss = modes.losses(lr, momentum, 1 - dampening, nesterov, epochs)
         return loss if self.target_shape else float(loss[0])
 
     @np.errstate(all="ignore")
@@ -377,8 +372,9 @@ class Compressed:
         """Choose lr, momentum and dampening so that `epochs` full-batch epochs end at the lowest objective (loss plus
         weight-decay penalty).
 
-        A momentum or dampening that is given stays. With neither, both a moving average (dampening equal to momentum)
-        and a heavy ball (dampening 0) are tried. The search minimises the forecast, summed over the targets.
+        `standardize` is as in `sgdm.fit`. A momentum or dampening that is given stays. With neither, both a moving
+        average (dampening equal to momentum) and a heavy ball (dampening 0) are tried. The search minimises the
+        forecast, summed over the targets.
 
         Returns
         -------
