@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ._reduction.sources import arrow_dataset
+from ._reduction.sources import arrow_dataset, column_of, import_narwhals
 from ._validation import as_real
 
 Choose = Callable[[list[str]], list[str]]  # of a table's column names, those to read
@@ -64,15 +64,14 @@ def read_parquet(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
     """The names and the chosen columns of a Parquet file, or of a folder of Parquet files."""
     table = arrow_dataset(path).to_table()
     check_columns(table.column_names, path, repr(path))
-    table, columns = table.select(choose(table.column_names)), []
-    for name, values in zip(table.column_names, table.columns, strict=True):
-        advice = "" if name == table.column_names[-1] else "; leave it out with --drop"
-        if values.null_count:
-            raise ValueError(f"column {name!r} must have no missing values, got {values.null_count}{advice}")
+    names = choose(table.column_names)
+    frame, columns = import_narwhals().from_native(table.select(names)), []
+    for name in names:
         try:
-            columns.append((name, as_real(values.to_numpy(), f"column {name!r}")))
-        except TypeError as error:
-            raise TypeError(f"{error}{advice}") from None
+            columns.append((name, column_of(frame, name, f"column {name!r}")))
+        except (TypeError, ValueError) as error:
+            advice = "" if name == names[-1] else "; --drop leaves a column out"
+            raise type(error)(f"{error}{advice}") from None
     return columns
 
 

@@ -270,9 +270,9 @@ def test_parquet_of_strings_or_missing_values_is_refused(refused, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "table.parquet"
     for values, message in (
-        (["1", "2"], "column 'a' must hold real numbers, got '1' of type str"),
-        ([1.0, None], "column 'a' must have no missing values, got 1"),
-        ([1.0, float("inf")], "row 1, column 'a': expected a finite number, got inf"),
+        (["1", "2"], "column 'a' holds text; encode it (OneHotEncoder), or leave it out; --drop leaves a column out"),
+        ([1.0, None], "column 'a' has 1 missing value; fill them, or leave their rows out; --drop leaves a column out"),
+        ([1.0, float("inf")], "column 'a' must be finite, got inf at row 1; --drop leaves a column out"),
     ):
         parquet.write_table(pyarrow.table({"a": values, "y": [1.0, 2.0]}), path)
         assert message in refused(path, "--target", "y")
@@ -282,5 +282,5 @@ def test_parquet_needs_pyarrow(refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert (
         refused(tmp_path / "t.parquet", "--target", "y")
-        == "sgdm: error: reading Parquet needs pyarrow: pip install 'sgdm[arrow]'\n"
+        == "sgdm: error: reading Parquet needs pyarrow: pip install 'sgdm[tables]'\n"
     )

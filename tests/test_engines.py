@@ -1,4 +1,4 @@
-"""Reductions of what engines hold: queries of DuckDB, lazy frames of polars, Arrow streams, frames of Spark."""
+"""Reductions of what engines hold: queries of DuckDB and Ibis, lazy frames of polars, Arrow streams, Spark's frames."""
 
 import numpy as np
 import pytest
@@ -33,12 +33,20 @@ def test_a_lazy_frame_of_polars_is_streamed():
     polars = pytest.importorskip("polars")
     lazy = polars.DataFrame(COLUMNS).lazy()
     if not hasattr(lazy, "collect_batches"):  # an older polars
-        with pytest.raises(TypeError, match=r"got LazyFrame; convert it with \.collect\(\)$"):
+        with pytest.raises(TypeError, match=r"got LazyFrame; collect it first$"):
             compress(lazy, target="y")
         return
     assert_same_factor(compress(lazy, **OPTIONS), EXPECTED, NAMES)
     expected = compress(2 * X[:, :1], Y)
     assert_same_factor(compress(lazy.select(polars.col("a") * 2, "y"), target="y"), expected, ("a",))
+
+
+def test_a_table_of_ibis_is_streamed():
+    ibis, pyarrow = pytest.importorskip("ibis"), pytest.importorskip("pyarrow")
+    table = ibis.memtable(pyarrow.table(COLUMNS))
+    assert_same_factor(compress(table, **OPTIONS), EXPECTED, NAMES)
+    half = compress(table.filter(table.a > 0).select("a", "y"), target="y")
+    assert_same_factor(half, compress(X[X[:, 0] > 0, :1], Y[X[:, 0] > 0]), ("a",))
 
 
 def test_anything_with_an_arrow_stream_is_read():

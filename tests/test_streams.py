@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import signal
+import sys
 import tracemalloc
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_nothing_that_is_not_finite_gets_through(column, value, weights):
             (X,),
             {"target": "y"},
             TypeError,
-            "target needs a table with named columns: Arrow, Parquet",
+            "target needs a data frame, a Parquet file, or a table",
         ),
         (GOOD, {"checkpoint_every": -1}, ValueError, "checkpoint_every must be finite and not negative, got -1"),
     ],
@@ -198,6 +199,14 @@ def test_tables_of_any_kind_reduce_to_the_same_factor(tmp_path, kind, weight):
     assert_same_factor(reduced, compress(rows, Y, sample_weight=W if weight else None, fit_intercept=True), names)
 
 
+@pytest.mark.parametrize("missing", ["narwhals", "pyarrow"])
+def test_the_extra_that_reads_tables_is_named(monkeypatch, tmp_path, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    what = "a table" if missing == "narwhals" else "Parquet"
+    with pytest.raises(ImportError, match=rf"^reading {what} needs {missing}: pip install 'sgdm\[tables\]'$"):
+        compress(tmp_path / "rows.parquet", target="y")
+
+
 def test_numbered_columns_of_pandas_have_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.column_stack([X, Y]))
@@ -226,9 +235,11 @@ def test_bad_columns_are_refused_by_name(kind, values, error, message):
     with pytest.raises(error, match="^" + message):
         compress(table, target="y")
     if kind == "pyarrow":
-        batches = library.table({**COLUMNS, "b": library.array([1, 2, 3]).cast(table.schema.field("b").type)})
+        good = library.table({**COLUMNS, "b": library.array([1, 2, 3]).cast(table.schema.field("b").type)})
+        with pytest.raises(error, match=message.replace("row 1", "row 4")):
+            compress(library.concat_tables([good, table]), target="y")
         with pytest.raises(error, match=message.replace("'b' ", r"'b'( of batch 1)? ")):
-            compress(library.concat_tables([batches, table]), target="y")
+            compress(library.concat_tables([good, table]).to_reader(), target="y")
 
 
 @pytest.mark.parametrize("kind", ["pyarrow", "pandas", "polars"])
@@ -253,7 +264,10 @@ def test_columns_that_are_not_there_are_refused(kind):
         return
     twice = table.rename_columns(["a", "a"]) if kind == "pyarrow" else table.set_axis(["a", "a"], axis=1)
     twice = twice.append_column("y", [COLUMNS["y"]]) if kind == "pyarrow" else twice.assign(y=COLUMNS["y"])
-    with pytest.raises(ValueError, match=r"^columns must have different names, got a, a, y$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^(columns must have different|Expected unique column) names, got",
+    ):
         compress(twice, target="y")
 
 

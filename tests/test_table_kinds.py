@@ -1,6 +1,7 @@
 """Tables of many kinds: the same coefficients and factors as of the array, and the names of the columns kept."""
 
 import decimal
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from helpers import refuse
 
 import sgdm
 
+os.environ.setdefault("MODIN_ENGINE", "python")  # of its engines the one that runs in this process
 N = 60
 RNG = np.random.default_rng(0)
 X = RNG.integers(-5, 6, (N, 3)).astype(float)
@@ -55,6 +57,7 @@ KINDS = {
     "pandas decimals": ("pandas", pandas_decimals),
     "pandas with an index of floats": ("pandas", pandas_frame(index=np.linspace(1, 0, N))),
     "pandas with an index of dates": ("pandas", pandas_frame(index=np.arange("2020-01", "2025-01", dtype="M8[M]"))),
+    "modin": ("modin.pandas", pandas_frame()),
     "polars": ("polars", polars_frame()),
     "polars float32": ("polars", polars_frame("Float32")),
     "polars Int32": ("polars", polars_frame("Int32")),
@@ -86,6 +89,16 @@ def test_a_table_gives_what_its_array_gives(library, make):
     reduced = sgdm.compress(table, Y)
     np.testing.assert_allclose(reduced.R, sgdm.compress(X, Y).R, rtol=1e-6, atol=1e-6)
     assert reduced.feature_names == NAMES
+
+
+@pytest.mark.parametrize(("library", "make"), KINDS.values(), ids=KINDS)
+def test_the_target_may_be_a_column_of_the_table(library, make):
+    pytest.importorskip("narwhals")
+    table = make(pytest.importorskip(library))
+    reduced = sgdm.compress(table, target="c", fit_intercept=True)
+    expected = sgdm.compress(X[:, :2], X[:, 2], fit_intercept=True)
+    np.testing.assert_allclose(reduced.R, expected.R, rtol=1e-6, atol=1e-6)
+    assert reduced.feature_names == ("a", "b")
 
 
 def test_what_is_not_in_memory_is_refused_with_advice():

@@ -37,9 +37,9 @@ def compress(
     X : array of shape (n, d), iterable of blocks, table, path, or Dask collection
         What holds the rows. float32 and float64 arrays, memory maps too, are read in place. An iterable yields
         ``(X, y)`` or ``(X, y, sample_weight)``. With `target`: a pyarrow Table, RecordBatch, RecordBatchReader or data
-        set, the path of a Parquet file or folder, a pandas or polars DataFrame, a polars LazyFrame, anything with an
-        Arrow stream (a DuckDB query, an Ibis table), a Dask or Spark DataFrame. They are read a few blocks at a time;
-        a DataFrame with `y` is converted as a whole. A Spark or Dask frame is reduced where its partitions are.
+        set, the path of a Parquet file or folder, a DataFrame (pandas, polars, modin), a polars LazyFrame, anything
+        with an Arrow stream (a DuckDB query, an Ibis table), a Dask or Spark DataFrame. They are read a few blocks at a
+        time; a DataFrame with `y` is converted as a whole. A Spark or Dask frame is reduced where its partitions are.
     y : array of shape (n,) or (n, k), optional
         The targets, where X is an array or a table; a Dask array where X is one.
     sample_weight : array of shape (n,) or str, optional
@@ -67,6 +67,8 @@ def compress(
     ------
     ValueError, TypeError
         If an argument or a block is not what it should be; NaN and infinity are named by row and column.
+    ImportError
+        If narwhals or pyarrow, which read tables, is missing: ``pip install 'sgdm[tables]'``.
     KeyboardInterrupt
         On Ctrl-C, with the reduction of the rows so far as its ``result`` (None before the first); so too for what an
         iterable raises.

@@ -6,9 +6,9 @@ import os
 import numpy as np
 
 from .._descent.messages import warn
-from .._validation import as_column, as_matrix, column_names, count_missing
+from .._validation import as_column, as_matrix, column_names
 
-_ROWS_AT_ONCE = 1 << 17  # of an in-memory table are converted to float64; pyarrow reads files in batches of this size
+_ROWS_AT_ONCE = 1 << 17  # of a data frame are converted to float64; pyarrow reads files in batches of this size
 
 
 def blocks_of(X, y, sample_weight, target):
@@ -40,33 +40,9 @@ def as_block(block, number):
 
 
 def table_blocks(table, target, weight):
-    """Blocks of a table whose columns have names: Arrow, a Parquet file or folder, pandas, polars, an Arrow stream."""
-    if isinstance(table, (str, os.PathLike)):
-        table = arrow_dataset(table)
-    table, lazy = as_stream(table)
-    rows, arrow = None, not lazy and hasattr(table, "schema") and hasattr(table.schema, "metadata")
-    if arrow:
-        names = keys = list(table.schema.names)
-        if hasattr(table, "to_batches"):  # pyarrow.Table, pyarrow.dataset.Dataset
-            rows = table.count_rows() if hasattr(table, "count_rows") else table.num_rows
-            batches = table.to_batches(**({} if hasattr(table, "count_rows") else {"max_chunksize": _ROWS_AT_ONCE}))
-        elif hasattr(table, "num_rows"):  # pyarrow.RecordBatch
-            rows, batches = table.num_rows, [table]
-        else:  # pyarrow.RecordBatchReader
-            batches = table
-    elif lazy:
-        names = keys = table.collect_schema().names()
-        batches = table.collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True)
-    elif hasattr(table, "columns") and hasattr(table, "__len__"):  # pandas, polars
-        rows, keys = len(table), list(table.columns)
-        by_position = getattr(table, "iloc", table)  # pandas slices an index of floats by label
-        batches = (by_position[start : start + _ROWS_AT_ONCE] for start in range(0, rows, _ROWS_AT_ONCE))
-        names = [str(key) for key in keys]
-    else:
-        raise TypeError(
-            "target needs a table with named columns: Arrow, Parquet, pandas, polars or anything with an Arrow stream, "
-            f"got {type(table).__name__}"
-        )
+    """Blocks of a table whose columns have names; the number of rows if known, and the features' names."""
+    frames, keys, rows = frames_of(table)
+    names = [str(key) for key in keys]  # those of pandas may be numbers
     for role, name in (("target", target), ("sample_weight", weight)):
         if name is not None and (not isinstance(name, str) or name not in names):
             raise ValueError(f"{role} must name a column, got {name!r:.40}; the columns are {', '.join(names)}")
@@ -79,45 +55,71 @@ def table_blocks(table, target, weight):
         raise ValueError(f"there must be a feature beside the target {target!r}; the columns are {', '.join(names)}")
     keys = dict(zip(names, keys, strict=True))
 
-    def column(batch, name, where):
-        called = f"column {name!r}{where}"
-        values = batch.column(name) if arrow else batch[keys[name]]
-        return as_column(values.to_numpy(zero_copy_only=False) if arrow else values, called, count_missing(values))
-
     def blocks():
-        for number, batch in enumerate(batches):
-            if len(batch):
-                where = f" of batch {number}" if number else ""
-                X = np.column_stack([column(batch, name, where) for name in features])
-                yield X, column(batch, target, where), None if weight is None else column(batch, weight, where)
+        for number, frame in enumerate(frames):
+            where = f" of batch {number}" if number else ""
+            columns = {name: column_of(frame, keys[name], f"column {name!r}{where}") for name in names}
+            if len(frame):
+                X = np.column_stack([columns[name] for name in features])
+                yield X, columns[target], None if weight is None else columns[weight]
 
     return blocks(), rows, features
 
 
-def as_stream(table):
-    """The table itself, or a reader of its Arrow stream (DuckDB, Ibis, ...); and whether it is a lazy polars frame."""
-    if hasattr(table, "collect_batches"):
-        return table, True
-    streams = hasattr(table, "__arrow_c_stream__")
-    if hasattr(table, "collect") and not streams:  # its schema may be costly
-        raise TypeError(f"target needs a table in memory, got {type(table).__name__}; convert it with .collect()")
-    in_memory = hasattr(table, "iloc") or hasattr(table, "get_column")
-    if in_memory or not streams or hasattr(getattr(table, "schema", None), "metadata"):
-        return table, False
+def frames_of(table):
+    """A table's rows as data frames of narwhals, a part at a time; the keys of its columns, and the rows if known."""
+    narwhals = import_narwhals()
+    frame = narwhals.from_native(table, eager_only=True, pass_through=True)
+    if isinstance(frame, narwhals.DataFrame):  # in memory
+        parts = (frame[start : start + _ROWS_AT_ONCE] for start in range(0, len(frame), _ROWS_AT_ONCE))
+        return parts, frame.columns, len(frame)
+    rows = None
+    if hasattr(table, "collect_batches"):  # a lazy frame of polars
+        keys = table.collect_schema().names()
+        parts = table.collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True)
+    else:
+        if isinstance(table, (str, os.PathLike)):
+            table = arrow_dataset(table)
+        if hasattr(table, "scanner"):
+            rows, table = table.count_rows(), table.scanner().to_reader()
+        if not hasattr(table, "__arrow_c_stream__"):
+            advice = "; collect it first" if hasattr(table, "collect") else ""
+            raise TypeError(
+                "target needs a data frame, a Parquet file, or a table with an Arrow stream, "
+                f"got {type(table).__name__}{advice}"
+            )
+        arrow = import_arrow(f"a {type(table).__name__}")
+        reader = arrow.RecordBatchReader.from_stream(table)
+        keys, parts = reader.schema.names, (arrow.Table.from_batches([batch]) for batch in reader)
+    return (narwhals.from_native(part, eager_only=True) for part in parts), keys, rows
+
+
+def column_of(frame, key, called):
+    """A column of a data frame of narwhals as an array of real, finite numbers."""
+    values = frame.get_column(key)
+    return as_column(values.to_numpy(), called, int(values.null_count()))
+
+
+def import_narwhals():
     try:
-        from pyarrow import RecordBatchReader  # type: ignore[import-untyped]
+        import narwhals.stable.v2 as narwhals  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        raise ImportError(f"reading a {type(table).__name__} needs pyarrow: pip install 'sgdm[arrow]'") from None
-    return RecordBatchReader.from_stream(table), False
+        raise ImportError("reading a table needs narwhals: pip install 'sgdm[tables]'") from None
+    return narwhals
+
+
+def import_arrow(what):
+    try:
+        import pyarrow  # type: ignore[import-untyped,unused-ignore]
+        import pyarrow.dataset  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise ImportError(f"reading {what} needs pyarrow: pip install 'sgdm[tables]'") from None
+    return pyarrow
 
 
 def arrow_dataset(path):
     """A Parquet file or folder as a pyarrow data set."""
-    try:
-        from pyarrow import dataset  # type: ignore[import-untyped]
-    except ImportError:
-        raise ImportError("reading Parquet needs pyarrow: pip install 'sgdm[arrow]'") from None
-    return dataset.dataset(os.fspath(path), format="parquet")
+    return import_arrow("Parquet").dataset.dataset(os.fspath(path), format="parquet")
 
 
 def is_dask(X):
