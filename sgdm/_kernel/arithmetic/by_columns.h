@@ -1,31 +1,53 @@
 /* A block of F-order X: columns are combined into the residual, and dotted with it. Part of template.h. */
 
-/* r += columns j to j + panel of a block @ coef[j:j + panel], for `targets` targets from `first` on. */
-SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s, const int panel, const int targets,
-                                                     ptrdiff_t first, ptrdiff_t j, ptrdiff_t length) {
+/* r += columns j to j + panel of a piece of a block @ coef[j:j + panel], for `targets` targets from `first` on. */
+SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s, const REAL *lines, const int panel,
+                                                     const int targets, ptrdiff_t first, ptrdiff_t j,
+                                                     ptrdiff_t length) {
     const REAL *line[PANEL], *const coef = s->coef + first * s->width + j;
     REAL c[TARGETS * PANEL];
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) {
-        line[q] = s->lines + (j + q) * s->stride;
+        line[q] = lines + (j + q) * s->stride;
         SGDM_UNROLL
         for (int t = 0; t < targets; t++) c[t * PANEL + q] = coef[t * s->width + q];
     }
-    NAME(combination)(line, panel, targets, length, c, s->r, s->row_stride);
+    NAME(combination)(line, panel, targets, 0, length, c, s->r, s->row_stride);
 }
 
-/* g[j:j + panel] = columns j to j + panel of a block, dotted with w * r, for as many targets. */
-SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s, const int panel, const int targets,
+/* The lanes of columns j to j + panel of a piece, dotted with w * r. They are added to those of the pieces before it,
+ * which g (targets, d, LANES) holds; after the last piece their sums are added to s->sums. */
+SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s, const REAL *lines, int is_first,
+                                                     int is_last, const int panel, const int targets, ptrdiff_t first,
                                                      ptrdiff_t j, ptrdiff_t length) {
     const REAL *line[PANEL], *const weighted = s->w ? s->wr : s->r;
-    REAL sums[TARGETS * PANEL];
-    SGDM_UNROLL
-    for (int q = 0; q < panel; q++) line[q] = s->lines + (j + q) * s->stride;
-    NAME(dots)(line, NULL, panel, targets, length, weighted, s->row_stride, sums);
+    V lanes[TARGETS][PANEL][GROUP];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
         SGDM_UNROLL
-        for (int q = 0; q < panel; q++) s->g[t * s->padded + j + q] = sums[t * PANEL + q];
+        for (int q = 0; q < panel; q++)
+            SGDM_UNROLL
+            for (int i = 0; i < GROUP; i++)
+                lanes[t][q][i] = is_first ? (V){0} : READ(s->g + (t * s->d + j + q) * LANES + i * WIDTH);
+    SGDM_UNROLL
+    for (int q = 0; q < panel; q++) line[q] = lines + (j + q) * s->stride;
+    NAME(add_dots)(line, NULL, panel, targets, length, weighted, s->row_stride, lanes);
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++) {
+        if (is_last) {
+            REAL g[PANEL];
+            double *const sums = s->sums + (first + t) * s->width + j;
+            NAME(sum_lanes_of_panel)(panel, lanes[t], g);
+            SGDM_UNROLL
+            for (int q = 0; q < panel; q++) sums[q] += g[q];
+        } else {
+            SGDM_UNROLL
+            for (int q = 0; q < panel; q++)
+                SGDM_UNROLL
+                for (int i = 0; i < GROUP; i++)
+                    AT(s->g + (t * s->d + j + q) * LANES + i * WIDTH) = lanes[t][q][i];
+        }
+    }
 }
 
 /* STEP(columns) for panels of `most` columns, 4 or 8, and then of 4. The last ones, fewer than four, are one panel.
@@ -132,53 +154,54 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(one_panel)(const struct NAME(block) *
 #undef ONE_PANEL
 }
 
-/* Residual, loss and gradient of a block of F-order X. */
+/* Residual, loss and gradient of a block of F-order X. The block is read in pieces, which stay in cache from the
+ * residual to the gradient. */
 static FOR_LEVEL void NAME(sum_block_by_columns)(const struct NAME(block) *s) {
     if (s->g && s->d <= PANEL) {
         NAME(one_panel)(s);
         return;
     }
-    const ptrdiff_t b = s->b, d = s->d, length = (b + LANES - 1) / LANES * LANES;
-    const REAL *const w = s->w;
+    const ptrdiff_t d = s->d;
     for (ptrdiff_t t = 0; t < s->k;) {
         const int together = TARGETS > 1 && s->k - t >= TARGETS;
-        const ptrdiff_t first = t, end = t + (together ? TARGETS : 1);
-        for (ptrdiff_t u = first; u < end; u++) {
-            const REAL *const y = s->y + u * s->target_stride;
-            const REAL intercept = s->coef[u * s->width + s->padded];
-            REAL *const r = s->r + (u - first) * s->row_stride;
-            SGDM_NO_OVERLAP
-            for (ptrdiff_t i = 0; i < b; i++) r[i] = intercept - y[i];
-        }
-#define RESIDUAL_TOGETHER(columns) NAME(residual_of_columns)(s, columns, TARGETS, first, j, length)
-#define RESIDUAL(columns) NAME(residual_of_columns)(s, columns, 1, first, j, length)
-        if (together)
-            BY_PANELS(4, RESIDUAL_TOGETHER);
-        else
-            BY_PANELS(PANEL, RESIDUAL);
-        for (; t < end; t++) {
-            REAL *const r = s->r + (t - first) * s->row_stride;
-            REAL *const wr = (w ? s->wr : s->r) + (t - first) * s->row_stride;
-            if (w) {
+        const ptrdiff_t first = t, targets = together ? TARGETS : 1;
+        NAME(loss_sums) losses[TARGETS] = {{{0}}};
+        for (ptrdiff_t row = 0; row < s->b; row += s->piece_rows) {
+            const ptrdiff_t b = s->b - row < s->piece_rows ? s->b - row : s->piece_rows;
+            const ptrdiff_t length = (b + LANES - 1) / LANES * LANES;
+            const REAL *const lines = s->lines + row, *const w = s->w ? s->w + row : NULL;
+            for (ptrdiff_t u = 0; u < targets; u++) {
+                const REAL *const y = s->y + (first + u) * s->target_stride + row;
+                const REAL intercept = s->coef[(first + u) * s->width + s->padded];
+                REAL *const r = s->r + u * s->row_stride;
                 SGDM_NO_OVERLAP
-                for (ptrdiff_t i = 0; i < b; i++) wr[i] = w[i] * r[i];
+                for (ptrdiff_t i = 0; i < b; i++) r[i] = intercept - y[i];
             }
-            for (ptrdiff_t i = b; i < length; i++) r[i] = wr[i] = 0;
-            NAME(add_loss)(r, wr, b, s->sums + t * s->width + s->padded);
+#define RESIDUAL_TOGETHER(columns) NAME(residual_of_columns)(s, lines, columns, TARGETS, first, j, length)
+#define RESIDUAL(columns) NAME(residual_of_columns)(s, lines, columns, 1, first, j, length)
+            if (together)
+                BY_PANELS(4, RESIDUAL_TOGETHER);
+            else
+                BY_PANELS(PANEL, RESIDUAL);
+            for (ptrdiff_t u = 0; u < targets; u++) {
+                REAL *const r = s->r + u * s->row_stride, *const wr = w ? s->wr + u * s->row_stride : r;
+                if (w) {
+                    SGDM_NO_OVERLAP
+                    for (ptrdiff_t i = 0; i < b; i++) wr[i] = w[i] * r[i];
+                }
+                for (ptrdiff_t i = b; i < length; i++) r[i] = wr[i] = 0;
+                NAME(add_loss)(losses + u, r, wr, b);
+            }
+#define GRADIENT_TOGETHER(columns) \
+    NAME(gradient_of_columns)(s, lines, row == 0, row + b == s->b, columns, TARGETS, first, j, length)
+#define GRADIENT(columns) \
+    NAME(gradient_of_columns)(s, lines, row == 0, row + b == s->b, columns, 1, first, j, length)
+            if (s->g && together)
+                BY_PANELS(4, GRADIENT_TOGETHER);
+            else if (s->g)
+                BY_PANELS(PANEL, GRADIENT);
         }
-        if (!s->g) continue;
-#define GRADIENT_TOGETHER(columns) NAME(gradient_of_columns)(s, columns, TARGETS, j, length)
-#define GRADIENT(columns) NAME(gradient_of_columns)(s, columns, 1, j, length)
-        if (together)
-            BY_PANELS(4, GRADIENT_TOGETHER);
-        else
-            BY_PANELS(PANEL, GRADIENT);
-        for (ptrdiff_t u = first; u < end; u++) {
-            const REAL *const g = s->g + (u - first) * s->padded;
-            double *const sums = s->sums + u * s->width;
-            SGDM_NO_OVERLAP
-            for (ptrdiff_t j = 0; j < d; j++) sums[j] += g[j];
-        }
+        for (ptrdiff_t u = 0; u < targets; u++, t++) NAME(add_lanes)(losses + u, s->sums + t * s->width + s->padded);
     }
 }
 

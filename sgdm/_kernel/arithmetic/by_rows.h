@@ -60,7 +60,7 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
         NAME(row_residuals)(panel, row, s->y + (first + t) * s->target_stride, s->w, coef[t * s->width + s->padded],
                             z + t * PANEL, zr + t * PANEL, zwr + t * PANEL);
     if (s->g)
-        NAME(combination)(line, panel, targets, length, zwr, s->g + first * s->padded + skip, s->padded);
+        NAME(combination)(line, panel, targets, 1, length, zwr, s->g + first * s->padded + skip, s->padded);
     SGDM_UNROLL
     for (int t = 0; t < targets; t++) {
         memcpy(s->r + t * s->row_stride + i, zr + t * PANEL, (size_t)panel * sizeof(REAL));
@@ -186,7 +186,9 @@ static FOR_LEVEL void NAME(sum_block_by_rows)(const struct NAME(block) *block) {
         const ptrdiff_t end = t + (together ? TARGETS : 1);
         for (ptrdiff_t u = 0; t < end; t++, u++) {
             double *const sums = s->sums + t * width;
-            NAME(add_loss)(s->r + u * s->row_stride, s->wr + u * s->row_stride, b, sums + padded);
+            NAME(loss_sums) loss = {0};
+            NAME(add_loss)(&loss, s->r + u * s->row_stride, s->wr + u * s->row_stride, b);
+            NAME(add_lanes)(&loss, sums + padded);
             if (!s->g) continue;
             REAL *const g = s->g + t * padded;
             SGDM_NO_OVERLAP

@@ -47,17 +47,11 @@ SGDM_INLINE FOR_LEVEL void NAME(sum_lanes_of_panel)(const int panel, V s[][GROUP
         if (q < panel) NAME(sum_lanes)(panel - q < 4 ? panel - q : 4, s + q, out + q);
 }
 
-/* out[t, q] = line[q] @ v[t], for `panel` lines and `targets` vectors v. Lines have `length` elements, which is whole
- * groups; the v[t] are `stride` apart; out is (targets, PANEL). ahead: NULL, or what to prefetch for each line. */
-SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
-                                      const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
-    V s[TARGETS][PANEL][GROUP];
-    SGDM_UNROLL
-    for (int t = 0; t < targets; t++)
-        SGDM_UNROLL
-        for (int q = 0; q < panel; q++)
-            SGDM_UNROLL
-            for (int i = 0; i < GROUP; i++) s[t][q][i] = (V){0};
+/* s[t, q] += the lanes of line[q] @ v[t], for `panel` lines and `targets` vectors v. Lines have `length` elements, which
+ * is whole groups; the v[t] are `stride` apart. ahead: NULL, or what to prefetch for each line. */
+SGDM_INLINE FOR_LEVEL void NAME(add_dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
+                                          const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride,
+                                          V s[][PANEL][GROUP]) {
     for (ptrdiff_t e = 0; e < length; e += LANES)
         SGDM_UNROLL
         for (int i = 0; i < GROUP; i++) {
@@ -71,20 +65,35 @@ SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const
                 for (int t = 0; t < targets; t++) s[t][q][i] += READ(line[q] + e + i * WIDTH) * ve[t];
             }
         }
+}
+
+/* out[t, q] = line[q] @ v[t]; out is (targets, PANEL). */
+SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
+                                      const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
+    V s[TARGETS][PANEL][GROUP];
+    SGDM_UNROLL
+    for (int t = 0; t < targets; t++)
+        SGDM_UNROLL
+        for (int q = 0; q < panel; q++)
+            SGDM_UNROLL
+            for (int i = 0; i < GROUP; i++) s[t][q][i] = (V){0};
+    NAME(add_dots)(line, ahead, panel, targets, length, v, stride, s);
     SGDM_UNROLL
     for (int t = 0; t < targets; t++) NAME(sum_lanes_of_panel)(panel, s[t], out + t * PANEL);
 }
 
 /* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is
- * read and written once for all lines. */
+ * read and written once for all lines. backwards: from the ends of the lines, which were read last. */
 SGDM_INLINE FOR_LEVEL void NAME(combination)(const REAL *const *line, const int panel, const int targets,
-                                             ptrdiff_t length, const REAL *c, REAL *out, ptrdiff_t stride) {
+                                             const int backwards, ptrdiff_t length, const REAL *c, REAL *out,
+                                             ptrdiff_t stride) {
     V factors[TARGETS][PANEL];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
         SGDM_UNROLL
         for (int q = 0; q < panel; q++) factors[t][q] = c[t * PANEL + q] - (V){0};
-    for (ptrdiff_t e = length - WIDTH; e >= 0; e -= WIDTH) { /* backwards: the ends of the lines were read last */
+    for (ptrdiff_t i = 0; i < length; i += WIDTH) {
+        const ptrdiff_t e = backwards ? length - WIDTH - i : i;
         V o[TARGETS];
         SGDM_UNROLL
         for (int t = 0; t < targets; t++) o[t] = READ(out + t * stride + e);
@@ -144,11 +153,11 @@ SGDM_INLINE FOR_LEVEL void NAME(add_lanes)(const NAME(loss_sums) *s, double *sum
 #endif
 }
 
-/* sums[0] += wr.sum() and sums[1] += (wr * r).sum(), of b rows. Clears r and wr from b to whole groups of 8. */
-SGDM_INLINE FOR_LEVEL void NAME(add_loss)(REAL *r, REAL *wr, ptrdiff_t b, double *sums) {
-    NAME(loss_sums) s = {0};
+/* Adds b rows of r and wr. Clears both from b to whole groups of 8. */
+SGDM_INLINE FOR_LEVEL void NAME(add_loss)(NAME(loss_sums) *sums, REAL *r, REAL *wr, ptrdiff_t b) {
+    NAME(loss_sums) s = *sums;
     const ptrdiff_t whole = (b + 7) / 8 * 8;
     for (ptrdiff_t i = b; i < whole; i++) r[i] = wr[i] = 0;
     for (ptrdiff_t i = 0; i < whole; i += 8) NAME(add_rows)(&s, r + i, wr + i);
-    NAME(add_lanes)(&s, sums);
+    *sums = s;
 }

@@ -60,7 +60,9 @@ static double NAME(weight)(const struct sgdm_rows *rows, ptrdiff_t start, ptrdif
 static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_team *team) {
     const ptrdiff_t members = team ? team->members : 1, k = shape->k, b = shape->block_rows;
     const ptrdiff_t copy = shape->by_columns || shape->transposed ? shape->d * b : 0;
-    const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + k * shape->padded;
+    const ptrdiff_t g = shape->by_columns || shape->transposed ? (k < SGDM_TARGETS ? k : SGDM_TARGETS) * shape->d * LANES
+                                                               : k * shape->padded;
+    const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + g;
     const ptrdiff_t reach = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
     const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = (tail_rows + 1) * shape->padded;
     const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
@@ -141,10 +143,11 @@ static FOR_LEVEL void NAME(take)(struct sgdm_rows *rows, const REAL *X, const RE
 }
 
 /* copy = rows start to start + b of F-order X. */
-static void NAME(copy_block)(const struct NAME(reader) *reader, ptrdiff_t start, ptrdiff_t b, REAL *copy) {
+static void NAME(copy_block)(const struct NAME(reader) *reader, ptrdiff_t start, ptrdiff_t b, ptrdiff_t stride,
+                             REAL *copy) {
     const struct sgdm_shape *shape = &reader->shape;
     for (ptrdiff_t j = 0; j < shape->d; j++)
-        memcpy(copy + j * shape->block_rows, reader->X + j * shape->n + start, (size_t)b * sizeof(REAL));
+        memcpy(copy + j * stride, reader->X + j * shape->n + start, (size_t)b * sizeof(REAL));
 }
 
 /* The same of the b rows that `order` names, with their y and w, from X in C or F layout. */
@@ -205,15 +208,15 @@ static FOR_LEVEL void NAME(find_columns)(const struct NAME(reader) *reader, stru
         block->lines = reader->X + start;
         block->stride = n;
     } else {
+        block->stride = NAME(round_up)(block->b);
         if (!shape->by_columns)
-            NAME(transpose)(reader->X + start * d, d, block->b, buffers->copy, rows);
+            NAME(transpose)(reader->X + start * d, d, block->b, buffers->copy, block->stride);
         else if (buffers->copied != start || buffers->copied_rows != block->b) {
             buffers->copied = start;
             buffers->copied_rows = block->b;
-            NAME(copy_block)(reader, start, block->b, buffers->copy);
+            NAME(copy_block)(reader, start, block->b, block->stride, buffers->copy);
         }
         block->lines = buffers->copy;
-        block->stride = rows;
     }
 }
 
@@ -246,6 +249,7 @@ static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct N
         .r = buffers->r,
         .wr = buffers->wr,
         .row_stride = shape->block_rows,
+        .piece_rows = shape->piece_rows,
         .g = pass->with_gradient ? buffers->g : NULL,
         .sums = sums,
     };

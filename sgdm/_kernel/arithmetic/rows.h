@@ -52,6 +52,7 @@ struct sgdm_shape {
     int in_steps;          /* rows of C-order X are read in steps: see in_steps.h */
     ptrdiff_t batch;       /* rows of an update */
     ptrdiff_t block_rows;  /* in a block, at most */
+    ptrdiff_t piece_rows;  /* of a block of F-order X that are read together: no bits depend on it */
     ptrdiff_t part_rows;   /* in a part of a pass, at most */
 };
 

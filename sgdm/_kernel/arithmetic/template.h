@@ -57,7 +57,9 @@ struct NAME(block) {
     int padded_rows;                 /* y and w can be read up to whole groups, too */
     REAL *r, *wr;                    /* (SGDM_TARGETS, row_stride): residuals, and w times them */
     ptrdiff_t row_stride;
-    REAL *g;                         /* (k, padded), zeros between blocks of C-order X; NULL without gradient */
+    ptrdiff_t piece_rows;            /* of a block of F-order X, that are read together */
+    REAL *g;                         /* (k, padded), zeros between blocks of C-order X; (SGDM_TARGETS, d, LANES) of F-order
+                                      * X; NULL without gradient */
     double *sums;                    /* (k, width), added to: X' (w r), at [padded] sum w r, then sum w r^2 */
 };
 
