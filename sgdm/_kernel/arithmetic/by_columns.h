@@ -165,7 +165,8 @@ static FOR_LEVEL void NAME(sum_block_by_columns)(const struct NAME(block) *s) {
     for (ptrdiff_t t = 0; t < s->k;) {
         const int together = TARGETS > 1 && s->k - t >= TARGETS;
         const ptrdiff_t first = t, targets = together ? TARGETS : 1;
-        NAME(loss_sums) losses[TARGETS] = {{{0}}};
+        NAME(loss_sums) losses[TARGETS];
+        memset(losses, 0, sizeof(losses));
         for (ptrdiff_t row = 0; row < s->b; row += s->piece_rows) {
             const ptrdiff_t b = s->b - row < s->piece_rows ? s->b - row : s->piece_rows;
             const ptrdiff_t length = (b + LANES - 1) / LANES * LANES;

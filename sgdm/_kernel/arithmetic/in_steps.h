@@ -5,7 +5,8 @@
  * a tile of some columns stays in registers over all rows of the step.
  */
 
-/* A step has as many rows as make STEP_BYTES, but at least STEP_LEAST and at most STEP_MOST; all are multiples of 4. */
+/* A step has as many rows as make STEP_BYTES, but at most STEP_MOST, and at least STEP_LEAST, or 4 with prefetch; all
+ * are multiples of 4. */
 #define STEP_BYTES 16384
 #define STEP_LEAST 16
 #define STEP_MOST 32
@@ -18,10 +19,10 @@
 #define MIXED_BYTES 256
 
 /* A step: row i is lines[i * stride:], of `length` elements in whole groups. vectors: how many the row has, or 0 to loop
- * over its groups. */
+ * over its groups. ahead: how far ahead of a row the gradient prefetches, or 0 for not at all. */
 struct NAME(step) {
     const REAL *lines;
-    ptrdiff_t stride, rows, length, vectors;
+    ptrdiff_t stride, rows, length, vectors, ahead;
 };
 
 /* out = rows @ coef, of `panel` rows from `lines` on. */
@@ -72,6 +73,9 @@ SGDM_INLINE FOR_LEVEL void NAME(add_to_tile)(const struct NAME(step) *step, ptrd
     for (int e = 0; e < vectors; e++) tile[e] = READ(g + column + e * WIDTH);
     for (ptrdiff_t i = 0; i < rows; i++, line += stride) {
         const V factor = wr[i] - (V){0};
+        if (step->ahead)
+            SGDM_UNROLL
+            for (int e = 0; e < vectors; e += GROUP) SGDM_PREFETCH(line + step->ahead + e * WIDTH);
         SGDM_UNROLL
         for (int e = 0; e < vectors; e++) tile[e] += factor * READ(line + e * WIDTH);
     }
@@ -107,7 +111,8 @@ static FOR_LEVEL void NAME(rows_in_steps)(const struct NAME(block) *s, ptrdiff_t
     REAL *const g = s->g ? s->g + t * s->padded : NULL;
     const ptrdiff_t bytes = s->d * (ptrdiff_t)sizeof(REAL), vectors = (s->d + WIDTH - 1) / WIDTH;
     ptrdiff_t most = STEP_BYTES / bytes / 4 * 4;
-    most = most < STEP_LEAST ? STEP_LEAST : most > STEP_MOST ? STEP_MOST : most;
+    const ptrdiff_t least = s->prefetches ? 4 : STEP_LEAST;
+    most = most < least ? least : most > STEP_MOST ? STEP_MOST : most;
     const ptrdiff_t in_place = NAME(in_place)(s);
     struct NAME(step) step = {.stride = s->stride, .length = s->padded};
     step.vectors = vectors > UNROLLED || (s->from_memory && bytes > MIXED_BYTES) ? 0 : vectors;
@@ -115,6 +120,7 @@ static FOR_LEVEL void NAME(rows_in_steps)(const struct NAME(block) *s, ptrdiff_t
         const ptrdiff_t end = first < in_place ? in_place : s->b;
         step.rows = end - first < most ? end - first : most;
         step.lines = s->lines + first * s->stride + (first < in_place ? 0 : s->to_tail);
+        step.ahead = s->prefetches ? step.rows * step.stride : 0;
         REAL *const r = s->r + first, *const wr = s->wr + first;
         NAME(dots_of_step)(&step, coef, r);
         SGDM_NO_OVERLAP

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "rows.h"
 
@@ -52,6 +53,7 @@ struct NAME(block) {
     const REAL *tail_rows;           /* the first row of X whose groups reach beyond X */
     ptrdiff_t to_tail;               /* from there to the copy that is read in its place */
     int in_steps, from_memory;       /* as in struct sgdm_shape */
+    int prefetches;                  /* a step of rows prefetches the next one */
     int triangular;                  /* X is zero below its diagonal: row i is read from column i on */
     int straddles;                   /* a row can end in a cache line where no group of it starts: prefetch that too */
     int padded_rows;                 /* y and w can be read up to whole groups, too */
