@@ -48,6 +48,8 @@ enum {
     STEP_ROW_BYTES = 1024,
     MEMORY_ROW_BYTES = 8192,
     MEMORY_BYTES = 16000000,
+    /* F-order X of at most ROW_COPY_BYTES is copied by rows if they are asked for in random order. */
+    ROW_COPY_BYTES = 1 << 28,
     /* A block of C-order X has ROWS rows. With several targets it has as many as fit into L1, where all targets but the
      * first find them. */
     ROWS = 256,
@@ -78,6 +80,7 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
     shape.width = shape.padded + lanes;
     shape.whole = !by_columns && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
     shape.transposed = shape.whole || (!by_columns && d <= NARROWEST);
+    shape.copies_rows = by_columns && n * row_bytes <= ROW_COPY_BYTES;
     shape.from_memory = n * row_bytes >= MEMORY_BYTES;
     shape.in_steps = !triangular && row_bytes <= (shape.from_memory ? MEMORY_ROW_BYTES : STEP_ROW_BYTES);
     shape.batch = batch > 0 ? min(batch, n) : n;

@@ -18,6 +18,7 @@ struct NAME(reader) {
     const REAL *X, *y, *w;
     REAL *tail;  /* (tail_rows * d + padded,): the last rows of C-order X, then zeros */
     ptrdiff_t tail_rows; /* how many rows have groups that reach beyond X */
+    REAL *rows;  /* (n, d): F-order X by rows, once rows in random order are asked for; or NULL */
     REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or NULL */
     int straddles;
     int prefetches; /* whether steps of rows are prefetched; UNKNOWN up to the first pass */
@@ -29,6 +30,8 @@ struct NAME(reader) {
 };
 
 #define UNKNOWN -1
+#define GATHERED 16        /* rows together */
+#define TRANSPOSED_ROWS 64 /* together, so that the lines of `rows` stay in cache from column to column */
 
 static ptrdiff_t NAME(round_up)(ptrdiff_t length) { return (length + LANES - 1) / LANES * LANES; }
 
@@ -36,6 +39,7 @@ static void NAME(close)(struct sgdm_rows *rows) {
     struct NAME(reader) *reader = (struct NAME(reader) *)rows;
     if (!reader) return;
     free(reader->memory);
+    free(reader->rows);
     free(reader->partials);
     free(reader->buffers);
     free(reader);
@@ -141,6 +145,8 @@ static FOR_LEVEL void NAME(take)(struct sgdm_rows *rows, const REAL *X, const RE
         reader->straddles = (ptrdiff_t)((size_t)X % (size_t)step) + SGDM_LANE_BYTES - step + size > padded;
         memcpy(reader->tail, X + (n - reader->tail_rows) * d, (size_t)(reader->tail_rows * size));
     }
+    free(reader->rows);
+    reader->rows = NULL;
     reader->X = X;
     reader->y = y;
     reader->w = w;
@@ -155,18 +161,39 @@ static void NAME(copy_block)(const struct NAME(reader) *reader, ptrdiff_t start,
         memcpy(copy + j * stride, reader->X + j * shape->n + start, (size_t)b * sizeof(REAL));
 }
 
-/* The same of the b rows that `order` names, with their y and w, from X in C or F layout. */
-static void NAME(gather)(const struct NAME(reader) *reader, const ptrdiff_t *order, ptrdiff_t b,
-                         struct NAME(buffers) *buffers) {
+/* rows = X' of F-order X: rows in random order are gathered from there, which reads whole cache lines. Without memory for
+ * it they are gathered from X, a number at a time. */
+static FOR_LEVEL void NAME(copy_rows)(struct NAME(reader) *reader) {
+    const ptrdiff_t n = reader->shape.n, d = reader->shape.d;
+    if (reader->rows || !reader->shape.copies_rows) return;
+    reader->rows = malloc((size_t)(n * d) * sizeof(REAL));
+    if (!reader->rows) return;
+    for (ptrdiff_t first = 0; first < n; first += TRANSPOSED_ROWS) {
+        const ptrdiff_t end = n - first < TRANSPOSED_ROWS ? n : first + TRANSPOSED_ROWS;
+        for (ptrdiff_t j = 0; j < d; j++)
+            for (ptrdiff_t i = first; i < end; i++) reader->rows[i * d + j] = reader->X[j * n + i];
+    }
+}
+
+/* copy = the b rows that `order` names; their y and w too. */
+static FOR_LEVEL void NAME(gather)(const struct NAME(reader) *reader, const ptrdiff_t *order, ptrdiff_t b,
+                                   struct NAME(buffers) *buffers) {
     const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, stride = shape->block_rows;
-    for (ptrdiff_t i = 0; i < b; i++) {
-        const ptrdiff_t row = order[i];
+    const REAL *const rows = shape->by_columns ? reader->rows : reader->X;
+    const ptrdiff_t along = rows ? 1 : n, across = rows ? d : 1;
+    for (ptrdiff_t first = 0; first < b; first += GATHERED) {
+        const ptrdiff_t count = b - first < GATHERED ? b - first : GATHERED;
+        const REAL *line[GATHERED];
+        for (ptrdiff_t i = 0; i < count; i++) line[i] = (rows ? rows : reader->X) + order[first + i] * across;
+        for (ptrdiff_t i = 0; i < count && rows; i++)
+            for (ptrdiff_t j = 0; j < d; j += LANES) SGDM_PREFETCH(line[i] + j);
         for (ptrdiff_t j = 0; j < d; j++)
-            buffers->copy[j * stride + i] = shape->by_columns ? reader->X[j * n + row] : reader->X[row * d + j];
-        for (ptrdiff_t t = 0; t < shape->k; t++) buffers->y_copy[t * stride + i] = reader->y[t * n + row];
-        if (reader->w) buffers->w_copy[i] = reader->w[row];
+            for (ptrdiff_t i = 0; i < count; i++) buffers->copy[j * stride + first + i] = line[i][j * along];
     }
+    for (ptrdiff_t t = 0; t < shape->k; t++)
+        for (ptrdiff_t i = 0; i < b; i++) buffers->y_copy[t * stride + i] = reader->y[t * n + order[i]];
+    for (ptrdiff_t i = 0; i < b && reader->w; i++) buffers->w_copy[i] = reader->w[order[i]];
 }
 
 /* Finds the block's rows from `start` on as rows of C-order X, in place. */
@@ -313,6 +340,7 @@ static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, 
     struct NAME(reader) *reader = (struct NAME(reader) *)rows;
     const struct sgdm_shape *shape = &reader->shape;
     struct NAME(pass) pass = {reader, start, stop, order, coef, with_gradient};
+    if (order && shape->by_columns) NAME(copy_rows)(reader);
     const ptrdiff_t size = shape->k * shape->width;
     const ptrdiff_t parts = (stop - start + shape->part_rows - 1) / shape->part_rows;
     if (parts == 1) {
@@ -334,6 +362,8 @@ static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, 
 }
 
 #undef UNKNOWN
+#undef TRANSPOSED_ROWS
+#undef GATHERED
 
 #define SGDM_TABLE_(level, type)                                                                        \
     extern const struct sgdm_arithmetic_##type sgdm_##level##_##type;                                   \

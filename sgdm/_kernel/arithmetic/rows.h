@@ -48,6 +48,7 @@ struct sgdm_shape {
     int triangular;        /* X is zero below its diagonal */
     int transposed;        /* X is in C order, and read by columns: */
     int whole;             /* from a copy of all of X; or else of one block at a time */
+    int copies_rows;       /* F-order X may be copied by rows, for rows in random order */
     int from_memory;       /* X is larger than caches are */
     int in_steps;          /* rows of C-order X are read in steps: see in_steps.h */
     ptrdiff_t batch;       /* rows of an update */
