@@ -2,7 +2,8 @@
 
 Each sgdm is installed into its own folder and runs in its own process. The two processes take turns, call by call. They
 are started anew for each of GROUPS groups: a process may be some percent slower, depending on its memory addresses.
-The exit status is 1 if this checkout is slower by more than the tolerance in all groups of some problem.
+SGDM_ISA=v3 in the environment holds both to a lower CPU level. The exit status is 1 if this checkout is slower by more
+than the tolerance in all groups of some problem.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from .conftest import duration, markdown, ratio  # also limits BLAS to one thread in the processes started here
-from .rounds import GROUPS, compare, warm_up
+from .rounds import GROUPS, compare, noise_warning, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-3  # of the largest coefficient, in float32 too: the two sides have solved the same problem
@@ -45,7 +46,9 @@ def main():
         print(markdown([title, duration(this.min()), duration(other.min()), ratio(measured)]))
         if measured["spread"][0] > 1 + options.tolerance:
             slower.append(title)
-    print("\nLeast times of a call; in brackets the ratios' range over pairs of processes.")
+    level = f"level {os.environ['SGDM_ISA']}" if os.environ.get("SGDM_ISA") else "the highest level"
+    print(f"\nLeast times of a call at {level} of the CPU; in brackets the ratios' range over pairs of processes."
+          + noise_warning())  # fmt: skip
     for title, reason in left_out.items():
         print(f"Not compared: {title}: {reason}.")
     for title in slower:

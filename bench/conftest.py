@@ -116,6 +116,7 @@ def machine():
     from sgdm._kernel import ISA
 
     from .competitors import ROW_COMPETITORS, SOLVERS, installed
+    from .rounds import noise_warning
 
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
@@ -126,7 +127,7 @@ def machine():
     line = f"{cpu}, sgdm at level {ISA}, Python {platform.python_version()}, {', '.join(present)}. All use one"
     line += " thread unless the column says otherwise. A / B is A's time over B's: if NumPy / sgdm is above 1, sgdm is"
     line += " faster. Each ratio compares the least times; the brackets show its range over fifths of the run."
-    return line + (f" Not installed: {', '.join(absent)}." if absent else "")
+    return line + (f" Not installed: {', '.join(absent)}." if absent else "") + noise_warning()
 
 
 def ratios_legend():

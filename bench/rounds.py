@@ -5,6 +5,7 @@ from time import perf_counter
 
 import numpy as np
 
+NOTICED_NOISE = 0.1
 GROUPS = 5  # of successive rounds: the number of rounds is a multiple of it
 
 
@@ -66,6 +67,26 @@ def warm_up(call, seconds=2e-3):
         call()
         if perf_counter() > end:
             return
+
+
+def noise(calls=200):
+    """By how much the time of one and the same computation varies: the ninth decile of the calls over the least."""
+    x = np.ones(4096)
+    seconds = []
+    for _ in range(calls):
+        start = perf_counter()
+        for _ in range(50):
+            np.dot(x, x)
+        seconds.append(perf_counter() - start)
+    return np.quantile(seconds, 0.9) / min(seconds) - 1
+
+
+def noise_warning():
+    """What to say if the machine is too noisy for ratios of few percent; else nothing."""
+    measured = noise()
+    if measured <= NOTICED_NOISE:
+        return ""
+    return f" Beware: the same computation takes up to {measured:.0%} more time from call to call on this machine now."
 
 
 def compare(numerator, denominator):
