@@ -7,6 +7,6 @@
 #define VECTOR_BYTES 32
 #define REGISTER_GROUPS 0
 #define PANEL 4
-#define TARGETS 1
+#define TARGETS SGDM_TARGETS
 #include "both_types.h"
 #endif
