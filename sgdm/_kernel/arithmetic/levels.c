@@ -59,11 +59,14 @@ enum {
     COLUMN_BLOCK_BYTES = 524288,
     COLUMN_ROWS = 128,
     BLOCK_MAX = 512,
-    /* It is read in pieces of PIECE_BYTES, which stay in L1 until their second read, if that leaves PIECE_COLUMN_BYTES of
-     * each column; but from memory long pieces of columns are faster. A block beyond COLUMN_BLOCK_BYTES is read in pieces
-     * that stay in L2, where L2 is large enough: 1000 x 1000 doubles take 500 us an epoch so, and 640 without (Xeon). */
+    /* It is read in pieces of PIECE_BYTES, which stay in L1 until their second read, if that leaves COLUMN_BYTES of each
+     * column; but from memory long pieces of columns are faster. A block beyond COLUMN_BLOCK_BYTES is read in pieces that
+     * stay in L2, if that is large: 1000 x 1000 doubles take 500 us an epoch so, and 640 without (Xeon). A CPU with an L2
+     * of LARGE_L2 reads SHORT_COLUMN_BYTES of each column as fast; Zens take twice the time below COLUMN_BYTES. */
     PIECE_BYTES = 28672,
-    PIECE_COLUMN_BYTES = 512,
+    COLUMN_BYTES = 1024,
+    SHORT_COLUMN_BYTES = 512,
+    LARGE_L2 = 1 << 21,
     PART_ELEMENTS = 32768 /* of X that a part of a pass has at least */
 };
 
@@ -92,10 +95,11 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
         rows = k == 1 ? ROWS : ROW_BLOCK_BYTES / row_bytes;
     }
     rows = max(lanes, min(BLOCK_MAX, rows / lanes * lanes));
-    const ptrdiff_t least = PIECE_COLUMN_BYTES / itemsize, in_l1 = PIECE_BYTES / row_bytes / lanes * lanes;
+    const ptrdiff_t least = (l2_bytes >= LARGE_L2 ? SHORT_COLUMN_BYTES : COLUMN_BYTES) / itemsize;
+    const ptrdiff_t in_l1 = PIECE_BYTES / row_bytes / lanes * lanes;
     if (in_l1 >= least && !shape.from_memory)
         shape.piece_rows = in_l1;
-    else if (rows * row_bytes > COLUMN_BLOCK_BYTES && least * row_bytes <= l2_bytes / 2)
+    else if (rows * row_bytes > COLUMN_BLOCK_BYTES && least * row_bytes <= l2_bytes / 4)
         shape.piece_rows = least;
     else
         shape.piece_rows = rows;
