@@ -16,13 +16,14 @@ assert np.float64(5e-324) * 1 != 0 and np.float32(1e-45) * np.float32(1) != 0, "
 warnings.simplefilter("ignore", sgdm.ConvergenceWarning)
 digest = hashlib.sha256()
 shapes = [(1, 1), (7, 3), (33, 17), (64, 16), (600, 7), (300, 40), (130, 8), (20, 130), (259, 65), (139, 300)]
+wide = [(600, 700)]  # whose columns are read in short pieces
 
 def add(result):
     for array in (result.coef, result.velocity, *vars(result.history).values()):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
 
-for (n, d), dtype, order, k in itertools.product(shapes, ("f8", "f4"), "CF", (1, 3, 4, 9)):
+for (n, d), dtype, order, k in itertools.product(shapes + wide, ("f8", "f4"), "CF", (1, 3, 4, 9)):
     rng = np.random.default_rng(n)
     X, y = rng.standard_normal((n, d)).astype(dtype, order=order), rng.standard_normal((n, k)).astype(dtype)
     for weights in (None, rng.uniform(0.5, 2, n)):

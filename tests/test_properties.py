@@ -95,3 +95,41 @@ def test_targets_are_separate_fits(n, d, dtype, order):
             history=dataclasses.replace(together.history, **history),
         )
         assert_close(column, alone)
+
+
+# Rows, columns and parts of both are read in other pieces for each of these: narrow and wide X, from L1 to memory.
+READ = [(3000, 20), (10_003, 50), (700, 1000), (601, 5000), (45_003, 50), (2101, 1000)]
+
+
+@dtypes
+@pytest.mark.parametrize("targets", [None, 5])
+@pytest.mark.parametrize("shape", READ, ids=str)
+def test_columns_of_an_array_give_the_descent_of_its_rows(shape, targets, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal(shape, dtype)
+    y = rng.standard_normal((shape[0], targets) if targets else shape[0], dtype)
+    options = {
+        "lr": 0.01,
+        "epochs": 4,
+        "fit_intercept": True,
+        "method": "direct",
+        "sample_weight": rng.uniform(0, 1, shape[0]),
+    }
+    rows, columns = sgdm.fit(X, y, **options), sgdm.fit(np.asfortranarray(X), y, **options)
+    assert_close(columns, rows, 4000)
+    np.testing.assert_array_equal(sgdm.fit(X, y, n_threads=2, **options).coef, rows.coef)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch"), [(5000, 32), pytest.param(3_500_000, 1_000_000, marks=pytest.mark.slow)], ids=["copied", "in place"]
+)
+def test_shuffled_batches_of_columns_are_those_of_rows(n, batch):
+    """F-order X of more than 256 MiB is not copied by rows."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, n), np.float32)
+    y = X[3] + rng.standard_normal(n, np.float32)
+    options = {"lr": 0.01, "epochs": 2, "batch_size": batch, "seed": 1, "record": "loss"}
+    expected = sgdm.fit(np.ascontiguousarray(X.T), y, **options)
+    result = sgdm.fit(X.T, y, **options)
+    np.testing.assert_allclose(result.coef, expected.coef, rtol=0, atol=1e-4 * abs(expected.coef).max())
+    np.testing.assert_allclose(result.history.loss, expected.history.loss, rtol=1e-5)
