@@ -477,6 +477,7 @@ CASES = {
     "compress, an array, 2 threads": leaves(),
     "tune": pure(lambda: reduced(len(BLOCKS)).tune(20, momentum=0.8)),
     "forecast": pure(lambda: reduced(len(BLOCKS)).forecast(0.1, epochs=20)),
+    "path": pure(lambda: reduced(len(BLOCKS)).path(0.1, epochs=[3, 20])),
     "save a result": saving(lambda: fitted(6), fitted, sgdm.load),
     "save a reduction": saving(lambda: reduced(len(BLOCKS)), lambda: reduced(3), sgdm.Compressed.load),
     "load a result": loading(fitted, sgdm.load),

@@ -146,8 +146,8 @@ def options(draw, names, given=None, **valid):
 ARGUMENTS = {
     name
     for function in (
-        sgdm.fit, sgdm.fit_many, sgdm.compress, sgdm.Compressed.tune, sgdm.Compressed.forecast, sgdm.Compressed.max_lr,
-        sgdm.Compressed.merge, *(getattr(schedules, name) for name in schedules.__all__),
+        sgdm.fit, sgdm.fit_many, sgdm.compress, sgdm.Compressed.tune, sgdm.Compressed.forecast, sgdm.Compressed.path,
+        sgdm.Compressed.max_lr, sgdm.Compressed.merge, *(getattr(schedules, name) for name in schedules.__all__),
     )
     for name in inspect.signature(function).parameters
 }  # fmt: skip

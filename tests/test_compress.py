@@ -393,6 +393,29 @@ def test_parts_merge_into_the_whole(fit_intercept, targets):
     assert_same_descent(both.fit(), whole.fit(), 1e-12)
 
 
+@pytest.mark.parametrize("tree", ["balanced", "random", "one by one"])
+def test_merging_thousands_of_factors_loses_few_digits(tree):
+    """R'R is Z'Z, which is exact for such integers, to some eps of the columns' norms, whatever the tree."""
+    parts, rows, d = 3000, 8, 6
+    rng = np.random.default_rng(0)
+    Z = rng.integers(-1000, 1001, (parts * rows, d + 1)) * 2.0 ** np.arange(0, 4 * d + 4, 4)
+    factors = [compress(part[:, :d], part[:, d]) for part in np.split(Z, parts)]
+    if tree == "balanced":
+        whole = Compressed.merge(factors)
+    elif tree == "one by one":
+        whole = sum(factors)
+    else:
+        while len(factors) > 1:
+            i, j = rng.choice(len(factors), 2, replace=False)
+            merged = factors[i] + factors[j]
+            factors = [part for at, part in enumerate(factors) if at not in (i, j)] + [merged]
+        (whole,) = factors
+    assert whole.n_rows == len(Z)
+    norms = np.linalg.norm(Z, axis=0)
+    error = abs(whole.R.T @ whole.R - Z.T @ Z) / np.outer(norms, norms)
+    assert error.max() < {"balanced": 16, "random": 32, "one by one": 256}[tree] * np.finfo(float).eps
+
+
 @layouts
 @pytest.mark.parametrize("n", [79, 80, 81, 1000])
 def test_threads_reduce_to_the_same_bits(small_leaves, n, order):

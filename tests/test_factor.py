@@ -152,6 +152,81 @@ def test_the_forecast_of_a_fit_that_diverges_is_infinite(form):
     assert reduced.forecast(lr, **constants, epochs=last + 5) == np.inf
 
 
+EPOCHS = np.array([0, 1, 2, 3, 17, 100, 399, 5])
+
+
+@decays
+@forms
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("targets", [None, 2])
+def test_the_path_is_the_history_of_the_fit(targets, standardize, form, weight_decay):
+    X, y = make_data(40, 5, targets)
+    X = X + np.arange(5.0)
+    start = np.random.default_rng(1).standard_normal((6, *y.shape[1:]))
+    reduced = compress(X, y, fit_intercept=True)
+    constants = FORMS[form] | {"weight_decay": weight_decay, "standardize": standardize}
+    options = {**constants, "lr": min(0.3 * reduced.max_lr(**constants), 0.005), "coef0": start}
+    history = reduced.fit(epochs=400, **options).history
+    path = reduced.path(epochs=EPOCHS, **options)
+    np.testing.assert_array_equal(path.epoch, EPOCHS)
+    assert path.step is None
+    np.testing.assert_allclose(path.loss, history.loss[EPOCHS], rtol=1e-10)
+    for name in ("coef", "grad"):
+        expected = getattr(history, name)
+        tolerance = 1e-11 * abs(expected).max()
+        np.testing.assert_allclose(getattr(path, name), expected[EPOCHS], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(reduced.forecast(epochs=EPOCHS, **options), path.loss, rtol=1e-12)
+    assert reduced.path(epochs=3, **options).coef.shape == (1, 6, *y.shape[1:])
+
+
+def test_directions_without_curvature_stay_where_they_start():
+    X, y = make_data(30, 4)
+    reduced = compress(np.column_stack([X, X[:, 0]]), y)
+    start = np.arange(5.0)
+    path = reduced.path(0.1, epochs=[0, 10**6], coef0=start)
+    np.testing.assert_array_equal(path.coef[0], start)
+    assert path.coef[1, 0] - path.coef[1, 4] == pytest.approx(-4, abs=1e-9)
+    assert path.loss[1] == pytest.approx(reduced.optimal_loss, rel=1e-12)
+
+
+def test_a_slow_direction_moves_by_its_gradient():
+    """Its curvature is lost beside 1: 1 - lr s rounds to 1."""
+    x = np.array([[1.0, 0.0], [0.0, 1e-9]])
+    path = compress(x, [1.0, 1.0]).path(0.1, 0.0, epochs=[0, 1000])
+    np.testing.assert_allclose(path.coef[1], [1.0, 1000 * 0.1 * 1e-9], rtol=1e-12)
+
+
+def test_a_learning_curve_of_a_billion_epochs():
+    epochs = np.unique(np.geomspace(1, 10**9, 200).astype(int))
+    curve = REDUCED.forecast(1e-5, epochs=epochs)
+    assert curve.shape == epochs.shape
+    one_by_one = [REDUCED.forecast(1e-5, epochs=int(n)) for n in epochs[::20]]
+    np.testing.assert_allclose(curve[::20], one_by_one, rtol=1e-9)
+    assert np.all(np.diff(curve) <= 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "error", "message"),
+    [
+        ([1, -1], ValueError, "epochs must not be negative, got -1"),
+        ([[1]], ValueError, "epochs must be a whole number or 1-D, got shape (1, 1)"),
+        ([1.5], TypeError, "epochs must be whole numbers, got dtype float64"),
+        ([], ValueError, "epochs must hold at least one number, got none"),
+        ([True], TypeError, "epochs must be whole numbers, got dtype bool"),
+    ],
+)
+def test_bad_epochs_of_a_curve_are_refused(epochs, error, message):
+    for ask in (REDUCED.forecast, REDUCED.path):
+        with pytest.raises(error, match="^" + re.escape(message)):
+            ask(0.1, epochs=epochs)
+
+
+def test_a_path_that_diverges_is_infinite():
+    path = REDUCED.path(2 * REDUCED.max_lr(), epochs=[5, 10**6])
+    assert np.isfinite(path.loss[0])
+    assert path.loss[1] == np.inf
+
+
 def test_a_forecast_refuses_bad_constants():
     for options, error, message in [
         ({"lr": -1.0, "epochs": 5}, ValueError, "lr must be finite and not negative, got -1.0"),

@@ -34,9 +34,10 @@ class Modes:
         U, sigma, Vt = np.linalg.svd(stacked, full_matrices=False)
         scale = np.sqrt(total_weight)
         # With U the rows of A alone, A a - B = outside + U image, and f(a) = sum((A a - B)**2) / total_weight
-        self.U = U[: len(A)]
+        self.U, self.Vt, self.start = U[: len(A)], Vt, start
         optimum = self.U.T @ B
         self.curvature = 2 * (sigma / scale) ** 2
+        self.unit = sigma[:, None] / scale  # the image of a step of 1 along each eigenvector
         self.image = (sigma[:, None] * (Vt @ start) - optimum) / scale
         self.outside = (self.U @ optimum - B) / scale
         self.orthogonal = not decay.any()
@@ -54,12 +55,29 @@ class Modes:
         s, image = self.curvature, self.image
         if epochs == 0:
             return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
-        rate = lr * gradient_weight * s
-        M = (1 - rate * (1 + m), -(m**2), rate, m) if nesterov else (1 - rate, -m, rate, m)
+        M = _epoch(lr * gradient_weight * s, m, nesterov)
         growth = 1 - lr * s * (gradient_weight + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
         growth, _ = apply_power(M, epochs - 1, growth)
         loss = self._loss(growth[..., None] * image, penalised)
         return np.where(np.isfinite(loss), loss, np.inf)
+
+    @np.errstate(all="ignore")
+    def path(self, lr, momentum, gradient_weight, nesterov, epochs):
+        """f (n, k) and the parameters (n, p, k) after each of the `epochs` (n,); f is inf where it overflows.
+
+        The distance from the start is followed, not that from the optimum: along the eigenvectors of small curvature
+        that would lose the digits of the way done. It starts from 0, and the gradient at the start drives it.
+        """
+        M = _epoch(lr * gradient_weight * self.curvature, momentum, nesterov)
+        pull = lr * gradient_weight * (1 + momentum if nesterov else 1)
+        first = np.where(epochs > 0, -lr * (gradient_weight + momentum if nesterov else 1), 0.0)
+        zeros = np.zeros((len(epochs), len(self.curvature)))
+        way, _ = apply_power(
+            M, np.maximum(epochs - 1, 0), (zeros + first[:, None], zeros + lr), (-pull, lr * gradient_weight)
+        )
+        steps = way[..., None] * (2 * self.unit * self.image)  # the gradient at the start along each eigenvector
+        loss = self._loss(self.image + self.unit * steps, False)
+        return np.where(np.isfinite(loss), loss, np.inf), self.start + self.Vt.T @ steps
 
     def _loss(self, image, penalised):
         """f, or the objective, where the distances from the penalised optimum have this image."""
@@ -68,13 +86,29 @@ class Modes:
         return ((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1)
 
 
-def apply_power(M, n, vector):
-    """The n-th powers of 2 x 2 matrices, each of four arrays (row by row), times vectors, by repeated squaring."""
+def _epoch(rate, momentum, nesterov):
+    """The matrix M of an epoch but the first; rate is lr (1 - dampening) times the curvature."""
+    if nesterov:
+        return 1 - rate * (1 + momentum), -(momentum**2), rate, momentum
+    return 1 - rate, -momentum, rate, momentum
+
+
+def apply_power(M, n, vector, shift=(0.0, 0.0)):
+    """``vector <- M vector + shift``, n times, by repeated squaring; the 2 x 2 matrices M are four arrays, row by row.
+
+    n is a number, or an array with one for each row of the vectors.
+    """
     a, b, c, d = M
     x, y = vector
-    while n:
-        if n & 1:
-            x, y = a * x + b * y, c * x + d * y
+    f, g = shift
+    while np.any(n):
+        odd = n & 1
+        if np.ndim(n) and odd.any():
+            rows = odd > 0
+            x[rows], y[rows] = a * x[rows] + b * y[rows] + f, c * x[rows] + d * y[rows] + g
+        elif np.ndim(n) == 0 and odd:
+            x, y = a * x + b * y + f, c * x + d * y + g
+        f, g = a * f + b * g + f, c * f + d * g + g
         a, b, c, d = a * a + b * c, b * (a + d), c * (a + d), d * d + b * c
-        n >>= 1
+        n = n >> 1
     return x, y

@@ -15,7 +15,8 @@ from .._descent.scaling import Scaling, as_standardize, scaling_for
 from .._descent.state import as_start
 from .._descent.tuning import Tuned, best_constants
 from .._files import read_npz, write_npz
-from .._validation import as_count, as_flag, as_number, as_penalty
+from .._results.history import History
+from .._validation import as_count, as_flag, as_number, as_penalty, ndim_of
 from .checks import check_reduction
 from .factor import column_norms, join
 
@@ -28,6 +29,23 @@ if TYPE_CHECKING:
 
 _INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
+
+
+def as_epochs(value):
+    """A number of epochs, 0 too, or an array (n,) of them."""
+    if ndim_of(value, "epochs") == 0:
+        zero = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value == 0
+        return 0 if zero else as_count(value, "epochs")
+    array = np.asarray(value)
+    if array.size == 0:
+        raise ValueError("epochs must hold at least one number, got none")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"epochs must be whole numbers, got dtype {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"epochs must be a whole number or 1-D, got shape {array.shape}")
+    if array.min() < 0:
+        raise ValueError(f"epochs must not be negative, got {array.min()}")
+    return array.astype(np.int64)
 
 
 class Compressed:
@@ -327,7 +345,7 @@ class Compressed:
         lr: float,
         momentum: float = 0.8,
         *,
-        epochs: int,
+        epochs: int | ArrayLike,
         dampening: float | None = None,
         nesterov: bool = False,
         weight_decay: float | ArrayLike = 0.0,
@@ -336,7 +354,8 @@ class Compressed:
     ) -> Any:
         """The loss after `epochs` full-batch epochs, without running them; inf if it overflows by then.
 
-        It is ``history.loss[epochs]`` of a longer fit with the same options, to rounding.
+        It is ``history.loss[epochs]`` of a longer fit with the same options, to rounding. An array of n numbers of
+        epochs gives a learning curve, (n,) or (n, k).
 
         Examples
         --------
@@ -346,16 +365,64 @@ class Compressed:
         >>> history = reduced.fit(epochs=50).history
         >>> bool(np.isclose(reduced.forecast(0.1, 0.8, epochs=49), history.loss[49], rtol=1e-9))
         True
+        >>> reduced.forecast(0.1, 0.8, epochs=[0, 10, 10**9]).round(4)
+        array([7.0606, 0.7567, 0.    ])
         """
+        epochs = as_epochs(epochs)
+        modes, constants = self._descent_by_modes(
+            lr, momentum, dampening, nesterov, weight_decay, coef0, self._scaling_for(standardize)
+        )
+        if np.ndim(epochs):
+            return modes.path(*constants, epochs)[0].reshape(-1, *self.target_shape)
+        loss = modes.losses(*constants, epochs)
+        return loss if self.target_shape else float(loss[0])
+
+    @np.errstate(all="ignore")
+    def path(
+        self,
+        lr: float,
+        momentum: float = 0.8,
+        *,
+        epochs: int | ArrayLike,
+        dampening: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float | ArrayLike = 0.0,
+        coef0: ArrayLike | None = None,
+        standardize: bool | tuple[ArrayLike, ArrayLike] = False,
+    ) -> History:
+        """Loss, gradient and parameters after each of `epochs`, (n,) or one, without running them.
+
+        They are the rows of a longer fit's history, to rounding, in float64; ``step`` is None. A loss that overflows is
+        inf, and its parameters and gradient are of no use.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> reduced = sgdm.compress(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True)
+        >>> reduced.path(0.1, epochs=[0, 10, 1000]).coef.round(4)
+        array([[0.    , 0.    ],
+               [1.2453, 1.8519],
+               [3.    , 2.    ]])
+        """
+        epochs, scaling = np.atleast_1d(as_epochs(epochs)), self._scaling_for(standardize)
+        modes, constants = self._descent_by_modes(lr, momentum, dampening, nesterov, weight_decay, coef0, scaling)
+        loss, coef = modes.path(*constants, epochs)
+        if scaling is not None:
+            coef = np.moveaxis(scaling.to_parameters(np.moveaxis(coef, 1, 0)), 0, 1)
+        A, B = self.R[:, : self.n_params], self.R[:, self.n_params :]
+        grad = A.T @ (A @ coef - B) * (2 / self.total_weight)
+        shape = len(epochs), self.n_params, *self.target_shape
+        loss = loss.reshape(-1, *self.target_shape)
+        return History(epoch=epochs, loss=loss, grad=grad.reshape(shape), step=None, coef=coef.reshape(shape))
+
+    def _descent_by_modes(self, lr, momentum, dampening, nesterov, weight_decay, coef0, scaling):
+        """The modes of a descent, and its checked constants as `Modes` takes them."""
         lr, momentum = as_number(lr, "lr"), as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
-        if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs != 0:
-            epochs = as_count(epochs, "epochs")
         nesterov = as_flag(nesterov, "nesterov")
         weight_decay = as_penalty(weight_decay, "weight_decay", self.n_features)
-        modes = self._modes(coef0, weight_decay, self._scaling_for(standardize))
-        loss = modes.losses(lr, momentum, 1 - dampening, nesterov, epochs)
-        return loss if self.target_shape else float(loss[0])
+        return self._modes(coef0, weight_decay, scaling), (lr, momentum, 1 - dampening, nesterov)
 
     @np.errstate(all="ignore")
     def tune(
