@@ -116,6 +116,7 @@ def fit(
         By default after all rows.
     shuffle : bool, default True
         Whether each epoch takes the rows in a new random order, ``generator.permutation(n)``, when there are batches.
+        F-order X of up to 256 MiB is copied by rows for that: rows from columns take six times as long.
     seed : int, SeedSequence or Generator, optional
         What ``numpy.random.default_rng`` makes the generator of; a Generator is used, and advanced, as it is.
     average : bool or int, default False
