@@ -1,6 +1,25 @@
-"""The loss after any number of epochs, without doing them."""
+"""Loss and parameters after any number of epochs, without doing them."""
 
 import numpy as np
+
+from .._validation import as_count, ndim_of
+
+
+def as_epochs(value):
+    """A number of epochs, 0 too, or an array (n,) of them."""
+    if ndim_of(value, "epochs") == 0:
+        zero = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value == 0
+        return 0 if zero else as_count(value, "epochs")
+    array = np.asarray(value)
+    if array.size == 0:
+        raise ValueError("epochs must hold at least one number, got none")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"epochs must be whole numbers, got dtype {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"epochs must be a whole number or 1-D, got shape {array.shape}")
+    if array.min() < 0:
+        raise ValueError(f"epochs must not be negative, got {array.min()}")
+    return array.astype(np.int64)
 
 
 class Modes:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .._descent.curvature import stability_limit
-from .._descent.forecast import Modes
+from .._descent.forecast import Modes, as_epochs
 from .._descent.problem import Problem
 from .._descent.scaling import Scaling, as_standardize, scaling_for
 from .._descent.state import as_start
 from .._descent.tuning import Tuned, best_constants
 from .._files import read_npz, write_npz
 from .._results.history import History
-from .._validation import as_count, as_flag, as_number, as_penalty, ndim_of
+from .._validation import as_count, as_flag, as_number, as_penalty
 from .checks import check_reduction
 from .factor import column_norms, join
 
@@ -29,23 +29,6 @@ if TYPE_CHECKING:
 
 _INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
-
-
-def as_epochs(value):
-    """A number of epochs, 0 too, or an array (n,) of them."""
-    if ndim_of(value, "epochs") == 0:
-        zero = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value == 0
-        return 0 if zero else as_count(value, "epochs")
-    array = np.asarray(value)
-    if array.size == 0:
-        raise ValueError("epochs must hold at least one number, got none")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"epochs must be whole numbers, got dtype {array.dtype}")
-    if array.ndim != 1:
-        raise ValueError(f"epochs must be a whole number or 1-D, got shape {array.shape}")
-    if array.min() < 0:
-        raise ValueError(f"epochs must not be negative, got {array.min()}")
-    return array.astype(np.int64)
 
 
 class Compressed:
