@@ -196,7 +196,7 @@ def as_number(value, name, high=math.inf, *, below=False):
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, Real)):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+        raise TypeError(f"{name} must be a number, got {value!r:.80} of type {type(value).__name__}")
     try:
         number = float(value)
     except OverflowError as error:
@@ -234,7 +234,7 @@ def as_count(value, name):
         count = operator.index(value)
     except TypeError as error:
         raise_if_foreign(error)
-        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}") from None
+        raise TypeError(f"{name} must be a whole number, got {value!r:.80} of type {type(value).__name__}") from None
     if not 1 <= count <= sys.maxsize:
         raise ValueError(f"{name} must be at least 1{' and at most sys.maxsize' if count > 1 else ''}, got {count}")
     return count
@@ -245,7 +245,7 @@ def as_flag(value, name):
     if value is True or value is False:
         return value
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {value!r:.80}")
     return bool(value)
 
 
