@@ -127,24 +127,24 @@ def read_csv(opened: Callable[[], BinaryIO], name: str, choose: Choose) -> tuple
     """The names of the chosen columns of a CSV file, and their cells, (rows, columns).
 
     UTF-8, with or without a byte order mark, or that compressed by gzip. Lines before the header that begin with # are
-    left out. The header says what separates cells: tabs, semicolons or commas. With semicolons numbers may have decimal
-    commas.
+    left out; but the last is the header if numbers follow it, as many as it has names. The header says what separates
+    cells: tabs, semicolons or commas. With semicolons numbers may have decimal commas.
     """
     cells = array("d")
     reader = csv.reader(())
     before = 0  # lines before the header
     try:
         with opened() as file, io.TextIOWrapper(decompressed(file), encoding="utf-8-sig", newline="") as stream:
-            header = next(stream, "")
+            header, comment = next(stream, ""), ""
             while header and (not header.strip() or header.lstrip().startswith("#")):
-                header, before = next(stream, ""), before + 1
+                comment, header, before = header, next(stream, ""), before + 1
             unquoted = re.sub(r'"[^"]*"?', "", header)
             separator = max(",;\t", key=unquoted.count)  # the first where none is there
+            lines = [header] if header else []
+            if comment.count(separator) == header.count(separator) and all(map(is_number, header.split(separator))):
+                lines, before = [comment.lstrip("# "), header], before - 1  # as numpy.savetxt writes its header
             reader = csv.reader(
-                itertools.chain([header] if header else [], stream),
-                delimiter=separator,
-                skipinitialspace=separator != "\t",
-                strict=True,
+                itertools.chain(lines, stream), delimiter=separator, skipinitialspace=separator != "\t", strict=True
             )
             all_names = as_names(next(reader, None), name, f"{name!r} line {before + 1}")
             names = choose(all_names)

@@ -102,6 +102,7 @@ BAD_FILES = {
     "binary": (bytes(range(256)), r"is not UTF-8 text|column \d+ has no name|line \d"),
     "open quote": ('x,y\n1,"2\n3,4\n', r"line 3: unexpected end of data"),
     "quote": ('x,y\n1,"2"3\n', r"line 2: ',' expected after '\"'"),
+    "below the header of numpy.savetxt": ("# x,y\n1,2\n3,z\n", r"line 3, column 'y': expected a number, got 'z'"),
     "huge cell": (f"x,y\n1,{'1' * 200_000}\n", r"line 2: field larger than field limit"),
 }
 
@@ -122,6 +123,7 @@ SEPARATED = {
     "semicolons": "a;b;y\n1;2;3\n-4;5;0.5\n",
     "semicolons and decimal commas": 'a;"b";y\n1,0;2;3\n-4;5;0,5\n',
     "other separators in quotes": '"a; of; it";"b,,,";y\n1;2;3\n-4;5;0.5\n',
+    "the header of numpy.savetxt": "# of today\n# a,b,y\n1,2,3\n-4,5,.5\n",
     "comments before the header": "# made today; by hand\n#\na,b,y\n1,2,3\n-4,5,.5\n",
 }
 
