@@ -34,6 +34,7 @@ def test_an_index_gives_the_result_of_one_fit():
     many = sgdm.fit_many(X, y)
     fits = [sgdm.fit(X[i], y[i], method="direct") for i in range(B)]
     assert list(many) == fits
+    assert len(many) == B
     assert [many[i - B] for i in range(B)] == fits
     assert many[np.int64(2)] == fits[2]
     for outside in (B, -B - 1, 10**6):

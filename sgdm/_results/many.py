@@ -35,6 +35,9 @@ class FitResults(FitResult):
             raise ValueError(f"X must have shape (n, {d}) or ({B}, n, {d}), got {X.shape}")
         return (X @ self.coef[:, :, np.newaxis])[..., 0] + self.intercept[:, np.newaxis]
 
+    def __len__(self) -> int:
+        return len(self.epochs)
+
     def __getitem__(self, i: int) -> FitResult:
         """Fit i, as `fit` returns it."""
         i = operator.index(i)
@@ -63,7 +66,7 @@ class FitResults(FitResult):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in Counter(self.status.tolist()).items())
-        return f"FitResult of {len(self.epochs)} fits: {counts}\n  history {len(self.history)} rows each"
+        return f"FitResult of {len(self)} fits: {counts}\n  history {len(self.history)} rows each"
 
 
 def load(path: str | os.PathLike[str]) -> FitResult:
