@@ -385,7 +385,7 @@ class Compressed:
         >>> reduced = sgdm.compress(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True)
         >>> reduced.path(0.1, epochs=[0, 10, 1000]).coef.round(4)
         array([[0.    , 0.    ],
-               [1.2453, 1.8519],
+               [1.7417, 2.4672],
                [3.    , 2.    ]])
         """
         epochs, scaling = np.atleast_1d(as_epochs(epochs)), self._scaling_for(standardize)
