@@ -393,7 +393,9 @@ def test_parts_merge_into_the_whole(fit_intercept, targets):
     assert_same_descent(both.fit(), whole.fit(), 1e-12)
 
 
-@pytest.mark.parametrize("tree", ["balanced", "random", "one by one"])
+@pytest.mark.parametrize(
+    "tree", ["balanced", *(pytest.param(tree, marks=pytest.mark.slow) for tree in ("random", "one by one"))]
+)
 def test_merging_thousands_of_factors_loses_few_digits(tree):
     """R'R is Z'Z, which is exact for such integers, to some eps of the columns' norms, whatever the tree."""
     parts, rows, d = 3000, 8, 6
