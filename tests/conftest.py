@@ -23,6 +23,11 @@ sys.path.insert(0, str(TESTS))
 pytest.register_assert_rewrite("helpers", "saved_files", "strategies")
 
 
+def pytest_configure(config):
+    """In pyproject.toml the class would be imported, and NumPy, before the lines above."""
+    config.addinivalue_line("filterwarnings", "error::sgdm.ConvergenceWarning")
+
+
 @pytest.fixture(params=["few", pytest.param("many", marks=pytest.mark.slow)])
 def draws(request):
     """How many examples to draw where so many are worth drawing: a quarter, and all of them in the slow tests."""

@@ -264,10 +264,7 @@ def test_columns_that_are_not_there_are_refused(kind):
         return
     twice = table.rename_columns(["a", "a"]) if kind == "pyarrow" else table.set_axis(["a", "a"], axis=1)
     twice = twice.append_column("y", [COLUMNS["y"]]) if kind == "pyarrow" else twice.assign(y=COLUMNS["y"])
-    with pytest.raises(
-        ValueError,
-        match=r"^(columns must have different|Expected unique column) names, got",
-    ):
+    with pytest.raises(ValueError, match=r"^columns must have different names, got a, a, y$"):
         compress(twice, target="y")
 
 

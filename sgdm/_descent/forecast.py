@@ -91,9 +91,8 @@ class Modes:
         pull = lr * gradient_weight * (1 + momentum if nesterov else 1)
         first = np.where(epochs > 0, -lr * (gradient_weight + momentum if nesterov else 1), 0.0)
         zeros = np.zeros((len(epochs), len(self.curvature)))
-        way, _ = apply_power(
-            M, np.maximum(epochs - 1, 0), (zeros + first[:, None], zeros + lr), (-pull, lr * gradient_weight)
-        )
+        x, y = zeros + first[:, None], zeros + lr
+        way = apply_powers(M, np.maximum(epochs - 1, 0), x, y, -pull, lr * gradient_weight)
         steps = way[..., None] * (2 * self.unit * self.image)  # the gradient at the start along each eigenvector
         loss = self._loss(self.image + self.unit * steps, False)
         return np.where(np.isfinite(loss), loss, np.inf), self.start + self.Vt.T @ steps
@@ -112,22 +111,29 @@ def _epoch(rate, momentum, nesterov):
     return 1 - rate, -momentum, rate, momentum
 
 
-def apply_power(M, n, vector, shift=(0.0, 0.0)):
-    """``vector <- M vector + shift``, n times, by repeated squaring; the 2 x 2 matrices M are four arrays, row by row.
-
-    n is a number, or an array with one for each row of the vectors.
-    """
+def doublings(M, n):
+    """M to the powers 1, 2, 4, ... of the binary digits of n; 2 x 2 matrices as four arrays, row by row."""
     a, b, c, d = M
+    while n:
+        yield a, b, c, d
+        n >>= 1
+        if n:
+            a, b, c, d = a * a + b * c, b * (a + d), c * (a + d), d * d + b * c
+
+
+def apply_power(M, n, vector):
+    """The n-th powers of 2 x 2 matrices times vectors."""
     x, y = vector
-    f, g = shift
-    while np.any(n):
-        odd = n & 1
-        if np.ndim(n) and odd.any():
-            rows = odd > 0
-            x[rows], y[rows] = a * x[rows] + b * y[rows] + f, c * x[rows] + d * y[rows] + g
-        elif np.ndim(n) == 0 and odd:
-            x, y = a * x + b * y + f, c * x + d * y + g
-        f, g = a * f + b * g + f, c * f + d * g + g
-        a, b, c, d = a * a + b * c, b * (a + d), c * (a + d), d * d + b * c
-        n = n >> 1
+    for digit, (a, b, c, d) in enumerate(doublings(M, n)):
+        if n >> digit & 1:
+            x, y = a * x + b * y, c * x + d * y
     return x, y
+
+
+def apply_powers(M, n, x, y, f, g):
+    """x after ``(x, y) <- M (x, y) + (f, g)``, n times; x, y and n have a row for each number n. x and y change."""
+    for digit, (a, b, c, d) in enumerate(doublings(M, int(n.max()))):
+        rows = (n >> digit & 1).astype(bool)
+        x[rows], y[rows] = a * x[rows] + b * y[rows] + f, c * x[rows] + d * y[rows] + g
+        f, g = a * f + b * g + f, c * f + d * g + g
+    return x

@@ -41,13 +41,13 @@ def as_block(block, number):
 
 def table_blocks(table, target, weight):
     """Blocks of a table whose columns have names; the number of rows if known, and the features' names."""
+    refuse_twins(column_names(table) or ())
     frames, keys, rows = frames_of(table)
     names = [str(key) for key in keys]  # those of pandas may be numbers
+    refuse_twins(names)
     for role, name in (("target", target), ("sample_weight", weight)):
         if name is not None and (not isinstance(name, str) or name not in names):
             raise ValueError(f"{role} must name a column, got {name!r:.40}; the columns are {', '.join(names)}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"columns must have different names, got {', '.join(names)}")
     if target == weight:
         raise ValueError(f"target and sample_weight must be two columns, got {target!r} for both")
     features = tuple(name for name in names if name not in (target, weight))
@@ -57,13 +57,19 @@ def table_blocks(table, target, weight):
 
     def blocks():
         for number, frame in enumerate(frames):
-            where = f" of batch {number}" if number else ""
-            columns = {name: column_of(frame, keys[name], f"column {name!r}{where}") for name in names}
             if len(frame):
+                where = f" of batch {number}" if number else ""
+                columns = {name: column_of(frame, keys[name], f"column {name!r}{where}") for name in names}
                 X = np.column_stack([columns[name] for name in features])
                 yield X, columns[target], None if weight is None else columns[weight]
 
     return blocks(), rows, features
+
+
+def refuse_twins(names):
+    """Raises ValueError if two columns have the same name."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"columns must have different names, got {', '.join(names)}")
 
 
 def frames_of(table):
