@@ -22,13 +22,9 @@ SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s
                                                      ptrdiff_t j, ptrdiff_t length) {
     const REAL *line[PANEL], *const weighted = s->w ? s->wr : s->r;
     V lanes[TARGETS][PANEL][GROUP];
-    SGDM_UNROLL
-    for (int t = 0; t < targets; t++)
-        SGDM_UNROLL
-        for (int q = 0; q < panel; q++)
-            SGDM_UNROLL
-            for (int i = 0; i < GROUP; i++)
-                lanes[t][q][i] = is_first ? (V){0} : READ(s->g + (t * s->d + j + q) * LANES + i * WIDTH);
+    REAL *const kept = s->g + j * LANES;
+    const ptrdiff_t stride = s->d * LANES;
+    NAME(set_lanes)(is_first ? NULL : kept, stride, panel, targets, lanes);
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) line[q] = lines + (j + q) * s->stride;
     NAME(add_dots)(line, NULL, panel, targets, length, weighted, s->row_stride, lanes);
@@ -44,8 +40,7 @@ SGDM_INLINE FOR_LEVEL void NAME(gradient_of_columns)(const struct NAME(block) *s
             SGDM_UNROLL
             for (int q = 0; q < panel; q++)
                 SGDM_UNROLL
-                for (int i = 0; i < GROUP; i++)
-                    AT(s->g + (t * s->d + j + q) * LANES + i * WIDTH) = lanes[t][q][i];
+                for (int i = 0; i < GROUP; i++) AT(kept + t * stride + q * LANES + i * WIDTH) = lanes[t][q][i];
         }
     }
 }

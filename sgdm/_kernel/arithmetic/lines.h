@@ -67,16 +67,23 @@ SGDM_INLINE FOR_LEVEL void NAME(add_dots)(const REAL *const *line, const REAL *c
         }
 }
 
-/* out[t, q] = line[q] @ v[t]; out is (targets, PANEL). */
-SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
-                                      const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
-    V s[TARGETS][PANEL][GROUP];
+/* s[t, q] = LANES numbers at from + t * stride + q * LANES, or zeros if `from` is NULL. */
+SGDM_INLINE FOR_LEVEL void NAME(set_lanes)(const REAL *from, ptrdiff_t stride, const int panel, const int targets,
+                                           V s[][PANEL][GROUP]) {
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
         SGDM_UNROLL
         for (int q = 0; q < panel; q++)
             SGDM_UNROLL
-            for (int i = 0; i < GROUP; i++) s[t][q][i] = (V){0};
+            for (int i = 0; i < GROUP; i++)
+                s[t][q][i] = from ? READ(from + t * stride + q * LANES + i * WIDTH) : (V){0};
+}
+
+/* out[t, q] = line[q] @ v[t]; out is (targets, PANEL). */
+SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const *ahead, const int panel,
+                                      const int targets, ptrdiff_t length, const REAL *v, ptrdiff_t stride, REAL *out) {
+    V s[TARGETS][PANEL][GROUP];
+    NAME(set_lanes)(NULL, 0, panel, targets, s);
     NAME(add_dots)(line, ahead, panel, targets, length, v, stride, s);
     SGDM_UNROLL
     for (int t = 0; t < targets; t++) NAME(sum_lanes_of_panel)(panel, s[t], out + t * PANEL);

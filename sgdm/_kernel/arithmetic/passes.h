@@ -30,8 +30,7 @@ struct NAME(reader) {
 };
 
 #define UNKNOWN -1
-#define GATHERED 16        /* rows together */
-#define TRANSPOSED_ROWS 64 /* together, so that the lines of `rows` stay in cache from column to column */
+#define GATHERED 16 /* rows together */
 
 static ptrdiff_t NAME(round_up)(ptrdiff_t length) { return (length + LANES - 1) / LANES * LANES; }
 
@@ -67,9 +66,9 @@ static double NAME(weight)(const struct sgdm_rows *rows, ptrdiff_t start, ptrdif
 
 static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_team *team) {
     const ptrdiff_t members = team ? team->members : 1, k = shape->k, b = shape->block_rows;
-    const ptrdiff_t copy = shape->by_columns || shape->transposed ? shape->d * b : 0;
-    const ptrdiff_t g = shape->by_columns || shape->transposed ? (k < SGDM_TARGETS ? k : SGDM_TARGETS) * shape->d * LANES
-                                                               : k * shape->padded;
+    const int by_columns = shape->by_columns || shape->transposed;
+    const ptrdiff_t copy = by_columns ? shape->d * b : 0;
+    const ptrdiff_t g = by_columns ? (k < SGDM_TARGETS ? k : SGDM_TARGETS) * shape->d * LANES : k * shape->padded;
     const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + g;
     const ptrdiff_t reach = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
     const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = (tail_rows + 1) * shape->padded;
@@ -167,12 +166,7 @@ static FOR_LEVEL void NAME(copy_rows)(struct NAME(reader) *reader) {
     const ptrdiff_t n = reader->shape.n, d = reader->shape.d;
     if (reader->rows || !reader->shape.copies_rows) return;
     reader->rows = malloc((size_t)(n * d) * sizeof(REAL));
-    if (!reader->rows) return;
-    for (ptrdiff_t first = 0; first < n; first += TRANSPOSED_ROWS) {
-        const ptrdiff_t end = n - first < TRANSPOSED_ROWS ? n : first + TRANSPOSED_ROWS;
-        for (ptrdiff_t j = 0; j < d; j++)
-            for (ptrdiff_t i = first; i < end; i++) reader->rows[i * d + j] = reader->X[j * n + i];
-    }
+    if (reader->rows) NAME(transpose)(reader->X, n, d, reader->rows, d);
 }
 
 /* copy = the b rows that `order` names; their y and w too. */
@@ -362,7 +356,6 @@ static void NAME(sums)(struct sgdm_rows *rows, ptrdiff_t start, ptrdiff_t stop, 
 }
 
 #undef UNKNOWN
-#undef TRANSPOSED_ROWS
 #undef GATHERED
 
 #define SGDM_TABLE_(level, type)                                                                        \
