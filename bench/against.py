@@ -46,9 +46,9 @@ def main():
         print(markdown([title, duration(this.min()), duration(other.min()), ratio(measured)]))
         if measured["spread"][0] > 1 + options.tolerance:
             slower.append(title)
-    level = f"level {os.environ['SGDM_ISA']}" if os.environ.get("SGDM_ISA") else "the highest level"
-    print(f"\nLeast times of a call at {level} of the CPU; in brackets the ratios' range over pairs of processes."
-          + noise_warning())  # fmt: skip
+    level = os.environ.get("SGDM_ISA") or "the highest"
+    legend = f"Least times of a call, CPU level: {level}; in brackets the ratios' range over pairs of processes."
+    print(f"\n{legend}{noise_warning()}")
     for title, reason in left_out.items():
         print(f"Not compared: {title}: {reason}.")
     for title in slower:

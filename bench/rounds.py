@@ -5,7 +5,7 @@ from time import perf_counter
 
 import numpy as np
 
-NOTICED_NOISE = 0.1
+NOTICED_NOISE = 0.1  # of the least time
 GROUPS = 5  # of successive rounds: the number of rounds is a multiple of it
 
 
