@@ -25,7 +25,8 @@ def test_the_import_is_light(run_python):
 def test_pytest_starts_without_numpy():
     """Else conftest.py would be too late to limit NumPy's threads, which bench/conftest.py refuses."""
     root = Path(__file__).parent.parent
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    ours = ("_NUM_THREADS", "PYTEST_ADDOPTS")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(ours)}
     command = [sys.executable, "-P", "-m", "pytest", "--collect-only", "-q", "bench"]
     process = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stdout + process.stderr
