@@ -88,7 +88,10 @@ def extension(name, sources=()):
 
 
 setup(
-    ext_modules=[*map(extension, ("nouns", "checks", "descent", "many", "digest")), extension("rows", LEVELS)],
+    ext_modules=[
+        *map(extension, ("nouns", "checks", "descent", "many", "factor", "digest")),
+        extension("rows", LEVELS),
+    ],
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

@@ -36,11 +36,10 @@ def draws(request):
 
 @pytest.fixture
 def small_leaves(monkeypatch):
-    """Several leaves, of several panels each, in a few hundred rows."""
+    """Several leaves in a few hundred rows."""
     from sgdm._reduction import factor
 
-    monkeypatch.setattr(factor, "_PANEL_BYTES", 8 * 100)
-    monkeypatch.setattr(factor, "_LEAF_PANELS", 2)
+    monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 200)
 
 
 # Processes

@@ -340,7 +340,7 @@ def leaves():
     """compress of one array, in several leaves, without a checkpoint."""
 
     def case(_):
-        patch = mock.patch.multiple(factor, _PANEL_BYTES=1 << 10, _LEAF_PANELS=2)
+        patch = mock.patch.object(factor, "_LEAF_ELEMENTS", 200)
 
         def call():
             with patch:

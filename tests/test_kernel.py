@@ -14,6 +14,7 @@ from sgdm._kernel import (
     Rows,
     State,
     States,
+    add_rows,
     advance,
     advance_many,
     parts,
@@ -244,3 +245,26 @@ def test_many_fits_without_room_are_refused(what):
     value, message = MANY[what]
     with pytest.raises(ValueError, match=message):
         advance_many(**many(**{what.split(" ")[0]: value}))
+
+
+FACTORS = {
+    "R of fewer columns": ({"R": np.zeros((8, 7))}, "R must have 8 rows of 8, got 8 of 7"),
+    "R that is not in whole groups": ({"R": np.zeros((5, 5))}, "R must have 8 rows of 8, got 5 of 5"),
+    "y of fewer rows": ({"y": np.zeros((N - 1, 1))}, "y must have 20 rows of 1, got 19 of 1"),
+    "fewer roots": ({"roots": np.zeros(N - 1)}, "roots must have 20 rows of 1, got 19 of 1"),
+    "integers": ({"X": np.zeros((N, D), int)}, "Buffer dtype mismatch"),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), FACTORS.values(), ids=FACTORS)
+def test_rows_that_do_not_go_with_their_factor_are_refused(changed, message):
+    arguments = {"R": np.zeros((8, 8)), "X": np.zeros((N, D)), "intercept": True, "y": np.zeros((N, 1))}
+    add_rows(**arguments)
+    with pytest.raises(ValueError, match=message):
+        add_rows(**arguments | changed)
+
+
+def test_no_rows_leave_the_factor_as_it_is():
+    R = np.triu(np.ones((8, 8)))
+    add_rows(R, np.zeros((0, 7)), False, np.zeros((0, 1)))
+    np.testing.assert_array_equal(R, np.triu(np.ones((8, 8))))

@@ -2,6 +2,7 @@
 
 from .descent import OUTCOMES, advance, losses
 from .digest import mix
+from .factor import add_rows
 from .many import ManyOptions, Problems, States, advance_many, column_sums, losses_many
 from .nouns import (
     INITIAL_OBJECTIVE,
@@ -18,6 +19,6 @@ from .rows import ISA, LEVELS, Rows, Team, parts
 
 __all__ = [
     "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS", "OUTCOMES",
-    "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States", "Team", "advance",
-    "advance_many", "column_sums", "losses", "losses_many", "mix", "parts",
+    "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States", "Team", "add_rows",
+    "advance", "advance_many", "column_sums", "losses", "losses_many", "mix", "parts",
 ]  # fmt: skip

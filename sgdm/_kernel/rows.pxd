@@ -38,13 +38,23 @@ cdef extern from "arithmetic/rows.h" nogil:
                      bint with_gradient, double* sums) noexcept nogil
         void (*update)(const Update*, Py_ssize_t length, double scale, const double* grad, double* a, double* v,
                        double* g) noexcept nogil
+    struct Array "sgdm_array":
+        const void* data
+        Py_ssize_t columns, row_step, column_step
+        bint single
+    ctypedef bint (*Factor)(const Array* X, bint intercept, const Array* y, const double* roots, Py_ssize_t n,
+                            bint triangular, double* R, Py_ssize_t stride) noexcept nogil
     struct Level "sgdm_level":
         const char* name
         const FloatArithmetic* for_float
         const DoubleArithmetic* for_double
+        Factor factor
     const Level* sgdm_levels(int* count)
     Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize, bint by_columns,
                         bint triangular, Py_ssize_t batch)
+
+
+cdef const Level* arithmetic() noexcept nogil
 
 
 cdef class Team:

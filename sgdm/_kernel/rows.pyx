@@ -24,6 +24,11 @@ cdef const Level* _level = &_levels[_choose_level()]
 ISA = _level.name.decode()
 
 
+cdef const Level* arithmetic() noexcept nogil:
+    """What the level in use offers."""
+    return _level
+
+
 @cython.final
 cdef class Team:
     """The threads that share the rows of one `advance`: the one that calls it, and `helpers` that are in `help`."""

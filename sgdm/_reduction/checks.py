@@ -39,9 +39,8 @@ def _check_reduction(reduced, some_rows):
 
 
 def _check_factor(R, name, q, leaf=False):
-    """A triangular factor of q columns. The factor of a leaf may have fewer rows, and a diagonal of any sign."""
-    rows = len(R) if leaf and isinstance(R, np.ndarray) and R.ndim == 2 and 0 < len(R) < q else q
-    check_array(R, name, (rows, q), np.dtype(np.float64), finite=True)
+    """A triangular factor of q columns. That of a leaf has a diagonal of any sign."""
+    check_array(R, name, (q, q), np.dtype(np.float64), finite=True)
     valid = not np.tril(R, -1).any() and (leaf or (np.diagonal(R) >= 0).all())
     expect(valid, name, "be upper triangular, with no negative number on its diagonal", "another matrix")
 

@@ -2,51 +2,72 @@
 
 Let Z = [X, 1, Y], with the ones only if there is an intercept, and with rows scaled by the square roots of the weights;
 and Z = Q R. Loss and gradient depend on Z'Z = R'R alone. So R's columns, with the original sum of weights, have the
-loss and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The factors of panels of rows
-are stacked and factored again.
+loss and the gradient of (X, Y), without the cancellation that computing Z'Z would bring. The kernel computes R, with
+the same bits on every CPU (G. Golub, "Numerical methods for solving linear least squares problems", Numer. Math. 7,
+1965).
 """
 
 import numpy as np
 
-_PANEL_BYTES = 1 << 19  # of a panel: float64 rows that are factored at once, in the second-level cache
-_LEAF_PANELS = 32  # of a leaf, at most; a thread factors a leaf, and the factors of leaves are joined in a tree
-_LEAF_BYTES = 3 << 23  # of a leaf, unless a single panel is larger
+from .._kernel import add_rows
+from .._validation import ceil_div
 
+_LEAF_ELEMENTS = 1 << 20  # of a leaf; a thread factors a leaf, and the factors of leaves are joined in a tree
+_LEAF_ROWS = 8  # for each column, at least: joining a factor takes as long as a row for each
 
-def panel_rows(q):
-    """How many rows of q float64 columns make a panel."""
-    return max(_PANEL_BYTES // (8 * q), 4 * q)
+# A factor is right if the largest number in each column is between these: squares neither overflow nor vanish.
+_LEAST, _MOST = 1e-100, 1e100
 
 
 def leaf_rows(q):
-    """How many rows make a leaf: whole panels."""
-    rows = panel_rows(q)
-    return rows * max(1, min(_LEAF_PANELS, _LEAF_BYTES // (8 * q * rows)))
+    """How many rows of q columns make a leaf."""
+    return max(_LEAF_ELEMENTS // q, _LEAF_ROWS * q)
 
 
 @np.errstate(all="ignore")  # an overflow shows in the factor
 def factor_rows(X, y, weights, fit_intercept):
-    """The factor of one leaf's rows: of each panel, and then of these factors together.
+    """The factor (q, q) of one leaf's rows. Its diagonal has any sign."""
+    X, y = as_readable(X), as_readable(y.reshape(len(X), -1))
+    roots = None if weights is None else np.sqrt(weights, dtype=np.float64)
+    R = factored(X, y, roots, fit_intercept)
+    if not out_of_range(np.abs(R).max(axis=0)).any():
+        return R
+    ones = np.ones((len(X), int(fit_intercept)))
+    Z = np.hstack([X, ones, y], dtype=np.float64)
+    if roots is not None:
+        Z *= roots[:, np.newaxis]
+    exponents = range_exponents(np.abs(Z).max(axis=0))
+    if not exponents.any():
+        return R
+    Z = np.ldexp(Z, -exponents)
+    return np.ldexp(factored(Z, Z[:, :0]), exponents)
 
-    One call of numpy factors all panels. It lets other threads run if there are sixteen panels or more.
-    """
-    n, d = X.shape
-    y = y.reshape(n, -1)
-    q = d + fit_intercept + y.shape[1]
-    rows = panel_rows(q)
-    count = n // rows
-    Z = np.empty((n, q))
-    Z[:, :d] = X
-    if fit_intercept:
-        Z[:, d] = 1
-    Z[:, d + fit_intercept :] = y
-    if weights is not None:
-        Z *= np.sqrt(weights[:, None], dtype=np.float64)
-    parts = Z[count * rows :]  # the rows after the last panel
-    if count:
-        factors = np.linalg.qr(Z[: count * rows].reshape(count, rows, q), mode="r")
-        parts = np.vstack([factors.reshape(count * q, q), parts])
-    return np.linalg.qr(parts, mode="r")
+
+def as_readable(array):
+    """The array itself if the kernel can read it, else a copy in float64."""
+    if array.dtype.isnative and array.dtype in (np.float64, np.float32) and array.flags.aligned:
+        return array
+    return array.astype(np.float64)
+
+
+def out_of_range(sizes):
+    """Which columns, of these largest numbers, are not factored as they are."""
+    return ~((sizes > _LEAST) & (sizes < _MOST))
+
+
+def range_exponents(sizes):
+    """The exponents of the powers of two to divide columns by, 0 for those that need it not."""
+    return np.where(out_of_range(sizes) & (sizes > 0) & np.isfinite(sizes), np.frexp(sizes)[1], 0)
+
+
+def factored(X, y, roots=None, fit_intercept=False, above=None):
+    """The factor (q, q) of the rows [X, 1, y]; with `above`, another factor, of the rows of both factors."""
+    q = X.shape[1] + fit_intercept + y.shape[1]
+    R = np.zeros((ceil_div(q, 8) * 8,) * 2)
+    if above is not None:
+        R[:q, :q] = above
+    add_rows(R, X, fit_intercept, y, roots, above is not None)
+    return R[:q, :q].copy()
 
 
 def column_norms(A):
@@ -57,11 +78,11 @@ def column_norms(A):
 
 
 @np.errstate(all="ignore")
-def join(*factors):
+def join(first, *others):
     """The triangular factor of all their rows, (q, q)."""
-    R = np.linalg.qr(np.vstack(factors), mode="r")
-    q = R.shape[1]
-    if len(R) < q:
-        R = np.vstack([R, np.zeros((q - len(R), q))])
-    R *= np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]  # with a non-negative diagonal, R depends on Z'Z alone
-    return R
+    R = first
+    for other in others:
+        exponents = range_exponents(np.maximum(np.abs(R).max(axis=0), np.abs(other).max(axis=0)))
+        other = np.ldexp(other, -exponents)
+        R = np.ldexp(factored(other, other[:, :0], above=np.ldexp(R, -exponents)), exponents)
+    return R * np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]  # so that R depends on Z'Z alone

@@ -16,10 +16,6 @@ from .factor import factor_rows, join, leaf_rows
 
 _DIGEST = np.arange(1, 9, dtype=np.uint64)  # before the first row; not 0: mixing zeros into zeros gives zeros
 
-# After a block of this size is freed, glibc keeps later temporaries. Otherwise it returns each one to the system, which
-# nearly doubled the time. The threshold can't exceed 32 MiB.
-_KEPT_BYTES = 31 << 20
-
 
 class Reduced(NamedTuple):
     """The reduction of some leaves. It is immutable: an interrupt leaves the state before a leaf or the one after it.
@@ -144,7 +140,6 @@ class Reduction:
 
     def take(self, leaves, n_threads=1, look=None):
         """Adds the leaves and calls `look(leaf)` after each. It compares those that it holds already."""
-        np.empty(_KEPT_BYTES // 8)  # and frees it
         held, rows, digest, seen = self.done, 0, "", 0
         skip = self.n_leaves
 

@@ -10,8 +10,8 @@ from .leaves import Reduction
 # Nanoseconds, measured for n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py. We reduce only if
 # that takes at most half of the direct time, and the direct time exceeds _NOTICED_NS.
 _EPOCH_NS = 0.27  # for an element of X in an epoch
-_REDUCE_NS = 3.3  # for reducing an element of a row
-_PRODUCT_NS = 0.073  # for each product of two elements of a row that is reduced
+_REDUCE_NS = 1.7  # for reducing an element of a row
+_PRODUCT_NS = 0.075  # for each product of two elements of a row that is reduced
 _NOTICED_NS = 5e7
 
 

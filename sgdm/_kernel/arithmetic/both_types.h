@@ -7,4 +7,5 @@
 
 #define REAL double
 #define BITS long long
+#define FACTORS
 #include "template.h"

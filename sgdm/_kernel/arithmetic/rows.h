@@ -19,8 +19,9 @@
  *     by_rows.h      a block of C-order X in other ways
  *     by_columns.h   a block of F-order X
  *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
+ *     factor.h       the triangular factor of rows
  *     update.h       the momentum update
- *     template.h     includes these six, for one element type and CPU level
+ *     template.h     includes these, for one element type and CPU level
  *     both_types.h   includes the template twice, for float and for double
  *     level_*.c      one file for each CPU level: it sets what differs and includes both_types.h
  *     levels.c       the levels that this CPU runs; how the rows of a problem are read
@@ -97,10 +98,25 @@ struct sgdm_rows {
 SGDM_ARITHMETIC(float);
 SGDM_ARITHMETIC(double);
 
+/* Columns of float or double. */
+struct sgdm_array {
+    const void *data;
+    ptrdiff_t columns, row_step, column_step; /* bytes from one row, or column, to the next */
+    int single;                               /* of float */
+};
+
+/* R (stride, stride) becomes the triangular factor of its own rows and of n rows [X, 1, y], the ones only with an
+ * intercept, each times its root (NULL for ones). The factor is the square of so many columns in R's upper left corner,
+ * and the rest zeros; stride is a multiple of 8. triangular: the rows are zero below their diagonal. Returns whether
+ * there was memory for it. */
+typedef int sgdm_factor(const struct sgdm_array *X, int intercept, const struct sgdm_array *y, const double *roots,
+                        ptrdiff_t n, int triangular, double *R, ptrdiff_t stride);
+
 struct sgdm_level {
     const char *name; /* "baseline", "v3" or "v4" of x86-64 */
     const struct sgdm_arithmetic_float *for_float;
     const struct sgdm_arithmetic_double *for_double;
+    sgdm_factor *factor;
 };
 
 /* The levels that this CPU runs, the lowest first; there are `*count`. */
@@ -110,6 +126,7 @@ const struct sgdm_level *sgdm_levels(int *count);
 struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
                                 int triangular, ptrdiff_t batch);
 
+#define SGDM_FACTOR_ROWS 192 /* of a block that is factored together */
 #define SGDM_LANE_BYTES 64 /* of a group of lanes: lines are read in whole groups */
 #define SGDM_TARGETS 4     /* whose residuals are computed together, where there are registers for that */
 

@@ -3,6 +3,7 @@
  * The including file has set REAL and BITS (an integer of its size), LEVEL, FOR_LEVEL (that of functions for this
  * level), VECTOR_BYTES, REGISTER_GROUPS, PANEL and TARGETS; level_baseline.c says what the last three are.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -77,6 +78,9 @@ SGDM_INLINE ptrdiff_t NAME(in_place)(const struct NAME(block) *s) {
 #include "by_columns.h"
 #include "update.h"
 #include "passes.h"
+#ifdef FACTORS
+#include "factor.h"
+#endif
 
 #undef NAME
 #undef SGDM_JOIN

@@ -1,0 +1,15 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__test__: dict[str, str]
+
+def add_rows(
+    R: NDArray[np.float64],
+    X: NDArray[Any],
+    intercept: bool,
+    y: NDArray[Any],
+    roots: NDArray[np.float64] | None = None,
+    triangular: bool = False,
+) -> None: ...
