@@ -9,11 +9,13 @@ import numpy as np
 
 from ._descent.descent import PARAMETER_COST, SLICE_ELEMENTS, UPDATE_COST
 from ._descent.messages import penalised, risen, warn
-from ._descent.options import as_record
+from ._descent.options import as_method, as_record
 from ._descent.record import too_large
 from ._descent.scaling import column_terms, scalings_of_rows
 from ._kernel import INITIAL_OBJECTIVE, OUTCOMES, ManyOptions, Record, States, advance_many, losses_many
 from ._kernel import Problems as KernelProblems
+from ._reduction.many import ReducedProblems
+from ._reduction.reduce import reducing_is_faster
 from ._results.checkpoint import Checkpoint
 from ._results.history import History
 from ._results.many import FitResults
@@ -57,12 +59,13 @@ def fit_many(
     tol: float | None = None,
     record: Literal["all", "loss"] | None = "all",
     record_every: int = 1,
+    method: Literal["auto", "direct", "compress"] = "auto",
     n_threads: int = 1,
 ) -> FitResults:
     """Many fits in one call: a sweep over constants, bootstrap samples, a regression per group.
 
-    Each fit is bit-identical to ``fit(..., method="direct")`` on its data and constants. What all fits share is given
-    once.
+    Each fit is that of ``fit`` with the same `method`, to the bit; to rounding, where fits of several targets share X
+    and are reduced, or reduced fits are standardized. What all fits share is given once.
 
     Parameters
     ----------
@@ -90,6 +93,9 @@ def fit_many(
         What the histories keep.
     record_every : int, default 1
         Keep epochs 0, k, 2 k, ...
+    method : {"auto", "direct", "compress"}, default "auto"
+        Whether to descend on the rows of each fit or on their reduction, which gives the same to rounding. "auto"
+        reduces where that is clearly faster. X that all fits share is reduced once.
     n_threads : int, default 1
         How many threads share the fits. The bits don't depend on it.
 
@@ -129,9 +135,10 @@ def fit_many(
     options = Options(
         problems, start, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, l1=l1, epochs=epochs,
         nesterov=nesterov, tol=tol, record=record, record_every=record_every, n_threads=n_threads,
-        standardize=standardize,
+        standardize=standardize, method=method,
     )  # fmt: skip
-    descents = Descents(problems, options, start)
+    reduced = reduces(problems, options)
+    descents = Descents(ReducedProblems(problems, len(options.rates)) if reduced else problems, options, start)
     try:
         descents.run()
         result = descents.result()
@@ -143,11 +150,23 @@ def fit_many(
         raise
 
 
+def reduces(problems, options):
+    """Whether the descents run on the reductions of the rows."""
+    if options.method != "auto":
+        return options.method == "compress"
+    fits, shared = len(options.rates), len(problems.lines) == 1
+    shared = shared and (problems.weights is None or len(problems.weights) == 1)
+    return reducing_is_faster(problems.one, options.epochs, fits, 1 if shared else fits)
+
+
 _DIVERGED, _COMPLETED = OUTCOMES.index("diverged"), OUTCOMES.index("completed")
 
 
 class Problems(KernelProblems):
     """The checked data of many fits: (B, n, d) or (B, d, n), (B, n) and weights; B is 1 for what all share."""
+
+    method = "direct"
+    reading_cost = 0  # of `reduce`, for each fit: how many elements of X are read in that time
 
     def __init__(self, X, y, sample_weight, fit_intercept):
         self.feature_names = column_names(X)
@@ -159,6 +178,16 @@ class Problems(KernelProblems):
         """The scaling of the columns of each problem, its arrays (B, d), or (1, d) for all."""
         centred = self.one.fit_intercept
         return scalings_of_rows(self.lines, self.by_columns, self.weights, self.total_weights, centred)
+
+    def reduce(self, first, last):
+        """These are the rows themselves."""
+
+    def losses(self, parameters):
+        """The mean squared error of each fit at its parameters (B, 2, p)."""
+        return losses_many(self, parameters)
+
+    def optimal_losses(self, n_fits):
+        """Not known without a reduction."""
 
     def refuse_nonfinite(self):
         """Raises ValueError if X or y holds NaN or infinity."""
@@ -216,14 +245,14 @@ class Options(ManyOptions):
 
     def __init__(
         self, problems, start, *, lr, momentum, dampening, weight_decay, l1, epochs, nesterov, tol, record,
-        record_every, n_threads, standardize,
+        record_every, n_threads, standardize, method,
     ):  # fmt: skip
         if as_record(record) == "updates":
             raise ValueError(
                 "record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update"
             )
         self.record, self.record_every = record, as_count(record_every, "record_every")
-        self.n_threads = as_count(n_threads, "n_threads")
+        self.n_threads, self.method = as_count(n_threads, "n_threads"), as_method(method)
         arrays = {"X": problems.lines, "y": problems.targets, "sample_weight": problems.weights, "coef0": start}
         constants = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "l1": l1}
         B = count_fits(arrays, constants)
@@ -283,7 +312,8 @@ class Descents:
         cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
         epochs = max(1, min(total, SLICE_ELEMENTS // cost))  # of a slice
         n_threads = self.options.n_threads
-        size = max(1, min(SLICE_ELEMENTS // (cost * total), ceil_div(B, 8 * n_threads)))  # fits of a slice
+        all_epochs = cost * total + self.problems.reading_cost
+        size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, 8 * n_threads)))  # fits of a slice
         threads = min(n_threads, ceil_div(B, size))
         slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it
 
@@ -305,6 +335,7 @@ class Descents:
 
     def _advance(self, first, last, epochs):
         """Does all epochs of fits `first` to `last`, unless `over` is set before."""
+        self.problems.reduce(first, last)
         while not self.over and (self.states.outcomes[first:last] < 0).any():
             advance_many(self.problems, self.options, self.states, self.record, first, last, epochs)
 
@@ -325,7 +356,8 @@ class Descents:
     def result(self):
         """The result of the epochs done. It takes over the arrays: the descents must not go on."""
         problem, options, states, record = self.problems.one, self.options, self.states, self.record
-        coef, velocity = states.parameters.swapaxes(0, 1)
+        dtype, features, has_intercept = problem.dtype, problem.features, problem.p > problem.features
+        coef, velocity = cast(states.parameters, dtype).swapaxes(0, 1)
         status = np.where(states.outcomes < 0, "stopped", np.array(OUTCOMES)[states.outcomes])
         epoch = np.arange(0, 0 if options.record is None else options.epochs, record.every)
         unwritten = epoch >= states.epochs[:, np.newaxis]
@@ -333,19 +365,22 @@ class Descents:
             record.loss[unwritten] = np.nan
             if record.paths is not None:
                 record.paths[:, unwritten] = np.nan
-        grad, step, path = (None, None, None) if record.paths is None else record.paths
-        loss = np.empty(len(coef))
-        losses_many(self.problems, states.parameters, loss)
+        losses, paths = (
+            part if part is None or part.dtype == dtype else cast(part, dtype) for part in (record.loss, record.paths)
+        )
+        grad, step, path = (None, None, None) if paths is None else paths
         checkpoint = Checkpoint(
             parameters=states.parameters[..., np.newaxis], metrics=states.metrics[..., np.newaxis],
             epoch=states.epochs, updates=states.epochs, record=options.record, record_every=options.record_every,
-            fit_intercept=problem.fit_intercept,
+            fit_intercept=has_intercept,
         )  # fmt: skip
         return FitResults(
-            coef=coef[:, : problem.d].copy(),
-            intercept=coef[:, problem.d].copy() if problem.fit_intercept else np.zeros(len(coef), coef.dtype),
-            velocity=velocity.copy(), loss=cast(loss, coef.dtype), epochs=states.epochs, status=status,
-            history=History(epoch=epoch, loss=record.loss, grad=grad, step=step, coef=path, val_loss=None),
-            lr=options.rates[:, 0], momentum=options.rates[:, 1], dampening=1 - options.rates[:, 2], method="direct",
-            checkpoint=checkpoint, feature_names=self.problems.feature_names,
+            coef=coef[:, :features].copy(),
+            intercept=coef[:, features].copy() if has_intercept else np.zeros(len(coef), dtype),
+            velocity=velocity.copy(), loss=cast(self.problems.losses(states.parameters), dtype),
+            epochs=states.epochs, status=status,
+            history=History(epoch=epoch, loss=losses, grad=grad, step=step, coef=path, val_loss=None),
+            lr=options.rates[:, 0], momentum=options.rates[:, 1], dampening=1 - options.rates[:, 2],
+            method=self.problems.method, optimal_loss=self.problems.optimal_losses(len(coef)), checkpoint=checkpoint,
+            feature_names=self.problems.feature_names,
         )  # fmt: skip

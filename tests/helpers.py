@@ -374,13 +374,14 @@ def alone(i, **arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sgdm.ConvergenceWarning)
         try:
-            return sgdm.fit(method="direct", **own(i, **arguments))
+            return sgdm.fit(**{"method": "direct", **own(i, **arguments)})
         except sgdm.DivergenceError as error:
             return error.result
 
 
 def assert_each_is_fit(X=MANY_X, y=MANY_Y, **options):
     """fit_many has, for every i, the bits of fit i; it is returned."""
+    options = {"method": "direct", **options}
     many = sgdm.fit_many(X, y, **options)
     for i in range(len(many.epochs)):
         assert many[i] == alone(i, X=X, y=y, **options), f"fit {i}"

@@ -260,9 +260,9 @@ def fit_case(data=(X, y), rng=None, **options):
     return case
 
 
-def many(n_threads):
+def many(n_threads, **options):
     """fit_many: of each fit, the epochs counted are there, and nothing of the others."""
-    arguments = {"lr": np.full(FITS, 0.01), "epochs": EPOCHS}
+    arguments = {"lr": np.full(FITS, 0.01), "epochs": EPOCHS, **options}
 
     @functools.cache
     def whole():
@@ -468,6 +468,7 @@ CASES = {
     "fit, reducing": reducing_fit,
     "fit_many": many(1),
     "fit_many, 2 threads": many(2),
+    "fit_many, reduced": many(2, method="compress", sample_weight=np.ones((FITS, ROWS))),
     "compress": reduction(1, checkpoint_every=0),
     "compress, rarely saved": reduction(1, checkpoint_every=1e9),
     "compress, 2 threads": reduction(2, checkpoint_every=0),

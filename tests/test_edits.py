@@ -298,7 +298,7 @@ def test_a_pickle_of_impossible_parts_is_refused():
 MANY = {
     "epochs": np.array([1, -1]), "status": np.array(["completed", "running"]), "coef": np.zeros((2, 2)),
     "velocity": np.zeros((2, 3)), "intercept": np.ones(2), "loss": np.zeros(3), "lr": np.array([0.1, np.nan]),
-    "momentum": np.array([0.1, 1.5]), "dampening": np.zeros(2, np.float32), "best_epoch": 0, "method": "compress",
+    "momentum": np.array([0.1, 1.5]), "dampening": np.zeros(2, np.float32), "best_epoch": 0, "method": "magic",
     "feature_names": ("a",),
 }  # fmt: skip
 

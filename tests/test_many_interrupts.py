@@ -21,7 +21,8 @@ for status in set(result.status):
         kept = len(range(0, result.epochs[i], options["record_every"]))
         assert np.isfinite(result.history.loss[i, :kept]).all() and np.isnan(result.history.loss[i, kept:]).all()
         if result.epochs[i] > 0:
-            alone = sgdm.fit(X, y[i], lr=lr[i], epochs=int(result.epochs[i]), method="direct", **options)
+            own = X[i] if X.ndim == 3 else X
+            alone = sgdm.fit(own, y[i], lr=lr[i], epochs=int(result.epochs[i]), **options)
             assert result[i] == dataclasses.replace(alone, status=sgdm.Status(status))
         else:
             assert status == "stopped" and not result.coef[i].any() and not result.velocity[i].any()
@@ -38,16 +39,18 @@ for status in set(result.status):
         ((3, 200, 20, 5_000_000), "[]", {"record": "all", "record_every": 10_000}),
         ((3, 200, 20, 5_000_000), "1:", {"record": "loss", "record_every": 1000, "tol": 0.0}),
         ((3, 200, 20, 5_000_000), ":-1", {"record": "loss", "record_every": 1000, "tol": 0.0}),
+        ((3, 200, 20, 5_000_000), "[]", {"record": "loss", "record_every": 1000, "method": "compress"}),
     ],
-    ids=["many", "few", "the first", "the last"],
+    ids=["many", "few", "the first", "the last", "reduced"],
 )
 def test_ctrl_c_hands_over_the_fits_done(press_ctrl_c, sizes, still, options, threads):
     """While all are at work; and while one still is, be it this thread's or another's."""
     setup = f"""
 B, n, d, epochs = {sizes}
-X, y, lr = rng.standard_normal((n, d)), rng.standard_normal((B, n)), np.linspace(0.01, 0.05, B) / d
+options = {{"method": "direct", **{options}}}
+shape = (n, d) if options["method"] == "direct" else (B, n, d)
+X, y, lr = rng.standard_normal(shape), rng.standard_normal((B, n)), np.linspace(0.01, 0.05, B) / d
 y[{still}] = 0  # at their minimum from the beginning
-options = {options}
 """
     press_ctrl_c(setup, f"sgdm.fit_many(X, y, lr=lr, epochs=epochs, n_threads={threads}, **options)", CHECK)
 

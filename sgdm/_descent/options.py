@@ -195,11 +195,16 @@ def check_start(init, coef0, epochs):
     check_init(init, epochs)
 
 
-def check_method(options, batch_size):
-    """Refuses an unknown method, and options that exclude each other where the rows are reduced."""
-    method, auto = options.method, options.auto
+def as_method(method):
+    """Whether to descend on the rows or on their reduction."""
     if not isinstance(method, str) or method not in ("auto", "direct", "compress"):
         raise ValueError(f"method must be 'auto', 'direct' or 'compress', got {method!r}")
+    return method
+
+
+def check_method(options, batch_size):
+    """Refuses an unknown method, and options that exclude each other where the rows are reduced."""
+    method, auto = as_method(options.method), options.auto
     if auto and options.init is not None:
         raise ValueError("lr='auto' and init don't go together: they would change the constants; give init's lr")
     if batch_size is not None and method == "compress":

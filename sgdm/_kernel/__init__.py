@@ -2,7 +2,7 @@
 
 from .descent import OUTCOMES, advance, losses
 from .digest import mix
-from .factor import add_rows
+from .factor import add_rows, factor_many
 from .many import ManyOptions, Problems, States, advance_many, column_sums, losses_many
 from .nouns import (
     INITIAL_OBJECTIVE,
@@ -20,5 +20,6 @@ from .rows import ISA, LEVELS, Rows, Team, parts
 __all__ = [
     "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS", "OUTCOMES",
     "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States", "Team", "add_rows",
-    "advance", "advance_many", "column_sums", "losses", "losses_many", "mix", "parts",
+    "advance", "advance_many", "column_sums", "factor_many", "losses", "losses_many", "mix",
+    "parts",
 ]  # fmt: skip

@@ -18,6 +18,14 @@ cdef int check_shape(str name, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t e
     return 0
 
 
+cdef int check_fits(str name, Py_ssize_t length, Py_ssize_t fits, bint shared=False, Py_ssize_t columns=0,
+                    Py_ssize_t expected=0) except -1:
+    """Refuses an array that has not a row of `expected` numbers for each of so many fits, or one for all of them."""
+    if length < fits and not (shared and length == 1):
+        raise ValueError(f"{name} must have a row for each of {fits} fits{', or one' if shared else ''}, got {length}")
+    return check_shape(name, 1, columns, 1, expected)
+
+
 cdef int check_history(str name, Py_ssize_t first, Py_ssize_t last, Py_ssize_t start, Py_ssize_t every,
                        Py_ssize_t rows) except -1:
     """Refuses a history that has not the rows of epochs (or updates) `first` to `last`, the last one excluded.

@@ -13,3 +13,13 @@ def add_rows(
     roots: NDArray[np.float64] | None = None,
     triangular: bool = False,
 ) -> None: ...
+def factor_many(
+    X: NDArray[Any],
+    intercept: bool,
+    y: NDArray[Any],
+    roots: NDArray[np.float64] | None,
+    lines: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    first: int,
+    last: int,
+) -> None: ...

@@ -1,8 +1,11 @@
 """The triangular factor of rows, by the arithmetic of arithmetic/factor.h."""
 
 from cython cimport floating
+from libc.string cimport memcpy, memset
 
-from .checks cimport check_shape
+import numpy as np
+
+from .checks cimport check_fits, check_shape
 from .rows cimport Array, arithmetic
 
 
@@ -40,5 +43,48 @@ def add_rows(double[:, ::1] R, X, bint intercept, y, const double[::1] roots=Non
         return
     with nogil:
         enough = arithmetic().factor(&to_X, intercept, &to_y, c_roots, n, triangular, &R[0, 0], stride)
+    if not enough:
+        raise MemoryError("no memory for the block of rows that is factored")
+
+
+def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] y, const double[:, ::1] roots,
+                double[:, :, ::1] lines, double[:, ::1] targets, Py_ssize_t first, Py_ssize_t last):
+    """Writes the factors of the rows [X, 1, y] of fits `first` to `last`, without the GIL.
+
+    X (B, n, d), y and roots (B, n) as for `add_rows`; what all fits share leads with 1. With p = d + intercept, lines
+    (B, p + 1, p) are the columns of [X, 1] in each factor, and targets (B, p + 1) that of y.
+    """
+    cdef:
+        Py_ssize_t n = X.shape[1], d = X.shape[2], p = d + intercept, stride = (p + 8) // 8 * 8, i, row
+        double[:, ::1] R = np.empty((stride, stride))
+        Array to_X, to_y
+        const double* c_roots = NULL
+        bint enough = True
+    if first < 0 or first > last:
+        raise ValueError(f"fits must run from 0 or later to no less, got {first} to {last}")
+    check_fits("X", X.shape[0], last, True)
+    check_fits("y", y.shape[0], last, True, y.shape[1], n)
+    if roots is not None:
+        check_fits("roots", roots.shape[0], last, True, roots.shape[1], n)
+    check_fits("lines", lines.shape[0], last)
+    check_shape("lines", lines.shape[1], lines.shape[2], p + 1, p)
+    check_fits("targets", targets.shape[0], last, False, targets.shape[1], p + 1)
+    if n == 0 or d == 0:
+        raise ValueError(f"X must have rows and columns, got {n} and {d}")
+    to_X.columns, to_X.row_step, to_X.column_step, to_X.single = d, X.strides[1], X.strides[2], floating is float
+    to_y.columns, to_y.row_step, to_y.column_step, to_y.single = 1, y.strides[1], 0, floating is float
+    with nogil:
+        for i in range(first, last):
+            memset(&R[0, 0], 0, stride * stride * sizeof(double))
+            to_X.data = &X[i if X.shape[0] > 1 else 0, 0, 0]
+            to_y.data = &y[i if y.shape[0] > 1 else 0, 0]
+            if roots is not None:
+                c_roots = &roots[i if roots.shape[0] > 1 else 0, 0]
+            enough = arithmetic().factor(&to_X, intercept, &to_y, c_roots, n, False, &R[0, 0], stride)
+            if not enough:
+                break
+            for row in range(p + 1):
+                memcpy(&lines[i, row, 0], &R[row, 0], p * sizeof(double))
+                targets[i, row] = R[row, p]
     if not enough:
         raise MemoryError("no memory for the block of rows that is factored")

@@ -24,6 +24,9 @@ class Problems:
         weights: _Floats | None,
         total_weights: NDArray[np.float64],
         fit_intercept: bool,
+        features: int = -1,
+        triangular: bool = False,
+        dtype: np.dtype[Any] | None = None,
     ) -> None: ...
 
 class ManyOptions:
@@ -51,7 +54,7 @@ def column_sums(
     shift: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> NDArray[np.float64]: ...
-def losses_many(problems: Problems, parameters: _Floats, loss: NDArray[np.float64]) -> None: ...
+def losses_many(problems: Problems, parameters: _Floats) -> NDArray[np.float64]: ...
 def advance_many(
     problems: Problems, options: ManyOptions, states: States, record: Record, first: int, last: int, epochs: int
 ) -> None: ...

@@ -4,7 +4,7 @@ import numpy as np
 
 from cython cimport floating
 
-from .checks cimport check_history, check_shape
+from .checks cimport check_fits, check_history, check_shape
 from .descent cimport COMPLETED, Outcome, descend, losses_at
 from .nouns cimport COLUMN_TERMS, METRICS, Options, Problem, Record, State
 from .rows cimport PASS, Rows, set_columns, take
@@ -14,13 +14,15 @@ class Problems:
     """The data of many fits, full batches of one target.
 
     lines (B, n, d), or with by_columns (B, d, n); targets and weights (B, n), weights maybe None; total_weights (B,).
-    What all fits share leads with 1 in place of B. one: the `Problem` of the first fit: all have its sizes.
+    What all fits share leads with 1 in place of B. one: the `Problem` of the first fit: all have its sizes. The other
+    arguments are those of `Problem`.
     """
 
-    def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept):
+    def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept, features=-1, triangular=False,
+                 dtype=None):
         self.lines, self.by_columns, self.targets = lines, by_columns, targets
         self.weights, self.total_weights = weights, total_weights
-        self.one = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept)
+        self.one = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept, features, triangular, dtype)
 
 
 class ManyOptions:
@@ -49,14 +51,6 @@ class States:
         self.outcomes = np.full(len(parameters), -1, np.int8)
 
 
-cdef int check_fits(str name, Py_ssize_t length, Py_ssize_t fits, bint shared=False, Py_ssize_t columns=0,
-                    Py_ssize_t expected=0) except -1:
-    """Refuses an array that has not a row of `expected` numbers for each of so many fits, or one for all of them."""
-    if length < fits and not (shared and length == 1):
-        raise ValueError(f"{name} must have a row for each of {fits} fits{', or one' if shared else ''}, got {length}")
-    return check_shape(name, 1, columns, 1, expected)
-
-
 cdef int check_problems(Problem first, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
                         const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits) except -1:
     """Refuses data that are not of the first problem's size, or fewer than there are fits."""
@@ -82,12 +76,14 @@ cdef inline void take_fit(Rows rows, Py_ssize_t i, const floating[:, :, ::1] lin
     rows.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
 
 
-def losses_many(problems, parameters, double[::1] loss):
-    """Writes the mean squared error of each fit, (B,), at its parameters, (B, 2, p)."""
+def losses_many(problems, parameters):
+    """The mean squared error of each fit, (B,), at its parameters, (B, 2, p)."""
+    loss = np.empty(len(parameters))
     if problems.lines.itemsize == 4:
         _losses_many[float](problems, problems.lines, problems.targets, problems.weights, parameters, loss)
     else:
         _losses_many[double](problems, problems.lines, problems.targets, problems.weights, parameters, loss)
+    return loss
 
 
 cdef int _losses_many(problems, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
@@ -99,7 +95,6 @@ cdef int _losses_many(problems, const floating[:, :, ::1] lines, const floating[
         floating[:, :, ::1] work = rows.work
     check_problems(rows.problem, lines, targets, weights, total_weights, fits)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, rows.problem.p)
-    check_fits("loss", loss.shape[0], fits)
     with nogil:
         for i in range(fits):
             take_fit(rows, i, lines, targets, weights, total_weights)
@@ -154,7 +149,7 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
     check_problems(rows.problem, lines, targets, weights, total_weights, last)
     check_fits("rates", rates.shape[0], last, False, rates.shape[1], 3)
     if columns is not None:
-        check_fits("columns", columns.shape[0], last, False, columns.shape[2], rows.problem.d)
+        check_fits("columns", columns.shape[0], last, False, columns.shape[2], rows.problem.features)
         check_shape("columns", 1, columns.shape[1], 1, COLUMN_TERMS)
     check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
     check_states(rows.problem.p, parameters, metrics, done, outcomes, first, last, total)

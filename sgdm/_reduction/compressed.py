@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .._results.result import FitResult
 
-_INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
+INDEPENDENT = 1e-8  # a column at least this fraction of its norm away from the earlier ones' span is independent
 _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps (measured, up to 1 000 000 rows)
 
 
@@ -231,7 +231,7 @@ class Compressed:
         """The least mean squared error there is, per target."""
         p = self.n_params
         A, residual = self.R[:p, :p], self.R[p:, p:]
-        if not (np.diagonal(A) > _INDEPENDENT * column_norms(A)).all():  # maybe not of full rank
+        if not (np.diagonal(A) > INDEPENDENT * column_norms(A)).all():  # maybe not of full rank
             scale, V, coordinates = self._row_space()
             if V.shape[1] < p:
                 residual = np.vstack([A / scale @ (V @ coordinates) - self.R[:p, p:], residual])

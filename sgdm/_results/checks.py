@@ -70,8 +70,7 @@ def _check_one(result):
     epochs = check_count(result.epochs, "epochs")
     check_count(checkpoint.epoch, "checkpoint.epoch", epochs, epochs)
     updates = check_count(checkpoint.updates, "checkpoint.updates", epochs, sys.maxsize if epochs else 0)
-    expect(result.method in ("direct", "compress"), "method", "be 'direct' or 'compress'", result.method)
-    inner = np.dtype(np.float64) if result.method == "compress" else dtype
+    inner = _check_method(result, dtype)
     check_array(checkpoint.parameters, "checkpoint.parameters", (2, p, k), inner)
     expect(np.isfinite(checkpoint.parameters[0]).all(), "checkpoint.parameters", "be finite", "NaN or infinity")
     _check_metrics(checkpoint.metrics, (3, k))
@@ -181,6 +180,12 @@ def _check_generator(state, name):
         restore_generator(state, name)
 
 
+def _check_method(result, dtype):
+    """The method, and the dtype that its descent has."""
+    expect(result.method in ("direct", "compress"), "method", "be 'direct' or 'compress'", result.method)
+    return np.dtype(np.float64) if result.method == "compress" else dtype
+
+
 def _check_many(result):
     """The fits of `fit_many`. All arrays lead with the axis of the fits."""
     checkpoint, history, epochs, coef = result.checkpoint, result.history, result.epochs, result.coef
@@ -196,6 +201,8 @@ def _check_many(result):
     check_array(result.intercept, "intercept", (fits,), dtype, finite=True)
     expect(checkpoint.fit_intercept or not result.intercept.any(), "intercept", "be 0 without one", result.intercept)
     _check_numbers(result.loss, "loss", (fits,))
+    if result.optimal_loss is not None:
+        _check_numbers(result.optimal_loss, "optimal_loss", (fits,))
     status = result.status
     valid = isinstance(status, np.ndarray) and status.shape == (fits,) and status.dtype.kind == "U"
     valid = valid and np.isin(status, _STATUSES).all()
@@ -212,13 +219,14 @@ def _check_many(result):
         value = getattr(checkpoint, name)
         valid = isinstance(value, np.ndarray) and value.dtype.kind == "i" and np.array_equal(value, epochs)
         expect(valid, f"checkpoint.{name}", "be the epochs", value)
-    check_array(checkpoint.parameters, "checkpoint.parameters", (fits, 2, p, 1), dtype)
+    inner = _check_method(result, dtype)
+    check_array(checkpoint.parameters, "checkpoint.parameters", (fits, 2, p, 1), inner)
     _check_metrics(checkpoint.metrics, (fits, 3, 1))
-    absent = (result.best_epoch, result.average_coef, result.average_intercept, result.optimal_loss, checkpoint.average,
-              checkpoint.best, checkpoint.generator, checkpoint.split, history.val_loss)  # fmt: skip
+    absent = (result.best_epoch, result.average_coef, result.average_intercept, checkpoint.average, checkpoint.best,
+              checkpoint.generator, checkpoint.split, history.val_loss)  # fmt: skip
     expect(all(part is None for part in absent), "what one fit alone has", "be None of many fits", "something else")
-    rest = checkpoint.averaged, checkpoint.best_epoch, checkpoint.waited, checkpoint.best_loss, result.method
-    expect(rest == (0, -1, 0, math.inf, "direct"), "what one fit alone has", "be unset of many fits", rest)
+    rest = checkpoint.averaged, checkpoint.best_epoch, checkpoint.waited, checkpoint.best_loss
+    expect(rest == (0, -1, 0, math.inf), "what one fit alone has", "be unset of many fits", rest)
 
     rows = len(history.epoch) if isinstance(history.epoch, np.ndarray) and history.epoch.ndim == 1 else 0
     valid = np.array_equal(history.epoch, np.arange(rows) * every) and isinstance(history.epoch, np.ndarray)

@@ -55,6 +55,7 @@ class FitResults(FitResult):
                 **{name: None if path is None else path[i, :rows].copy() for name, path in paths.items()},
             ),
             method=self.method,
+            optimal_loss=None if self.optimal_loss is None else self.optimal_loss[i],
             feature_names=self.feature_names,
             checkpoint=checkpoint._replace(
                 parameters=checkpoint.parameters[i].copy(),

@@ -1,0 +1,115 @@
+"""The factors of many problems' rows, to descend on in their place."""
+
+import numpy as np
+
+from .._kernel import Problems, factor_many, losses_many
+from .compressed import INDEPENDENT, Compressed
+from .factor import factor_rows, join, leaf_rows, out_of_range
+from .leaves import Reduction
+
+_TOGETHER = 8  # targets that are factored together where they share X, at least
+
+
+class ReducedProblems(Problems):
+    """The triangular factors of many problems' rows: for p parameters p + 1 rows each, of whose columns the intercept
+    is one.
+
+    Those of problems that share X and weights are computed at once, others by `reduce`. rows: the problems. n_fits: how
+    many fits there are to them.
+    """
+
+    method = "compress"
+
+    def __init__(self, rows, n_fits):
+        one = rows.one
+        self.rows, self.feature_names = rows, rows.feature_names
+        self.shared = len(rows.lines) == 1 and (rows.weights is None or len(rows.weights) == 1)
+        count, q = 1 if self.shared else n_fits, one.p + 1
+        lines, targets = np.zeros((count, q, one.p)), np.zeros((len(rows.targets) if self.shared else n_fits, q))
+        weights = np.broadcast_to(rows.total_weights, count).copy()
+        super().__init__(lines, False, targets, None, weights, False, one.d, True, one.lines.dtype)
+        self._X = rows.lines.swapaxes(1, 2) if rows.by_columns else rows.lines
+        self._roots = None if rows.weights is None else np.sqrt(rows.weights, dtype=np.float64)
+        self.reduced = np.full(n_fits, self.shared)
+        if self.shared:
+            self._reduce_shared()
+
+    @property
+    def reading_cost(self):
+        """How many elements of X could be read in the time that the reduction of a fit takes."""
+        return 0 if self.shared else self.rows.one.n * (self.one.p + 1) * (8 + self.one.p // 4)
+
+    def refuse_nonfinite(self):
+        """Raises ValueError if X or y holds NaN or infinity."""
+        self.rows.refuse_nonfinite()
+
+    def _of(self, array, i):
+        """What fit i has of an array (B, ...), (1, ...) for all, or None."""
+        return None if array is None else array[i if len(array) > 1 else 0]
+
+    def _factor(self, i, targets):
+        """The factor of the rows of fit i with these targets (k, n), as `compress` computes it. Sets their weight."""
+        reduction = Reduction(self.rows.one.fit_intercept, None)
+        try:
+            reduction.run([(self._of(self._X, i), targets.T, self._of(self.rows.weights, i))])
+        except ValueError:
+            self.refuse_nonfinite()  # which names the fit
+            raise
+        reduced = reduction.result()
+        self.total_weights[i] = reduced.total_weight
+        return reduced.R
+
+    @np.errstate(all="ignore")
+    def _reduce_shared(self):
+        """Factors X once for every group of targets."""
+        p, targets = self.one.p, self.rows.targets
+        together = max(_TOGETHER, p) if len(targets) > 1 else 1  # so that X and y take about as long
+        for first in range(0, len(targets), together):
+            group = slice(first, first + together)
+            R = self._factor(0, targets[group])
+            self.lines[0, :p] = R[:p, :p]
+            self.targets[group, :p] = R[:p, p:].T
+            self.targets[group, p] = np.abs(R[p:, p:]) if together == 1 else np.linalg.norm(R[p:, p:], axis=0)
+
+    @np.errstate(all="ignore")
+    def reduce(self, first, last):
+        """Factors the rows of fits `first` to `last`."""
+        rows, p, intercept = self.rows, self.one.p, self.rows.one.fit_intercept
+        if self.shared:
+            return
+        if rows.one.n > leaf_rows(p + 1):  # so that the bits are those of `compress`
+            for i in range(first, last):
+                self._set(i, self._factor(i, self._of(rows.targets, i)[np.newaxis]))
+            self.reduced[first:last] = True
+            return
+        factor_many(self._X, intercept, rows.targets, self._roots, self.lines, self.targets, first, last)
+        sizes = np.abs(self.lines[first:last]).max(axis=1), np.abs(self.targets[first:last]).max(axis=1)
+        for i in first + np.flatnonzero(out_of_range(np.column_stack(sizes)).any(axis=1)):
+            data = self._of(self._X, i), self._of(rows.targets, i), self._of(rows.weights, i)
+            self._set(i, factor_rows(*data, intercept))
+        self.reduced[first:last] = True
+
+    def _set(self, i, R):
+        self.lines[i], self.targets[i] = R[:, :-1], R[:, -1]
+
+    def losses(self, parameters):
+        """The mean squared error of each fit at its parameters (B, 2, p); of rows that an interrupt left as they are,
+        too."""
+        losses = losses_many(self, parameters)
+        if not self.reduced.all():
+            of_rows = losses_many(self.rows, parameters.astype(self.one.dtype))
+            losses = np.where(self.reduced, losses, of_rows)
+        return losses
+
+    @np.errstate(all="ignore")
+    def optimal_losses(self, n_fits):
+        """The least mean squared error of each fit, (B,), in the dtype of the results; NaN of rows not reduced."""
+        p, weight = self.one.p, self.total_weights
+        independent = np.abs(np.diagonal(self.lines[:, :p], axis1=1, axis2=2))
+        full = (independent > INDEPENDENT * np.linalg.norm(self.lines, axis=1)).all(axis=1)
+        losses = np.broadcast_to(self.targets[:, p] ** 2 / weight, n_fits).copy()
+        for i in np.flatnonzero(~np.broadcast_to(full, n_fits)):
+            R = join(np.column_stack([self._of(self.lines, i), self._of(self.targets, i)]))
+            fit = Compressed(R, 1, float(self._of(weight, i)), p, (), False, self.one.dtype)
+            losses[i] = fit.optimal_loss
+        return np.where(self.reduced, losses, np.nan).astype(self.one.dtype)

@@ -1,0 +1,145 @@
+"""fit_many(method="compress"): each fit is that of `fit`; what is shared is reduced once."""
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import MANY_X as X
+from helpers import MANY_Y as y
+from helpers import alone, assert_each_is_fit, assert_same_descent, dtypes, ignore_far, intercepts
+
+import sgdm
+from sgdm._reduction import factor, many
+
+pytestmark = ignore_far
+B, N, D = X.shape
+rng = np.random.default_rng(1)
+OWN_WEIGHTS = rng.uniform(0.1, 2, (B, N)) * (np.arange(N) % 5 > 0)
+REDUCED = {"method": "compress", "epochs": 9, "lr": np.linspace(0.01, 0.2, B)}
+DATA = {
+    "X and y of each": (X, y, None),
+    "X and y of each, weights of all": (X, y, OWN_WEIGHTS[0]),
+    "weights of each": (X[0], y[0], OWN_WEIGHTS),
+    "y and weights of each": (X[0], y, OWN_WEIGHTS),
+    "constants of each": (X[0], y[0], OWN_WEIGHTS[0]),
+}
+OPTIONS = {
+    "penalties": {"weight_decay": 0.1, "l1": np.linspace(0, 0.1, B)},
+    "tol": {"tol": 0.3, "epochs": 200},
+    "the loss alone": {"record": "loss", "record_every": 2, "nesterov": True},
+    "no history": {"record": None, "dampening": 0.0},
+    "a start": {"coef0": np.ones(D)},
+}
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@dtypes
+@pytest.mark.parametrize("data", DATA.values(), ids=DATA)
+def test_each_reduced_fit_has_the_bits_of_fit(data, dtype, options, order):
+    rows, targets, weights = data
+    rows, targets = rows.astype(dtype), targets.astype(dtype)
+    rows = np.ascontiguousarray(rows.swapaxes(-1, -2)).swapaxes(-1, -2) if order == "F" else rows
+    assert_each_is_fit(rows, targets, sample_weight=weights, **REDUCED | options)
+
+
+@intercepts
+def test_several_targets_of_one_x_are_reduced_to_rounding(fit_intercept, monkeypatch):
+    monkeypatch.setattr(many, "_TOGETHER", 2)  # groups of targets, the last one smaller
+    fits = sgdm.fit_many(X[0], y, fit_intercept=fit_intercept, **REDUCED)
+    for i in range(B):
+        expected = alone(i, X=X[0], y=y, fit_intercept=fit_intercept, **REDUCED)
+        assert_same_descent(fits[i], expected, 1e-12)
+        assert fits[i].optimal_loss == pytest.approx(expected.optimal_loss, rel=1e-12)
+
+
+@intercepts
+def test_reduced_fits_are_standardized_to_rounding(fit_intercept):
+    rows = X * [1, 1e3, 1e-3] + [0, 1e4, 0]
+    options = {**REDUCED, "standardize": True, "fit_intercept": fit_intercept}
+    fits = sgdm.fit_many(rows, y, **options)
+    for i in range(B):
+        np.testing.assert_allclose(fits[i].history.loss, alone(i, X=rows, y=y, **options).history.loss, rtol=1e-9)
+
+
+@pytest.mark.parametrize("weights", [None, OWN_WEIGHTS[:, : N // 2].repeat(2, axis=1)], ids=["plain", "weighted"])
+def test_rows_of_several_leaves_have_the_bits_of_fit(monkeypatch, weights):
+    monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 1)
+    monkeypatch.setattr(factor, "_LEAF_ROWS", 2)
+    assert factor.leaf_rows(D + 1) < N
+    assert_each_is_fit(X, y, sample_weight=weights, **REDUCED)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200, 0.0])
+def test_columns_whose_squares_overflow_or_vanish_are_reduced(scale):
+    rows = X * [1, scale, 1]
+    rows[0] = X[0]
+    options = {**REDUCED, "lr": 0.1 if scale < 1 else 0.0}
+    fits = sgdm.fit_many(rows, y, **options)
+    for i in range(B):
+        expected = sgdm.compress(rows[i], y[i]).optimal_loss
+        assert fits.optimal_loss[i] == pytest.approx(expected, rel=1e-12)
+        if scale < 1:
+            assert fits[i] == alone(i, X=rows, y=y, **options)
+
+
+def test_a_fit_that_diverges_disturbs_no_other():
+    lr = np.where(np.arange(B) == 1, 1e5, 0.1)
+    fits = assert_each_is_fit(lr=lr, epochs=300, method="compress")
+    assert fits.status.tolist() == ["completed", "diverged", *["completed"] * (B - 2)]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_data_that_are_not_finite_are_named(shared):
+    targets = y.copy()
+    targets[3, 7] = np.nan
+    with pytest.raises(ValueError, match=r"^y must be finite, got nan at fit 3, row 7"):
+        sgdm.fit_many(X[0] if shared else X, targets, method="compress")
+
+
+def test_auto_reduces_where_that_is_clearly_faster():
+    rows = np.random.default_rng(0).standard_normal((20, 4000, 10))
+    options = {"lr": 1e-3, "record": None}
+    assert sgdm.fit_many(rows, rows[:, :, 0], epochs=1000, **options).method == "compress"
+    assert sgdm.fit_many(rows, rows[:, :, 0], epochs=3, **options).method == "direct"
+    assert sgdm.fit_many(rows[0], rows[0, :, 0], epochs=150, **options | {"lr": np.full(80, 1e-3)}).method == "compress"
+    with pytest.raises(ValueError, match=r"^method must be 'auto', 'direct' or 'compress', got 'none'"):
+        sgdm.fit_many(X, y, method="none")
+
+
+@dtypes
+def test_reduced_fits_are_saved_and_go_on(tmp_path, dtype):
+    rows, targets = X.astype(dtype), y.astype(dtype)
+    fits = sgdm.fit_many(rows, targets, epochs=5, fit_intercept=True, method="compress")
+    fits.save(tmp_path / "fits.npz")
+    assert sgdm.load(tmp_path / "fits.npz") == fits
+    longer = sgdm.fit_many(rows, targets, epochs=9, fit_intercept=True, method="compress")
+    for i in (0, B - 1):
+        assert sgdm.fit(rows[i], targets[i], fit_intercept=True, epochs=4, init=fits[i]) == longer[i]
+
+
+def test_threads_reduce_to_the_same_bits():
+    assert sgdm.fit_many(X, y, n_threads=3, **REDUCED) == sgdm.fit_many(X, y, **REDUCED)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_an_interrupt_while_rows_are_reduced_hands_over_what_was_done(monkeypatch, after):
+    """The loss of a fit that has not begun is that of its start, taken from its rows."""
+    calls, factor_many = itertools.count(), many.factor_many
+
+    def fail(*arguments):
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        factor_many(*arguments)
+
+    monkeypatch.setattr(many, "factor_many", fail)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        sgdm.fit_many(X, y, method="compress", coef0=np.ones(D))
+    result = caught.value.result
+    assert result.status.tolist() == ["completed"] * after + ["stopped"] * (B - after)
+    assert np.isnan(result.optimal_loss).tolist() == [False] * after + [True] * (B - after)
+    monkeypatch.undo()
+    for i in range(after):
+        assert result[i] == alone(i, X=X, y=y, method="compress", coef0=np.ones(D))
+    start = ((X.sum(axis=2) - y) ** 2).mean(axis=1)
+    np.testing.assert_allclose(result.loss[after:], start[after:], rtol=1e-14)
