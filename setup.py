@@ -89,7 +89,7 @@ def extension(name, sources=()):
 
 setup(
     ext_modules=[
-        *map(extension, ("nouns", "checks", "descent", "many", "factor", "digest")),
+        *map(extension, ("nouns", "checks", "descent", "many", "reduction")),
         extension("rows", LEVELS),
     ],
     cmdclass={"build_ext": BuildExt},

@@ -166,6 +166,7 @@ class Problems(KernelProblems):
     """The checked data of many fits: (B, n, d) or (B, d, n), (B, n) and weights; B is 1 for what all share."""
 
     method = "direct"
+    together = 1  # how many fits descend at once
     reading_cost = 0  # of `reduce`, for each fit: how many elements of X are read in that time
 
     def __init__(self, X, y, sample_weight, fit_intercept):
@@ -310,10 +311,11 @@ class Descents:
         """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""
         problem, total, B = self.problems.one, self.options.epochs, len(self.options.rates)
         cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
-        epochs = max(1, min(total, SLICE_ELEMENTS // cost))  # of a slice
-        n_threads = self.options.n_threads
+        n_threads, together = self.options.n_threads, self.problems.together
+        epochs = max(1, min(total, SLICE_ELEMENTS // (cost * together)))  # of a slice
         all_epochs = cost * total + self.problems.reading_cost
         size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, 8 * n_threads)))  # fits of a slice
+        size = ceil_div(size, together) * together
         threads = min(n_threads, ceil_div(B, size))
         slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it
 

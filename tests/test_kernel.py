@@ -17,6 +17,7 @@ from sgdm._kernel import (
     add_rows,
     advance,
     advance_many,
+    factor_many,
     parts,
 )
 
@@ -268,3 +269,29 @@ def test_no_rows_leave_the_factor_as_it_is():
     R = np.triu(np.ones((8, 8)))
     add_rows(R, np.zeros((0, 7)), False, np.zeros((0, 1)))
     np.testing.assert_array_equal(R, np.triu(np.ones((8, 8))))
+
+
+MANY_FACTORS = {
+    "X of fewer fits": ({"X": np.zeros((2, N, D))}, "X must have a row for each of 3 fits, or one, got 2"),
+    "y of fewer rows": ({"y": np.zeros((3, N - 1))}, "y must have 1 rows of 20, got 1 of 19"),
+    "fewer roots": ({"roots": np.zeros((3, 1))}, "roots must have 1 rows of 20, got 1 of 1"),
+    "lines of fewer fits": ({"lines": np.zeros((1, D + 2, D + 1))}, "lines must have a row for each of 3 fits, got 1"),
+    "lines of fewer columns": ({"lines": np.zeros((3, D + 2, D))}, "lines must have 5 rows of 4, got 5 of 3"),
+    "targets of fewer rows": ({"targets": np.zeros((3, D))}, "targets must have 1 rows of 5, got 1 of 3"),
+    "negative": ({"first": -1}, "fits must run from 0 or later to no less, got -1 to 3"),
+    "no columns": (
+        {"X": np.zeros((3, N, 0)), "lines": np.zeros((3, 2, 1)), "targets": np.zeros((3, 2))},
+        "X must have rows and columns, got 20 and 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), MANY_FACTORS.values(), ids=MANY_FACTORS)
+def test_many_factors_without_room_are_refused(changed, message):
+    arguments = {
+        "X": np.zeros((3, N, D)), "intercept": True, "y": np.zeros((3, N)), "roots": None,
+        "lines": np.zeros((3, D + 2, D + 1)), "targets": np.zeros((3, D + 2)), "first": 0, "last": 3,
+    }  # fmt: skip
+    factor_many(*arguments.values())
+    with pytest.raises(ValueError, match=message):
+        factor_many(*(arguments | changed).values())

@@ -9,6 +9,7 @@ from helpers import MANY_Y as y
 from helpers import alone, assert_each_is_fit, assert_same_descent, dtypes, ignore_far, intercepts
 
 import sgdm
+from sgdm import _fit_many
 from sgdm._reduction import factor, many
 
 pytestmark = ignore_far
@@ -41,6 +42,38 @@ def test_each_reduced_fit_has_the_bits_of_fit(data, dtype, options, order):
     rows, targets = rows.astype(dtype), targets.astype(dtype)
     rows = np.ascontiguousarray(rows.swapaxes(-1, -2)).swapaxes(-1, -2) if order == "F" else rows
     assert_each_is_fit(rows, targets, sample_weight=weights, **REDUCED | options)
+
+
+def stack(fits, n, d):
+    return rng.standard_normal((fits, n, d)), rng.standard_normal((fits, n))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 7, 8, 9, 16, 20, 21])
+@intercepts
+def test_fits_in_lanes_have_the_bits_of_fit(monkeypatch, fit_intercept, d):
+    """Eight at a time from the second epoch on, in slices of a few epochs; the last fit alone."""
+    monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", 10_000)
+    for options in ({"record_every": 3}, {"nesterov": True, "weight_decay": 0.1, "record": "loss"}, {"record": None}):
+        assert_each_is_fit(
+            *stack(17, 40, d), **REDUCED | {"lr": 0.05, "epochs": 21, "fit_intercept": fit_intercept, **options}
+        )
+
+
+@pytest.mark.parametrize("d", [2, 6])
+def test_fits_of_which_one_overflows_in_its_lane_have_the_bits_of_fit(d):
+    lr = np.where(np.arange(8) == 5, 1e9, 0.05)
+    fits = assert_each_is_fit(*stack(8, 40, d), method="compress", lr=lr, epochs=60, dampening=0.0)
+    assert (fits.status == "diverged").tolist() == (lr > 1).tolist()
+    assert 2 < fits.epochs[5] < 60
+
+
+def test_a_loss_that_overflows_for_one_epoch_alone_ends_its_fit():
+    """The parameters stay finite, and so does the loss of the next epoch."""
+    X, y = stack(8, 40, 2)
+    start = np.zeros((8, 2))
+    start[3] = 1e155
+    fits = assert_each_is_fit(X, y, method="compress", lr=0.05, epochs=9, coef0=start, momentum=0.0)
+    assert fits.status[3] == "diverged"
 
 
 @intercepts
@@ -122,10 +155,12 @@ def test_threads_reduce_to_the_same_bits():
     assert sgdm.fit_many(X, y, n_threads=3, **REDUCED) == sgdm.fit_many(X, y, **REDUCED)
 
 
-@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("after", [0, 1])
 def test_an_interrupt_while_rows_are_reduced_hands_over_what_was_done(monkeypatch, after):
-    """The loss of a fit that has not begun is that of its start, taken from its rows."""
-    calls, factor_many = itertools.count(), many.factor_many
+    """Eight fits are reduced at a time. The loss of a fit that has not begun is that of its start, taken from its
+    rows."""
+    X, y = stack(17, N, D)
+    calls, factor_many, begun = itertools.count(), many.factor_many, 8 * after
 
     def fail(*arguments):
         if next(calls) == after:
@@ -136,10 +171,10 @@ def test_an_interrupt_while_rows_are_reduced_hands_over_what_was_done(monkeypatc
     with pytest.raises(KeyboardInterrupt) as caught:
         sgdm.fit_many(X, y, method="compress", coef0=np.ones(D))
     result = caught.value.result
-    assert result.status.tolist() == ["completed"] * after + ["stopped"] * (B - after)
-    assert np.isnan(result.optimal_loss).tolist() == [False] * after + [True] * (B - after)
+    assert result.status.tolist() == ["completed"] * begun + ["stopped"] * (17 - begun)
+    assert np.isnan(result.optimal_loss).tolist() == [False] * begun + [True] * (17 - begun)
     monkeypatch.undo()
-    for i in range(after):
+    for i in range(begun):
         assert result[i] == alone(i, X=X, y=y, method="compress", coef0=np.ones(D))
     start = ((X.sum(axis=2) - y) ** 2).mean(axis=1)
-    np.testing.assert_allclose(result.loss[after:], start[after:], rtol=1e-14)
+    np.testing.assert_allclose(result.loss[begun:], start[begun:], rtol=1e-14)

@@ -9,6 +9,8 @@ _Floats = NDArray[np.float32] | NDArray[np.float64]
 
 __test__: dict[str, str]
 
+FITS_TOGETHER: int
+
 class Problems:
     lines: _Floats
     by_columns: bool

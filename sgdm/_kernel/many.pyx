@@ -1,4 +1,4 @@
-"""Many fits by the epoch loop, one after another."""
+"""Many fits: by the epoch loop, one after another, or small reduced ones by arithmetic/lanes.h, eight at a time."""
 
 import numpy as np
 
@@ -6,8 +6,11 @@ from cython cimport floating
 
 from .checks cimport check_fits, check_history, check_shape
 from .descent cimport COMPLETED, Outcome, descend, losses_at
-from .nouns cimport COLUMN_TERMS, METRICS, Options, Problem, Record, State
-from .rows cimport PASS, Rows, set_columns, take
+from .nouns cimport COLUMN_TERMS, LAST_LOSS, METRICS, Options, Problem, Record, State
+from .rows cimport PASS, SGDM_FITS, SGDM_MOST_PARAMETERS, Fits, Rows, arithmetic, set_columns, take
+
+
+FITS_TOGETHER = SGDM_FITS    # how many reduced fits descend at once, in lanes
 
 
 class Problems:
@@ -110,17 +113,26 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
     record: its loss is (B, rows), its paths are (3, B, rows, p). ValueError if an array has not the room for what will
     be read or written.
     """
+    cdef bint in_lanes = fit_lanes(problems, options)
     if problems.lines.itemsize == 4:
         _advance_many[float](problems, options, states, record, first, last, epochs, problems.lines, problems.targets,
-                             problems.weights)
+                             problems.weights, in_lanes)
     else:
         _advance_many[double](problems, options, states, record, first, last, epochs, problems.lines,
-                              problems.targets, problems.weights)
+                              problems.targets, problems.weights, in_lanes)
+
+
+cdef bint fit_lanes(problems, options) except -1:
+    """Whether fits can descend in lanes from their second epoch on: small reduced fits, without options that
+    `arithmetic/lanes.h` lacks."""
+    cdef Problem one = problems.one
+    return (one.triangular and one.p <= SGDM_MOST_PARAMETERS and one.n == one.p + 1 and not one.float32_results
+            and problems.weights is None and options.columns is None and options.tol < 0)
 
 
 cdef int _advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
                        const floating[:, :, ::1] lines, const floating[:, ::1] targets,
-                       const floating[:, ::1] weights) except -1:
+                       const floating[:, ::1] weights, bint in_lanes) except -1:
     cdef:
         Rows rows = Rows(problems.one)
         const double[::1] total_weights = problems.total_weights
@@ -138,8 +150,10 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         floating[:, :, :, :] own_paths = None
         Options own = Options((0.0, 0.0, 1.0), options.nesterov, tol=options.tol)
         State state = State(None, None, None, None)
-        Py_ssize_t total = options.epochs, i
+        Py_ssize_t total = options.epochs, i, steps
+        Py_ssize_t[::1] begun = states.epochs.copy()
         Outcome outcome
+        Fits fits
 
     if first < 0 or first > last or epochs < 0 or total < 0 or record.every < 1:
         raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
@@ -154,9 +168,17 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
     check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
     check_states(rows.problem.p, parameters, metrics, done, outcomes, first, last, total)
     check_histories(rows.problem.p, loss, paths, total, record.every, last)
+    fits.p, fits.features, fits.every, fits.nesterov = rows.problem.p, rows.problem.features, record.every, own.nesterov
     with nogil:
+        if floating is double:
+            i = first
+            while in_lanes and i + SGDM_FITS <= last:
+                if go_together(i, epochs, total, done, outcomes, penalties, &fits):
+                    take_lanes(i, &fits, lines, targets, total_weights, rates, penalties, parameters, loss, paths)
+                    keep_lanes(i, arithmetic().descend_lanes(&fits), &fits, total, metrics, done, outcomes)
+                i += SGDM_FITS
         for i in range(first, last):
-            if outcomes[i] >= 0:
+            if outcomes[i] >= 0 or done[i] > begun[i]:
                 continue
             take_fit(rows, i, lines, targets, weights, total_weights)
             own.lr, own.momentum, own.gradient_weight = rates[i, 0], rates[i, 1], rates[i, 2]
@@ -168,12 +190,56 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
                 own_loss = loss[i]
             if paths is not None:
                 own_paths = paths[:, i]
-            outcome = descend[floating](rows, None, own, state, record, min(epochs, total - state.epoch), NULL,
+            steps = min(epochs, total - state.epoch)
+            if in_lanes and done[i] == 0:
+                steps = min(steps, 1)
+            outcome = descend[floating](rows, None, own, state, record, steps, NULL,
                                         work, parameters[i], nothing, None, metrics[i], own_loss, nothing, own_paths)
             done[i] = state.epoch
             if outcome != COMPLETED or state.epoch == total:
                 outcomes[i] = outcome
     return 0
+
+
+cdef bint go_together(Py_ssize_t first, Py_ssize_t epochs, Py_ssize_t total, Py_ssize_t[::1] done,
+                      signed char[::1] outcomes, const double[:, ::1] penalties, Fits* fits) noexcept nogil:
+    """Whether the fits from `first` on can do the same epochs in lanes; sets which."""
+    cdef Py_ssize_t i
+    for i in range(first, first + SGDM_FITS):
+        if outcomes[i] >= 0 or done[i] == 0 or done[i] != done[first] or penalties[i, 1] > 0:
+            return False
+    fits.first, fits.last = done[first], min(total, done[first] + epochs)
+    return True
+
+
+cdef void take_lanes(Py_ssize_t first, Fits* fits, const double[:, :, ::1] lines, const double[:, ::1] targets,
+                     const double[::1] total_weights, const double[:, ::1] rates, const double[:, ::1] penalties,
+                     double[:, :, :, ::1] parameters, double[:, :, ::1] loss,
+                     double[:, :, :, :, ::1] paths) noexcept nogil:
+    """Sets the data of the fits from `first` on, and where their results go."""
+    cdef Py_ssize_t lane, i, part
+    for lane in range(SGDM_FITS):
+        i = first + lane
+        fits.X[lane] = &lines[i if lines.shape[0] > 1 else 0, 0, 0]
+        fits.y[lane] = &targets[i if targets.shape[0] > 1 else 0, 0]
+        fits.weight[lane] = total_weights[i if total_weights.shape[0] > 1 else 0]
+        fits.rates[lane], fits.decay[lane] = &rates[i, 0], penalties[i, 0]
+        fits.a[lane], fits.v[lane] = &parameters[i, 0, 0, 0], &parameters[i, 1, 0, 0]
+        fits.loss[lane] = &loss[i, 0, 0] if loss is not None else NULL
+        for part in range(3):
+            fits.paths[part][lane] = &paths[part, i, 0, 0, 0] if paths is not None else NULL
+
+
+cdef void keep_lanes(Py_ssize_t first, int overflowed, const Fits* fits, Py_ssize_t total, double[:, :, ::1] metrics,
+                     Py_ssize_t[::1] done, signed char[::1] outcomes) noexcept nogil:
+    """Counts the epochs of the fits from `first` on. Those that overflowed stay, for `descend` to do."""
+    cdef Py_ssize_t lane, i
+    for lane in range(SGDM_FITS):
+        i = first + lane
+        if overflowed >> lane & 1 == 0:
+            metrics[i, LAST_LOSS, 0], done[i] = fits.last_loss[lane], fits.last
+            if fits.last == total:
+                outcomes[i] = COMPLETED
 
 
 cdef int check_states(Py_ssize_t p, floating[:, :, :, ::1] parameters, double[:, :, ::1] metrics, Py_ssize_t[::1] done,

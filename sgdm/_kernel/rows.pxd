@@ -44,11 +44,27 @@ cdef extern from "arithmetic/rows.h" nogil:
         bint single
     ctypedef bint (*Factor)(const Array* X, bint intercept, const Array* y, const double* roots, Py_ssize_t n,
                             bint triangular, double* R, Py_ssize_t stride) noexcept nogil
+    enum: SGDM_FITS, SGDM_MOST_PARAMETERS
+    struct Fits "sgdm_fits":
+        Py_ssize_t p, features, first, last, every
+        bint nesterov
+        const double* X[SGDM_FITS]
+        const double* y[SGDM_FITS]
+        const double* rates[SGDM_FITS]
+        double weight[SGDM_FITS]
+        double decay[SGDM_FITS]
+        double* a[SGDM_FITS]
+        double* v[SGDM_FITS]
+        double* loss[SGDM_FITS]
+        double* paths[3][SGDM_FITS]
+        double last_loss[SGDM_FITS]
+    ctypedef int (*DescendLanes)(Fits*) noexcept nogil
     struct Level "sgdm_level":
         const char* name
         const FloatArithmetic* for_float
         const DoubleArithmetic* for_double
         Factor factor
+        DescendLanes descend_lanes
     const Level* sgdm_levels(int* count)
     Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize, bint by_columns,
                         bint triangular, Py_ssize_t batch)

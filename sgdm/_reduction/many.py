@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._kernel import Problems, factor_many, losses_many
+from .._kernel import FITS_TOGETHER, Problems, factor_many, losses_many
 from .compressed import INDEPENDENT, Compressed
 from .factor import factor_rows, join, leaf_rows, out_of_range
 from .leaves import Reduction
@@ -19,6 +19,7 @@ class ReducedProblems(Problems):
     """
 
     method = "compress"
+    together = FITS_TOGETHER
 
     def __init__(self, rows, n_fits):
         one = rows.one

@@ -232,51 +232,27 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(reflect_columns)(const struct NAME(pa
     if (j < count) NAME(reflect_pair)(p, v, columns + j * 8, 1, tiles, above + j, stride);
 }
 
-/* Copies rows of a constant number of columns into a tile, times their roots. */
-SGDM_INLINE FOR_LEVEL void NAME(copy_tile)(const char *x, ptrdiff_t row_step, ptrdiff_t column_step, const int single,
-                                           const int columns, ptrdiff_t rows, const double *roots, double *tile) {
-    for (ptrdiff_t row = 0; row < rows; row++, x += row_step, tile += 8) {
-        const double root = roots ? roots[row] : 1;
-        if (columns == 8 && column_step == 8 && !single)
-            SGDM_UNROLL
-            for (int h = 0; h < GROUP; h++) AT(tile + h * WIDTH) = root * READ((const double *)x + h * WIDTH);
-        else
-            SGDM_UNROLL
-            for (int l = 0; l < columns; l++)
-                tile[l] = root * (single ? *(const float *)(x + l * column_step) : *(const double *)(x + l * column_step));
-    }
-}
-
-SGDM_INLINE FOR_LEVEL void NAME(copy_typed)(const struct sgdm_array *a, ptrdiff_t column_step, const int single,
-                                            ptrdiff_t first, ptrdiff_t b, const double *roots, double *strips,
-                                            ptrdiff_t strip, ptrdiff_t at) {
-    for (ptrdiff_t j = 0, count; j < a->columns; j += count) {
-        const ptrdiff_t lane = (at + j) % 8;
-        double *tile = strips + (at + j) / 8 * strip + lane;
-        count = a->columns - j < 8 - lane ? a->columns - j : 8 - lane;
-        for (ptrdiff_t row = 0; row < b; row += 8, tile += TILE) {
-            const char *const x = (const char *)a->data + (first + row) * a->row_step + j * column_step;
-            const double *const r = roots ? roots + first + row : NULL;
-            const ptrdiff_t rows = b - row < 8 ? b - row : 8;
-#define COPY(columns) \
-    case columns: NAME(copy_tile)(x, a->row_step, column_step, single, columns, rows, r, tile); break;
-            switch (count) { COPY(1) COPY(2) COPY(3) COPY(4) COPY(5) COPY(6) COPY(7) COPY(8) }
-#undef COPY
-        }
-    }
-}
-
 /* Writes b rows of an array, from row `first` on and times their roots, into columns `at` and on of the strips. */
 static FOR_LEVEL void NAME(copy_array)(const struct sgdm_array *a, ptrdiff_t first, ptrdiff_t b, const double *roots,
                                        double *strips, ptrdiff_t strip, ptrdiff_t at) {
-    if (a->single && a->column_step == 4)
-        NAME(copy_typed)(a, 4, 1, first, b, roots, strips, strip, at);
-    else if (a->single)
-        NAME(copy_typed)(a, a->column_step, 1, first, b, roots, strips, strip, at);
-    else if (a->column_step == 8)
-        NAME(copy_typed)(a, 8, 0, first, b, roots, strips, strip, at);
-    else
-        NAME(copy_typed)(a, a->column_step, 0, first, b, roots, strips, strip, at);
+    for (ptrdiff_t j = 0, count; j < a->columns; j += count) {
+        const char *x = (const char *)a->data + first * a->row_step + j * a->column_step;
+        double *tile = strips + (at + j) / 8 * strip + (at + j) % 8;
+        count = 8 - (at + j) % 8 < a->columns - j ? 8 - (at + j) % 8 : a->columns - j;
+        const int vectors = count == 8 && a->column_step == sizeof(double) && !a->single;
+        for (ptrdiff_t row = first; row < first + b; row++, x += a->row_step, tile += 8) {
+            const double root = roots ? roots[row] : 1;
+            if (vectors)
+                SGDM_UNROLL
+                for (int h = 0; h < GROUP; h++) AT(tile + h * WIDTH) = root * READ((const double *)x + h * WIDTH);
+            else if (a->single)
+                SGDM_ROLLED
+                for (ptrdiff_t l = 0; l < count; l++) tile[l] = root * *(const float *)(x + l * a->column_step);
+            else
+                SGDM_ROLLED
+                for (ptrdiff_t l = 0; l < count; l++) tile[l] = root * *(const double *)(x + l * a->column_step);
+        }
+    }
 }
 
 /* R becomes the factor of its own rows and of the block in `strips`. Columns before `first` are zeros. */

@@ -11,12 +11,16 @@
 extern const struct sgdm_arithmetic_float sgdm_baseline_float, sgdm_v3_float, sgdm_v4_float;
 extern const struct sgdm_arithmetic_double sgdm_baseline_double, sgdm_v3_double, sgdm_v4_double;
 extern sgdm_factor sgdm_factor_baseline_double, sgdm_factor_v3_double, sgdm_factor_v4_double;
+extern sgdm_descend_lanes sgdm_descend_lanes_baseline_double, sgdm_descend_lanes_v3_double, sgdm_descend_lanes_v4_double;
 
 static const struct sgdm_level levels[] = {
-    {"baseline", &sgdm_baseline_float, &sgdm_baseline_double, sgdm_factor_baseline_double},
+    {"baseline", &sgdm_baseline_float, &sgdm_baseline_double, sgdm_factor_baseline_double,
+     sgdm_descend_lanes_baseline_double},
 #ifdef SGDM_X86
-    {"v3", &sgdm_v3_float, &sgdm_v3_double, sgdm_factor_v3_double},
-    {"v4", &sgdm_v4_float, &sgdm_v4_double, sgdm_factor_v4_double},
+    {"v3", &sgdm_v3_float, &sgdm_v3_double, sgdm_factor_v3_double,
+     sgdm_descend_lanes_v3_double},
+    {"v4", &sgdm_v4_float, &sgdm_v4_double, sgdm_factor_v4_double,
+     sgdm_descend_lanes_v4_double},
 #endif
 };
 
@@ -39,11 +43,10 @@ const struct sgdm_level *sgdm_levels(int *count) {
 enum {
     /* C-order X is transposed once per fit and read by columns if its rows take at most NARROW_BYTES (TOGETHER_BYTES
      * from SGDM_TARGETS targets on) and X at most WHOLE_BYTES: 1 to 8 doubles take 2 ns a row by rows, 0.2 to 0.8 by
-     * columns. X of up to NARROWEST columns is always read so, block by block if it is too large to copy. */
+     * columns. X of up to SGDM_NARROWEST columns is always read so, block by block if it is too large to copy. */
     NARROW_BYTES = 128,
     WHOLE_BYTES = 4194304,
     TOGETHER_BYTES = 512,
-    NARROWEST = 3,
     /* C-order X is read in steps if its rows take at most STEP_ROW_BYTES, or if X comes from memory and they take at
      * most MEMORY_ROW_BYTES: the panels read wide rows from L2 faster. */
     STEP_ROW_BYTES = 1024,
@@ -83,7 +86,7 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
     shape.padded = round_up(d, lanes);
     shape.width = shape.padded + lanes;
     shape.whole = !by_columns && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
-    shape.transposed = shape.whole || (!by_columns && d <= NARROWEST);
+    shape.transposed = shape.whole || (!by_columns && d <= SGDM_NARROWEST);
     shape.copies_rows = by_columns && n * row_bytes <= ROW_COPY_BYTES;
     shape.from_memory = n * row_bytes >= MEMORY_BYTES;
     shape.in_steps = !triangular && row_bytes <= (shape.from_memory ? MEMORY_ROW_BYTES : STEP_ROW_BYTES);

@@ -20,6 +20,7 @@
  *     by_columns.h   a block of F-order X
  *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
  *     factor.h       the triangular factor of rows
+ *     lanes.h        epochs of eight small fits at once
  *     update.h       the momentum update
  *     template.h     includes these, for one element type and CPU level
  *     both_types.h   includes the template twice, for float and for double
@@ -39,6 +40,13 @@
 #include <stddef.h>
 
 #include "threads.h"
+
+#define SGDM_FACTOR_ROWS 192 /* of a block that is factored together */
+#define SGDM_FITS 8          /* that descend together, and */
+#define SGDM_MOST_PARAMETERS 20 /* the parameters that they have at most */
+#define SGDM_NARROWEST 3     /* columns: X of so many is always read by columns */
+#define SGDM_LANE_BYTES 64 /* of a group of lanes: lines are read in whole groups */
+#define SGDM_TARGETS 4     /* whose residuals are computed together, where there are registers for that */
 
 /* The sizes of a problem, and how its rows are read. See sgdm_shape_of in levels.c. */
 struct sgdm_shape {
@@ -112,11 +120,28 @@ struct sgdm_array {
 typedef int sgdm_factor(const struct sgdm_array *X, int intercept, const struct sgdm_array *y, const double *roots,
                         ptrdiff_t n, int triangular, double *R, ptrdiff_t stride);
 
+/* Eight reduced fits, for `descend_lanes`: how far they are, and where their data and results are. */
+struct sgdm_fits {
+    ptrdiff_t p, features;                           /* parameters; the penalties act on the first `features` */
+    ptrdiff_t first, last, every;                    /* the epochs to do; every so many are recorded */
+    int nesterov;
+    const double *X[SGDM_FITS], *y[SGDM_FITS];       /* (p + 1, p) and (p + 1,), a triangular factor */
+    const double *rates[SGDM_FITS];                  /* lr, momentum and 1 - dampening */
+    double weight[SGDM_FITS], decay[SGDM_FITS];      /* the sum of the weights, and the weight decay */
+    double *a[SGDM_FITS], *v[SGDM_FITS];             /* (p,), read and written */
+    double *loss[SGDM_FITS], *paths[3][SGDM_FITS];   /* the histories (rows,) and (rows, p), or NULL */
+    double last_loss[SGDM_FITS];
+};
+
+/* Epochs of eight fits, none of them the first; returns which fits overflowed, as bits. */
+typedef int sgdm_descend_lanes(struct sgdm_fits *);
+
 struct sgdm_level {
     const char *name; /* "baseline", "v3" or "v4" of x86-64 */
     const struct sgdm_arithmetic_float *for_float;
     const struct sgdm_arithmetic_double *for_double;
     sgdm_factor *factor;
+    sgdm_descend_lanes *descend_lanes;
 };
 
 /* The levels that this CPU runs, the lowest first; there are `*count`. */
@@ -125,9 +150,5 @@ const struct sgdm_level *sgdm_levels(int *count);
 /* The shape of a problem. batch: how many rows an update takes, 0 for all. */
 struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
                                 int triangular, ptrdiff_t batch);
-
-#define SGDM_FACTOR_ROWS 192 /* of a block that is factored together */
-#define SGDM_LANE_BYTES 64 /* of a group of lanes: lines are read in whole groups */
-#define SGDM_TARGETS 4     /* whose residuals are computed together, where there are registers for that */
 
 #endif

@@ -80,6 +80,7 @@ SGDM_INLINE ptrdiff_t NAME(in_place)(const struct NAME(block) *s) {
 #include "passes.h"
 #ifdef FACTORS
 #include "factor.h"
+#include "lanes.h"
 #endif
 
 #undef NAME
