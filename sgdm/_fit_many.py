@@ -12,7 +12,16 @@ from ._descent.messages import penalised, risen, warn
 from ._descent.options import as_method, as_record
 from ._descent.record import too_large
 from ._descent.scaling import column_terms, scalings_of_rows
-from ._kernel import INITIAL_OBJECTIVE, OUTCOMES, ManyOptions, Record, States, advance_many, losses_many
+from ._kernel import (
+    INITIAL_OBJECTIVE,
+    OUTCOMES,
+    ManyOptions,
+    Record,
+    States,
+    advance_many,
+    fits_together,
+    losses_many,
+)
 from ._kernel import Problems as KernelProblems
 from ._reduction.many import ReducedProblems
 from ._reduction.reduce import reducing_is_faster
@@ -137,8 +146,9 @@ def fit_many(
         nesterov=nesterov, tol=tol, record=record, record_every=record_every, n_threads=n_threads,
         standardize=standardize, method=method,
     )  # fmt: skip
-    reduced = reduces(problems, options)
-    descents = Descents(ReducedProblems(problems, len(options.rates)) if reduced else problems, options, start)
+    together = fits_together(problems.one, options)
+    reduced = ReducedProblems(problems, len(options.rates), together) if reduces(problems, options, together) else None
+    descents = Descents(reduced or problems, options, start)
     try:
         descents.run()
         result = descents.result()
@@ -150,13 +160,13 @@ def fit_many(
         raise
 
 
-def reduces(problems, options):
-    """Whether the descents run on the reductions of the rows."""
+def reduces(problems, options, together):
+    """Whether the descents run on the reductions of the rows; so many would then run at once."""
     if options.method != "auto":
         return options.method == "compress"
     fits, shared = len(options.rates), len(problems.lines) == 1
     shared = shared and (problems.weights is None or len(problems.weights) == 1)
-    return reducing_is_faster(problems.one, options.epochs, fits, 1 if shared else fits)
+    return reducing_is_faster(problems.one, options.epochs, fits, 1 if shared else fits, together)
 
 
 _DIVERGED, _COMPLETED = OUTCOMES.index("diverged"), OUTCOMES.index("completed")

@@ -1,7 +1,7 @@
 """All that is compiled: the epoch loop (descent.pyx), and the arithmetic over rows in C (arithmetic/rows.h)."""
 
 from .descent import OUTCOMES, advance, losses
-from .many import FITS_TOGETHER, ManyOptions, Problems, States, advance_many, column_sums, losses_many
+from .many import ManyOptions, Problems, States, advance_many, column_sums, fits_together, losses_many
 from .nouns import (
     INITIAL_OBJECTIVE,
     INVERSE_DEVIATION,
@@ -17,7 +17,8 @@ from .reduction import add_rows, factor_many, mix
 from .rows import ISA, LEVELS, Rows, Team, parts
 
 __all__ = [
-    "FITS_TOGETHER", "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS",
+    "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS",
     "OUTCOMES", "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States", "Team",
-    "add_rows", "advance", "advance_many", "column_sums", "factor_many", "losses", "losses_many", "mix", "parts",
+    "add_rows", "advance", "advance_many", "column_sums", "factor_many", "fits_together", "losses", "losses_many",
+    "mix", "parts",
 ]  # fmt: skip

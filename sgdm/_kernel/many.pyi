@@ -9,8 +9,6 @@ _Floats = NDArray[np.float32] | NDArray[np.float64]
 
 __test__: dict[str, str]
 
-FITS_TOGETHER: int
-
 class Problems:
     lines: _Floats
     by_columns: bool
@@ -60,3 +58,4 @@ def losses_many(problems: Problems, parameters: _Floats) -> NDArray[np.float64]:
 def advance_many(
     problems: Problems, options: ManyOptions, states: States, record: Record, first: int, last: int, epochs: int
 ) -> None: ...
+def fits_together(one: Problem, options: ManyOptions) -> int: ...

@@ -10,9 +10,6 @@ from .nouns cimport COLUMN_TERMS, LAST_LOSS, METRICS, Options, Problem, Record, 
 from .rows cimport PASS, SGDM_FITS, SGDM_MOST_PARAMETERS, Fits, Rows, arithmetic, set_columns, take
 
 
-FITS_TOGETHER = SGDM_FITS    # how many reduced fits descend at once, in lanes
-
-
 class Problems:
     """The data of many fits, full batches of one target.
 
@@ -113,7 +110,7 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
     record: its loss is (B, rows), its paths are (3, B, rows, p). ValueError if an array has not the room for what will
     be read or written.
     """
-    cdef bint in_lanes = fit_lanes(problems, options)
+    cdef bint in_lanes = goes_in_lanes(problems, options)
     if problems.lines.itemsize == 4:
         _advance_many[float](problems, options, states, record, first, last, epochs, problems.lines, problems.targets,
                              problems.weights, in_lanes)
@@ -122,12 +119,17 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
                               problems.targets, problems.weights, in_lanes)
 
 
-cdef bint fit_lanes(problems, options) except -1:
-    """Whether fits can descend in lanes from their second epoch on: small reduced fits, without options that
-    `arithmetic/lanes.h` lacks."""
+cdef bint goes_in_lanes(problems, options) except -1:
+    """Whether the fits descend in lanes, from their second epoch on."""
     cdef Problem one = problems.one
-    return (one.triangular and one.p <= SGDM_MOST_PARAMETERS and one.n == one.p + 1 and not one.float32_results
-            and problems.weights is None and options.columns is None and options.tol < 0)
+    return one.triangular and one.n == one.p + 1 and problems.weights is None and fits_together(one, options) > 1
+
+
+def fits_together(Problem one, options):
+    """How many fits like this one descend at once if they are reduced: several, if they are small and have no options
+    that arithmetic/lanes.h lacks."""
+    lacks = options.columns is not None or options.tol >= 0 or (options.penalties[:, 1] > 0).any()
+    return 1 if lacks or one.p > SGDM_MOST_PARAMETERS or one.float32_results else SGDM_FITS
 
 
 cdef int _advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
@@ -173,7 +175,7 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         if floating is double:
             i = first
             while in_lanes and i + SGDM_FITS <= last:
-                if go_together(i, epochs, total, done, outcomes, penalties, &fits):
+                if go_together(i, epochs, total, done, outcomes, &fits):
                     take_lanes(i, &fits, lines, targets, total_weights, rates, penalties, parameters, loss, paths)
                     keep_lanes(i, arithmetic().descend_lanes(&fits), &fits, total, metrics, done, outcomes)
                 i += SGDM_FITS
@@ -202,11 +204,11 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
 
 
 cdef bint go_together(Py_ssize_t first, Py_ssize_t epochs, Py_ssize_t total, Py_ssize_t[::1] done,
-                      signed char[::1] outcomes, const double[:, ::1] penalties, Fits* fits) noexcept nogil:
+                      signed char[::1] outcomes, Fits* fits) noexcept nogil:
     """Whether the fits from `first` on can do the same epochs in lanes; sets which."""
     cdef Py_ssize_t i
     for i in range(first, first + SGDM_FITS):
-        if outcomes[i] >= 0 or done[i] == 0 or done[i] != done[first] or penalties[i, 1] > 0:
+        if outcomes[i] >= 0 or done[i] == 0 or done[i] != done[first]:
             return False
     fits.first, fits.last = done[first], min(total, done[first] + epochs)
     return True

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._kernel import FITS_TOGETHER, Problems, factor_many, losses_many
+from .._kernel import Problems, factor_many, losses_many
 from .compressed import INDEPENDENT, Compressed
 from .factor import factor_rows, join, leaf_rows, out_of_range
 from .leaves import Reduction
@@ -15,15 +15,14 @@ class ReducedProblems(Problems):
     is one.
 
     Those of problems that share X and weights are computed at once, others by `reduce`. rows: the problems. n_fits: how
-    many fits there are to them.
+    many fits there are to them. together: how many of them descend at once.
     """
 
     method = "compress"
-    together = FITS_TOGETHER
 
-    def __init__(self, rows, n_fits):
+    def __init__(self, rows, n_fits, together):
         one = rows.one
-        self.rows, self.feature_names = rows, rows.feature_names
+        self.rows, self.feature_names, self.together = rows, rows.feature_names, together
         self.shared = len(rows.lines) == 1 and (rows.weights is None or len(rows.weights) == 1)
         count, q = 1 if self.shared else n_fits, one.p + 1
         lines, targets = np.zeros((count, q, one.p)), np.zeros((len(rows.targets) if self.shared else n_fits, q))

@@ -10,7 +10,8 @@ from .leaves import Reduction
 # Nanoseconds, measured for n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py. We reduce only if
 # that takes at most half of the direct time, and the direct time exceeds _NOTICED_NS.
 _EPOCH_NS = 0.27  # for an element of X in an epoch
-_START_NS = 2000  # for a reduction of one row
+_UPDATE_NS = 80  # for an epoch without any rows
+_START_NS = 500  # for a reduction without any rows
 _REDUCE_NS = 1.7  # for reducing an element of a row
 _PRODUCT_NS = 0.075  # for each product of two elements of a row that is reduced
 _NOTICED_NS = 5e7
@@ -66,15 +67,16 @@ def chooses_reduction(problem, options):
     return options.auto or reducing_is_faster(problem, options.epochs)
 
 
-def reducing_is_faster(problem, epochs, fits=1, reductions=1):
-    """Whether reducing the rows first is clearly faster than all epochs over them, for so many fits like this one. The
-    fits may share a reduction."""
-    q = problem.p + problem.k
-    direct = fits * epochs * problem.n * problem.p * problem.k * _EPOCH_NS
+def reducing_is_faster(problem, epochs, fits=1, reductions=1, together=1):
+    """Whether reducing the rows first is clearly faster than all epochs over them, for so many fits like this one. They
+    may share a reduction, and several reduced ones may descend together."""
+    n, p, k, q = problem.n, problem.p, problem.k, problem.p + problem.k
+    updates = fits * epochs
+    direct = updates * (_UPDATE_NS + n * p * k * _EPOCH_NS)
     if direct <= _NOTICED_NS:
         return False
-    reduced = reductions * (_START_NS + problem.n * q * (_REDUCE_NS + _PRODUCT_NS * q))
-    return direct > 2 * (reduced + fits * epochs * q * problem.p * problem.k * _EPOCH_NS)
+    reduction = reductions * (_START_NS + n * q * (_REDUCE_NS + _PRODUCT_NS * q))
+    return direct > 2 * (reduction + updates * (_UPDATE_NS / together + q * p * k * _EPOCH_NS))
 
 
 def reduce_problem(problem, n_threads):
