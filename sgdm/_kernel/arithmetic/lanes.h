@@ -50,9 +50,9 @@ SGDM_INLINE FOR_LEVEL V NAME(epoch_of_lanes)(struct NAME(lanes) *s, const ptrdif
 
 /* The parameters after an epoch, from g, which becomes the gradient. */
 SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features, int nesterov) {
-    const V scale = 2 / s->weight;
+    const V scale = 2.0 / s->weight;
     for (ptrdiff_t j = 0; j < p; j++) {
-        const V g = scale * s->g[j], weight_decay = s->decay * (j < features), u = g + weight_decay * s->a[j];
+        const V g = scale * s->g[j], weight_decay = s->decay * (double)(j < features), u = g + weight_decay * s->a[j];
         V step = s->momentum * s->v[j] + s->gradient_weight * u;
         s->v[j] = step;
         if (nesterov) step = s->gradient_weight * u + s->momentum * step;
@@ -95,7 +95,7 @@ SGDM_INLINE FOR_LEVEL int NAME(descend_width)(struct sgdm_fits *f, const ptrdiff
         const ptrdiff_t row = epoch / f->every;
         const int recorded = f->loss[fit] && epoch % f->every == 0;
         loss = NAME(epoch_of_lanes)(&s, p);
-        s.overflow += loss * 0; /* NaN from an overflow on */
+        s.overflow += loss * 0.0; /* NaN from an overflow on */
         for (ptrdiff_t j = 0; j < p; j++) before[j] = s.a[j];
         NAME(update_lanes)(&s, p, f->features, f->nesterov);
         if (!recorded) continue;
@@ -105,7 +105,7 @@ SGDM_INLINE FOR_LEVEL int NAME(descend_width)(struct sgdm_fits *f, const ptrdiff
         NAME(spread)(s.v, p, f->paths[1] + fit, row * p);
         NAME(spread)(before, p, f->paths[2] + fit, row * p);
     }
-    for (ptrdiff_t j = 0; j < p; j++) s.overflow += s.a[j] * 0;
+    for (ptrdiff_t j = 0; j < p; j++) s.overflow += s.a[j] * 0.0;
     for (int l = 0; l < WIDTH; l++) {
         if (((double *)&s.overflow)[l] != 0) {
             overflowed |= 1 << (fit + l);
