@@ -164,9 +164,8 @@ def reduces(problems, options, together):
     """Whether the descents run on the reductions of the rows; so many would then run at once."""
     if options.method != "auto":
         return options.method == "compress"
-    fits, shared = len(options.rates), len(problems.lines) == 1
-    shared = shared and (problems.weights is None or len(problems.weights) == 1)
-    return reducing_is_faster(problems.one, options.epochs, fits, 1 if shared else fits, together)
+    fits = len(options.rates)
+    return reducing_is_faster(problems.one, options.epochs, fits, 1 if problems.share_rows else fits, together)
 
 
 _DIVERGED, _COMPLETED = OUTCOMES.index("diverged"), OUTCOMES.index("completed")
@@ -185,6 +184,11 @@ class Problems(KernelProblems):
         weights, totals = as_all_weights(sample_weight, targets)
         super().__init__(lines, by_columns, targets, weights, totals, as_flag(fit_intercept, "fit_intercept"))
 
+    @property
+    def share_rows(self):
+        """Whether all fits have the same X and weights."""
+        return len(self.lines) == 1 and (self.weights is None or len(self.weights) == 1)
+
     def scalings(self):
         """The scaling of the columns of each problem, its arrays (B, d), or (1, d) for all."""
         centred = self.one.fit_intercept
@@ -197,7 +201,7 @@ class Problems(KernelProblems):
         """The mean squared error of each fit at its parameters (B, 2, p)."""
         return losses_many(self, parameters)
 
-    def optimal_losses(self, n_fits):
+    def optimal_losses(self):
         """Not known without a reduction."""
 
     def refuse_nonfinite(self):
@@ -369,7 +373,7 @@ class Descents:
         """The result of the epochs done. It takes over the arrays: the descents must not go on."""
         problem, options, states, record = self.problems.one, self.options, self.states, self.record
         dtype, features, has_intercept = problem.dtype, problem.features, problem.p > problem.features
-        coef, velocity = cast(states.parameters, dtype).swapaxes(0, 1)
+        coef, velocity = states.parameters.swapaxes(0, 1)
         status = np.where(states.outcomes < 0, "stopped", np.array(OUTCOMES)[states.outcomes])
         epoch = np.arange(0, 0 if options.record is None else options.epochs, record.every)
         unwritten = epoch >= states.epochs[:, np.newaxis]
@@ -387,12 +391,12 @@ class Descents:
             fit_intercept=has_intercept,
         )  # fmt: skip
         return FitResults(
-            coef=coef[:, :features].copy(),
-            intercept=coef[:, features].copy() if has_intercept else np.zeros(len(coef), dtype),
-            velocity=velocity.copy(), loss=cast(self.problems.losses(states.parameters), dtype),
+            coef=cast(coef[:, :features], dtype),
+            intercept=cast(coef[:, features], dtype) if has_intercept else np.zeros(len(coef), dtype),
+            velocity=cast(velocity, dtype), loss=cast(self.problems.losses(states.parameters), dtype),
             epochs=states.epochs, status=status,
             history=History(epoch=epoch, loss=losses, grad=grad, step=step, coef=path, val_loss=None),
             lr=options.rates[:, 0], momentum=options.rates[:, 1], dampening=1 - options.rates[:, 2],
-            method=self.problems.method, optimal_loss=self.problems.optimal_losses(len(coef)), checkpoint=checkpoint,
+            method=self.problems.method, optimal_loss=self.problems.optimal_losses(), checkpoint=checkpoint,
             feature_names=self.problems.feature_names,
         )  # fmt: skip

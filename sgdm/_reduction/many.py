@@ -23,7 +23,7 @@ class ReducedProblems(Problems):
     def __init__(self, rows, n_fits, together):
         one = rows.one
         self.rows, self.feature_names, self.together = rows, rows.feature_names, together
-        self.shared = len(rows.lines) == 1 and (rows.weights is None or len(rows.weights) == 1)
+        self.shared = rows.share_rows
         count, q = 1 if self.shared else n_fits, one.p + 1
         lines, targets = np.zeros((count, q, one.p)), np.zeros((len(rows.targets) if self.shared else n_fits, q))
         weights = np.broadcast_to(rows.total_weights, count).copy()
@@ -80,13 +80,12 @@ class ReducedProblems(Problems):
         if rows.one.n > leaf_rows(p + 1):  # so that the bits are those of `compress`
             for i in range(first, last):
                 self._set(i, self._factor(i, self._of(rows.targets, i)[np.newaxis]))
-            self.reduced[first:last] = True
-            return
-        factor_many(self._X, intercept, rows.targets, self._roots, self.lines, self.targets, first, last)
-        sizes = np.abs(self.lines[first:last]).max(axis=1), np.abs(self.targets[first:last]).max(axis=1)
-        for i in first + np.flatnonzero(out_of_range(np.column_stack(sizes)).any(axis=1)):
-            data = self._of(self._X, i), self._of(rows.targets, i), self._of(rows.weights, i)
-            self._set(i, factor_rows(*data, intercept))
+        else:
+            factor_many(self._X, intercept, rows.targets, self._roots, self.lines, self.targets, first, last)
+            sizes = np.abs(self.lines[first:last]).max(axis=1), np.abs(self.targets[first:last]).max(axis=1)
+            for i in first + np.flatnonzero(out_of_range(np.column_stack(sizes)).any(axis=1)):
+                data = self._of(self._X, i), self._of(rows.targets, i), self._of(rows.weights, i)
+                self._set(i, factor_rows(*data, intercept))
         self.reduced[first:last] = True
 
     def _set(self, i, R):
@@ -102,9 +101,9 @@ class ReducedProblems(Problems):
         return losses
 
     @np.errstate(all="ignore")
-    def optimal_losses(self, n_fits):
+    def optimal_losses(self):
         """The least mean squared error of each fit, (B,), in the dtype of the results; NaN of rows not reduced."""
-        p, weight = self.one.p, self.total_weights
+        p, weight, n_fits = self.one.p, self.total_weights, len(self.reduced)
         independent = np.abs(np.diagonal(self.lines[:, :p], axis1=1, axis2=2))
         full = (independent > INDEPENDENT * np.linalg.norm(self.lines, axis=1)).all(axis=1)
         losses = np.broadcast_to(self.targets[:, p] ** 2 / weight, n_fits).copy()

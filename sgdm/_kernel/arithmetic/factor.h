@@ -281,7 +281,7 @@ static FOR_LEVEL void NAME(factor_block)(double *strips, ptrdiff_t tiles, ptrdif
 extern sgdm_factor NAME(factor);
 
 FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const struct sgdm_array *y,
-                                  const double *roots, ptrdiff_t n, int triangular, double *R, ptrdiff_t stride) {
+                           const double *roots, ptrdiff_t n, int triangular, double *R, ptrdiff_t stride) {
     const ptrdiff_t q = X->columns + intercept + y->columns;
     const size_t numbers = (size_t)(stride * SGDM_FACTOR_ROWS + 8), panels = (size_t)(stride / 4);
     double *const memory = malloc(numbers * sizeof(double) + panels * sizeof(struct NAME(panel)));
