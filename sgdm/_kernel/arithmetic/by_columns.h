@@ -12,7 +12,7 @@ SGDM_INLINE FOR_LEVEL void NAME(residual_of_columns)(const struct NAME(block) *s
         SGDM_UNROLL
         for (int t = 0; t < targets; t++) c[t * PANEL + q] = coef[t * s->width + q];
     }
-    NAME(combination)(line, panel, targets, 0, length, c, s->r, s->row_stride);
+    NAME(combination)(line, panel, targets, 0, length, c, PANEL, s->r, s->row_stride);
 }
 
 /* The lanes of columns j to j + panel of a piece, dotted with w * r. They are added to those of the pieces before it,

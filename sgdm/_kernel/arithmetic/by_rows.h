@@ -34,9 +34,20 @@ SGDM_INLINE FOR_LEVEL void NAME(row_lines)(const struct NAME(block) *s, const RE
     }
 }
 
-/* r = z + intercept - y and wr = w * r for `panel` rows. */
-SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t *row, const REAL *y, const REAL *w,
-                                               REAL intercept, const REAL *z, REAL *r, REAL *wr) {
+/* r = z + intercept - y and wr = w * r for `panel` rows, by fours where these stand together: elements that are stored
+ * one by one and read back as a vector wait for the stores. */
+SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t *row, const int permuted,
+                                               const REAL *y, const REAL *w, REAL intercept, const REAL *z, REAL *r,
+                                               REAL *wr) {
+#ifdef SGDM_VECTORS
+    for (int q = 0; q < panel && panel % 4 == 0 && !permuted; q += 4) {
+        QUAD four = *(const QUAD *)(z + q) + (intercept - *(const QUAD *)(y + row[q]));
+        *(QUAD *)(r + q) = four;
+        if (w) four *= *(const QUAD *)(w + row[q]);
+        *(QUAD *)(wr + q) = four;
+    }
+    if (panel % 4 == 0 && !permuted) return;
+#endif
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) r[q] = z[q] + (intercept - y[row[q]]);
     SGDM_UNROLL
@@ -46,7 +57,7 @@ SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t 
 /* Rows i to i + panel of a block, for `targets` targets from `first` on: r, wr = w * r, g += wr @ rows. */
 SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, const int panel, const int targets,
                                                ptrdiff_t first, ptrdiff_t i, const int permuted, const int prefetches) {
-    REAL z[TARGETS * PANEL], zr[TARGETS * PANEL], zwr[TARGETS * PANEL];
+    REAL z[TARGETS * PANEL], *const r = s->r + i, *const wr = s->wr + i;
     const REAL *line[PANEL], *ahead[PANEL];
     ptrdiff_t row[PANEL];
     const ptrdiff_t skip = s->triangular ? (s->first + i) / LANES * LANES : 0, length = s->padded - skip;
@@ -57,15 +68,12 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
     NAME(dots)(line, prefetches ? ahead : NULL, panel, targets, length, coef + skip, s->width, z);
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
-        NAME(row_residuals)(panel, row, s->y + (first + t) * s->target_stride, s->w, coef[t * s->width + s->padded],
-                            z + t * PANEL, zr + t * PANEL, zwr + t * PANEL);
+        NAME(row_residuals)(panel, row, permuted, s->y + (first + t) * s->target_stride, s->w,
+                            coef[t * s->width + s->padded], z + t * PANEL, r + t * s->row_stride,
+                            wr + t * s->row_stride);
     if (s->g)
-        NAME(combination)(line, panel, targets, 1, length, zwr, s->g + first * s->padded + skip, s->padded);
-    SGDM_UNROLL
-    for (int t = 0; t < targets; t++) {
-        memcpy(s->r + t * s->row_stride + i, zr + t * PANEL, (size_t)panel * sizeof(REAL));
-        memcpy(s->wr + t * s->row_stride + i, zwr + t * PANEL, (size_t)panel * sizeof(REAL));
-    }
+        NAME(combination)(line, panel, targets, 1, length, wr, s->row_stride, s->g + first * s->padded + skip,
+                          s->padded);
 }
 
 #if REGISTER_GROUPS > 0
@@ -89,7 +97,7 @@ SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, 
     for (int e = 0; e < groups; e++) gradient[e] = (V){0};
     for (ptrdiff_t first = 0; first < rows; first += 4) {
         V x[HELD_GROUPS][4], dot[4][GROUP], factors[4];
-        REAL z[4], zr[4], zwr[4];
+        REAL z[4];
         const REAL *line[4], *ahead[4];
         ptrdiff_t row[4];
         NAME(row_lines)(s, lines, 4, first, permuted, permuted, row, line, ahead);
@@ -114,9 +122,9 @@ SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, 
             }
         }
         NAME(sum_lanes)(4, dot, z);
-        NAME(row_residuals)(4, row, y, w, intercept, z, zr, zwr);
+        NAME(row_residuals)(4, row, permuted, y, w, intercept, z, r + first, wr + first);
         SGDM_UNROLL
-        for (int q = 0; q < 4; q++) factors[q] = zwr[q] - (V){0};
+        for (int q = 0; q < 4; q++) factors[q] = wr[first + q] - (V){0};
         SGDM_UNROLL
         for (int e = 0; e < groups; e++)
             SGDM_UNROLL
@@ -124,8 +132,6 @@ SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, 
                 gradient[e] += held ? factors[q] * x[e][q] : factors[q] * READ(line[q] + e * LANES);
                 if (e >= (groups + 1) / 2) SGDM_PREFETCH(ahead[q] + e * LANES);
             }
-        memcpy(r + first, zr, sizeof(zr));
-        memcpy(wr + first, zwr, sizeof(zwr));
     }
     SGDM_UNROLL
     for (int e = 0; e < groups; e++) AT(g + e * LANES) = gradient[e];

@@ -89,16 +89,16 @@ SGDM_INLINE FOR_LEVEL void NAME(dots)(const REAL *const *line, const REAL *const
     for (int t = 0; t < targets; t++) NAME(sum_lanes_of_panel)(panel, s[t], out + t * PANEL);
 }
 
-/* out[t] += c[t] @ line, for `panel` lines and `targets` rows of out, `stride` apart. c is (targets, PANEL). out is
+/* out[t] += c[t] @ line, for `panel` lines and `targets` rows of c and of out, `c_stride` and `stride` apart. out is
  * read and written once for all lines. backwards: from the ends of the lines, which were read last. */
 SGDM_INLINE FOR_LEVEL void NAME(combination)(const REAL *const *line, const int panel, const int targets,
-                                             const int backwards, ptrdiff_t length, const REAL *c, REAL *out,
-                                             ptrdiff_t stride) {
+                                             const int backwards, ptrdiff_t length, const REAL *c, ptrdiff_t c_stride,
+                                             REAL *out, ptrdiff_t stride) {
     V factors[TARGETS][PANEL];
     SGDM_UNROLL
     for (int t = 0; t < targets; t++)
         SGDM_UNROLL
-        for (int q = 0; q < panel; q++) factors[t][q] = c[t * PANEL + q] - (V){0};
+        for (int q = 0; q < panel; q++) factors[t][q] = c[t * c_stride + q] - (V){0};
     for (ptrdiff_t i = 0; i < length; i += WIDTH) {
         const ptrdiff_t e = backwards ? length - WIDTH - i : i;
         V o[TARGETS];

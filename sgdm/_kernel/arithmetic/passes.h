@@ -19,7 +19,7 @@ struct NAME(reader) {
     REAL *tail;  /* (tail_rows * d + padded,): the last rows of C-order X, then zeros */
     ptrdiff_t tail_rows; /* how many rows have groups that reach beyond X */
     REAL *rows;  /* (n, d): F-order X by rows, once rows in random order are asked for; or NULL */
-    REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or NULL */
+    REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or X (n, padded); or NULL */
     int straddles;
     int prefetches; /* whether steps of rows are prefetched; UNKNOWN up to the first pass */
     double seconds[SGDM_PARTS]; /* that the parts of the first pass took */
@@ -70,9 +70,12 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     const ptrdiff_t copy = by_columns ? shape->d * b : 0;
     const ptrdiff_t g = by_columns ? (k < SGDM_TARGETS ? k : SGDM_TARGETS) * shape->d * LANES : k * shape->padded;
     const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + g;
-    const ptrdiff_t reach = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
-    const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n, tail = (tail_rows + 1) * shape->padded;
-    const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
+    ptrdiff_t tail_rows = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
+    if (tail_rows > shape->n) tail_rows = shape->n;
+    if (shape->whole) tail_rows = 0;
+    const ptrdiff_t tail = (tail_rows + 1) * shape->padded;
+    const ptrdiff_t by_rows = shape->n * shape->padded, transposed = (shape->d + k + 1) * NAME(round_up)(shape->n);
+    const ptrdiff_t whole = !shape->whole ? 0 : shape->transposed ? transposed : by_rows;
     struct NAME(reader) *reader = calloc(1, sizeof(*reader));
     if (!reader) return NULL;
     reader->head.loss_of_zeros = NAME(loss_of_zeros);
@@ -132,7 +135,10 @@ static FOR_LEVEL void NAME(take)(struct sgdm_rows *rows, const REAL *X, const RE
     struct NAME(reader) *reader = (struct NAME(reader) *)rows;
     const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, k = shape->k, stride = NAME(round_up)(n);
-    if (shape->whole) {
+    if (shape->whole && !shape->transposed) {
+        for (ptrdiff_t i = 0; i < n && reader->X != X; i++)
+            memcpy(reader->whole + i * shape->padded, X + i * d, (size_t)d * sizeof(REAL));
+    } else if (shape->whole) {
         if (reader->X != X) NAME(transpose)(X, d, n, reader->whole, stride);
         for (ptrdiff_t t = 0; t < k; t++)
             memcpy(reader->whole + (d + t) * stride, y + t * n, (size_t)n * sizeof(REAL));
@@ -193,15 +199,17 @@ static FOR_LEVEL void NAME(gather)(const struct NAME(reader) *reader, const ptrd
 /* Finds the block's rows from `start` on as rows of C-order X, in place. */
 static void NAME(find_rows)(const struct NAME(reader) *reader, ptrdiff_t start, const ptrdiff_t *order,
                             struct NAME(block) *block) {
-    block->stride = block->d;
-    block->lines = reader->X;
+    block->stride = reader->whole ? block->padded : block->d;
+    block->lines = reader->whole ? reader->whole : reader->X;
+    block->tail_rows = block->lines + (reader->shape.n - reader->tail_rows) * block->stride;
+    block->to_tail = reader->tail - block->tail_rows;
     block->y = reader->y;
     block->w = reader->w;
     if (order) {
         block->order = order + start;
         block->ordered = reader->shape.n - start;
     } else {
-        block->lines += start * block->d;
+        block->lines += start * block->stride;
         block->y += start;
         block->w = block->w ? block->w + start : NULL;
     }
@@ -280,8 +288,6 @@ static FOR_LEVEL void NAME(sums_of_rows)(const struct NAME(pass) *pass, struct N
         .g = pass->with_gradient ? buffers->g : NULL,
         .sums = sums,
     };
-    block.tail_rows = reader->X + (shape->n - reader->tail_rows) * shape->d;
-    block.to_tail = reader->tail - block.tail_rows;
     memset(sums, 0, (size_t)(shape->k * shape->width) * sizeof(double));
     while (start < stop) {
         block.b = stop - start < shape->block_rows ? stop - start : shape->block_rows;

@@ -55,8 +55,8 @@ struct sgdm_shape {
     ptrdiff_t width;       /* of a row of parameters: `padded` coefficients, the intercept, zeros up to whole groups */
     int by_columns;        /* X is in F order */
     int triangular;        /* X is zero below its diagonal */
-    int transposed;        /* X is in C order, and read by columns: */
-    int whole;             /* from a copy of all of X; or else of one block at a time */
+    int transposed;        /* X is in C order, and read by columns, from a copy */
+    int whole;             /* the copy is of all of X; or else of one block at a time, or there is none */
     int copies_rows;       /* F-order X may be copied by rows, for rows in random order */
     int from_memory;       /* X is larger than caches are */
     int in_steps;          /* rows of C-order X are read in steps: see in_steps.h */
