@@ -14,7 +14,7 @@ PAGES = Path(__file__).parent.parent / "docs" / "reference"
 def entries():
     """What the pages take from docstrings; a whole module as its name."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.glob("*.rst")))
-    return set(re.findall(r"^\.\. auto(?:function|class|exception|module):: ([\w.]+)", text, re.M))
+    return set(re.findall(r"^\.\. (?:auto)?(?:function|class|exception|module):: ([\w.]+)", text, re.M))
 
 
 @pytest.mark.parametrize("name", sgdm.__all__)
