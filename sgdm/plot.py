@@ -45,26 +45,31 @@ def line(
     target : str, default "y"
         The name of the target.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new pyplot figure.
+        The Axes to draw into. By default those of a new pyplot figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into: ``ax.figure.savefig("line.png")`` writes a file.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     ValueError, TypeError
-        If the result has several fits or targets or no such history, or if X and y don't fit it.
+        If the result has several fits or targets or no such history, or if X and y don't belong to it.
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> x = np.linspace(-1, 1, 100).reshape(-1, 1)
-    >>> ax = sgdm.plot.line(sgdm.fit(x, 3 * x[:, 0] + 2, fit_intercept=True), x, 3 * x[:, 0] + 2)
+    The progression of diabetes over the body mass index of 442 patients:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> result = sgdm.fit(X[["bmi"]], y, fit_intercept=True, standardize=True)
+    >>> ax = sgdm.plot.line(result, X[["bmi"]], y, target="progression")
     >>> [text.get_text() for text in ax.texts]
-    ['start\\ny = 0.00x + 0.00', 'after 50 epochs\\ny = 3.01x + 2.01']
+    ['start\\ny = 0.00x + 0.00', 'after 50 epochs\\ny = 10.3x - 118']
     """
     (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
     first, labels = drawing.trajectory(result)[1][0], (drawing.start_label(result), drawing.end_label(result))
@@ -95,11 +100,12 @@ def loss(
     label : str or sequence of str, optional
         The label of the curve, or one for each curve. By default "target 0", "fit 0", ..., and none for one curve.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new pyplot figure.
+        The Axes to draw into. By default those of a new pyplot figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -110,11 +116,17 @@ def loss(
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> X, y = np.eye(2), np.ones(2)
+    Three momenta on the diabetes data:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
     >>> ax = None
-    >>> for momentum in (0, 0.9):
-    ...     ax = sgdm.plot.loss(sgdm.fit(X, y, momentum=momentum), label=f"momentum {momentum}", ax=ax)
+    >>> for momentum in (0, 0.5, 0.9):
+    ...     result = sgdm.fit(X, y, fit_intercept=True, standardize=True, momentum=momentum, dampening=0, lr=0.02)
+    ...     ax = sgdm.plot.loss(result, label=f"momentum {momentum}", ax=ax)
+    >>> [text.get_text() for text in ax.texts]
+    ['momentum 0', 'momentum 0.5', 'momentum 0.9']
     """
     (epochs, training), validation = drawing.recorded_values(result, "loss"), result.history.val_loss
     labels = drawing.fit_labels(result, label)
@@ -146,11 +158,12 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
     label : str or sequence of str, optional
         The label of the fit, or one for each target or fit of the result. By default as for `loss`.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new pyplot figure.
+        The Axes to draw into. By default those of a new pyplot figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -161,8 +174,11 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> [text.get_text() for text in sgdm.plot.norms(sgdm.fit(np.eye(2), np.ones(2))).texts]
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> ax = sgdm.plot.norms(sgdm.fit(X, y, fit_intercept=True, standardize=True, dampening=0, lr=0.02))
+    >>> [text.get_text() for text in ax.texts]
     ['gradient', 'step']
     """
     histories = {"gradient": drawing.recorded_values(result, "grad"), "step": drawing.recorded_values(result, "step")}
@@ -185,12 +201,13 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
 
     Parameters
     ----------
-    result, features, ax
-        As for `line`.
+    result, features, ax : as for `line`
+        The fit, the names of its features, and the Axes to draw into.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -199,10 +216,15 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> ax = sgdm.plot.paths(sgdm.fit(np.eye(2), [1.0, 2.0]), features=["height", "width"])
+    The coefficients of the standardized diabetes data:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> X = (X - X.mean()) / X.std()
+    >>> ax = sgdm.plot.paths(sgdm.fit(X, y - y.mean(), epochs=200))
     >>> [text.get_text() for text in ax.texts]
-    ['height', 'width']
+    ['age', 'sex', 'bmi', 'bp', 's1', 's2', 's3', 's4', 's5', 's6']
     """
     (epochs, path), names = drawing.trajectory(result), drawing.parameter_names(result, features)
     ax = drawing.as_axes(ax)
@@ -239,12 +261,13 @@ def contours(
         The targets of these rows. None if X is a `Compressed`, which holds them.
     params : pair of int, default (0, 1)
         The parameters along the two axes. The intercept comes after the features, and -1 is the last parameter.
-    features, ax
-        As for `line`.
+    features, ax : as for `line`
+        The names of the features, and the Axes to draw into.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -255,11 +278,16 @@ def contours(
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> X, y = np.eye(2), np.array([1.0, 2.0])
-    >>> ax = sgdm.plot.contours(sgdm.fit(X, y), X, y)
+    The coefficients of body mass index and blood pressure in the diabetes data:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> X = ((X - X.mean()) / X.std())[["bmi", "bp"]]
+    >>> result = sgdm.fit(X, y - y.mean(), momentum=0.9)
+    >>> ax = sgdm.plot.contours(result, X, y - y.mean())
     >>> ax.get_xlabel(), ax.get_ylabel()
-    ('x0', 'x1')
+    ('bmi', 'bp')
     """
     path, names = drawing.trajectory(result)[1], drawing.parameter_names(result, features)
     pair = drawing.as_pair(params, names)
@@ -311,8 +339,8 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
 
     Parameters
     ----------
-    X, y, result, features, target
-        As for `line`.
+    X, y, result, features, target : as for `line`
+        The rows to draw, the fit, and the names of features and target.
 
     Returns
     -------
@@ -326,10 +354,15 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
 
     Examples
     --------
+    The example of the command ``sgdm``, 100 points near the line y = 3x + 2.5:
+
+    >>> from importlib.resources import files
     >>> import numpy as np, sgdm.plot
-    >>> x = np.linspace(-1, 1, 100).reshape(-1, 1)
-    >>> y = 3 * x[:, 0] + 2
-    >>> figure = sgdm.plot.notebook(x, y, sgdm.fit(x, y, fit_intercept=True))
+    >>> x, y = np.loadtxt(files("sgdm") / "data/lesson2_points.csv", delimiter=",", skiprows=1, unpack=True)
+    >>> result = sgdm.fit(x.reshape(-1, 1), y, fit_intercept=True, coef0=[-1, 1])
+    >>> figure = sgdm.plot.notebook(x.reshape(-1, 1), y, result)
+    >>> [ax.get_title() for ax in figure.axes]
+    ['at the start', 'after 50 epochs', 'loss']
     """
     (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
     start, first = drawing.start_label(result), drawing.trajectory(result)[1][0]
