@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _drawing as drawing
+from ._labels import with_minus
 from ._results.result import FitResult
 from ._results.status import Status
 from ._validation import as_count
@@ -91,7 +92,8 @@ def animate(
     def draw_frame(row):
         plot.move(moving, path[row])
         title = drawing.end_label(result) if row == len(path) - 1 else f"epoch {epochs[row].round(2):.12g}"
-        ax.set_title(f"{title}: {drawing.equation(*path[row].tolist())}" if X.shape[1] == 1 else title, loc="left")
+        equation = f": {with_minus(drawing.equation(*path[row].tolist()))}" if X.shape[1] == 1 else ""
+        ax.set_title(f"{title}{equation}", loc="left")
         return (moving,)
 
     draw_frame(rows[-1])
