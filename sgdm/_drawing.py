@@ -8,6 +8,7 @@ from ._labels import is_dark, label_ends, line_height, place_legend, shorten
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._results.status import Status
+from ._summary import curve_names
 from ._validation import as_matrix, as_targets
 
 # Okabe and Ito's colours, for colour-blind readers: those with a contrast of at least 3:1 against white, and against
@@ -102,29 +103,11 @@ def diverged_fits(result):
 
 def fit_labels(result, label):
     """One label for each target or fit; by default "" where there is only one."""
-    many = result._is_many
-    k = len(result.epochs) if many else result.coef.shape[1] if result.coef.ndim == 2 else 0
-    if label is None:
-        return (what_varies(result) if many else []) or [f"{'fit' if many else 'target'} {i}" for i in range(k)] or [""]
-    labels = [label] if isinstance(label, str) else list(label)
-    if len(labels) != max(k, 1):
-        raise ValueError(f"label must name {max(k, 1)} curve{'s' if k > 1 else ''}, got {label!r:.80}")
+    names = curve_names(result)
+    labels = names if label is None else [label] if isinstance(label, str) else list(label)
+    if len(labels) != len(names):
+        raise ValueError(f"label must name {len(names)} curve{'s' if len(names) > 1 else ''}, got {label!r:.80}")
     return labels
-
-
-def what_varies(result):
-    """The constants that differ between many fits, as labels: "lr 0.1"; [] unless they tell all fits apart."""
-    own = result.dampening != result.momentum  # by default they are the same
-    constants = {"lr": result.lr, "momentum": result.momentum, **({"dampening": result.dampening} if own.any() else {})}
-    varying = {name: values.tolist() for name, values in constants.items() if np.ptp(values) > 0}
-    for digits in (3, 6):
-        rows = zip(
-            *([f"{name} {value:.{digits}g}" for value in values] for name, values in varying.items()), strict=True
-        )
-        labels = [", ".join(row) for row in rows]
-        if labels and len(set(labels)) == len(labels):
-            return labels
-    return []
 
 
 def curve_labels(labels, quantity):

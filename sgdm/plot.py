@@ -188,14 +188,14 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
     histories = {"gradient": drawing.recorded_values(result, "grad"), "step": drawing.recorded_values(result, "step")}
     labels = drawing.fit_labels(result, label)
     ax, several = drawing.as_axes(ax), len(labels) > 1
-    first, linewidth = len(ax.lines), 2
+    first, linewidth = len(ax.lines), 2.0
     for quantity, (epochs, vectors) in histories.items():
         scale = np.abs(vectors).max(axis=1, keepdims=True)  # without it the squares might overflow
         scale[scale == 0] = 1
         norm = np.linalg.norm(vectors / scale, axis=1) * scale[:, 0]
         names = labels if several else drawing.curve_labels(labels, quantity)
-        style = {"first": first, "linewidth": linewidth} if several else {}
-        drawing.draw_curves(ax, epochs, norm, names, log=True, diverged=drawing.diverged_fits(result), **style)
+        start, diverged = first if several else None, drawing.diverged_fits(result)
+        drawing.draw_curves(ax, epochs, norm, names, log=True, diverged=diverged, first=start, linewidth=linewidth)
         if several:  # the step is thinner, in the colours and dashes of the gradient, whose curves have the labels
             labels, linewidth = [""] * len(labels), 0.8
     drawing.label_axes(ax, "epoch", "norm of gradient (thick) and step (thin)" if several else "norm")
@@ -330,7 +330,7 @@ def contours(
     levels = least + (largest - least) * 3.0 ** -np.arange(8.5, 0, -1)
 
     first, second, *_, ink = drawing.colours(ax)
-    curves = []
+    curves: list[list[np.ndarray]] = []
     if np.all(np.diff(levels) > 0):
         curves = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8).allsegs
     ax.plot(*path.T, color=first, linewidth=1.5, marker="o" if len(path) <= 200 else None, markersize=3)
