@@ -250,7 +250,7 @@ def draw_curves(ax, x, ys, labels, log=False, diverged=False, first=None, linewi
     palette, first = colours(ax), len(ax.lines) if first is None else first
     named, ends = [i for i, label in enumerate(labels) if label is not None], []
     many = len(named) > MAX_LABELLED
-    ramp = import_module("matplotlib.colors").LinearSegmentedColormap.from_list("", palette[:2])
+    ramp = import_module("matplotlib.colors").LinearSegmentedColormap.from_list("", list(palette[:2]))
     if many:
         named = [named[i] for i in np.linspace(0, len(named) - 1, MAX_LABELLED // 2).round().astype(int)]
     for i, (y, label) in enumerate(zip(ys.T, labels, strict=True)):

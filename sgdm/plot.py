@@ -330,9 +330,10 @@ def contours(
     levels = least + (largest - least) * 3.0 ** -np.arange(8.5, 0, -1)
 
     first, second, *_, ink = drawing.colours(ax)
-    curves: list[list[np.ndarray]] = []
+    curves: list[np.ndarray] = []
     if np.all(np.diff(levels) > 0):
-        curves = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8).allsegs
+        drawn = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8)
+        curves = [np.asarray(ring.vertices) for ring in drawn.get_paths()]
     ax.plot(*path.T, color=first, linewidth=1.5, marker="o" if len(path) <= 200 else None, markersize=3)
     ax.plot(*minimum, color=second, linestyle="none", marker="*", markersize=13)
     ax.set_xlim(low[0], high[0], auto=similar)  # fixed limits could not follow the aspect
@@ -344,9 +345,9 @@ def contours(
     places = Places(ax, [path, minimum[np.newaxis]])
     for point, name, radius in ((minimum, "minimum", 6), (path[0], drawing.start_label(result), 2)):
         places.label_point(point, name, radius * pixel)
-    for level, segments in list(zip(levels, curves, strict=False))[-5::2]:
-        if any(map(len, segments)):
-            places.label_curve(np.concatenate(segments), three_digits(level))
+    for level, curve in list(zip(levels, curves, strict=False))[-5::2]:
+        if len(curve):
+            places.label_curve(curve, three_digits(level))
     return ax
 
 
