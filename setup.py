@@ -91,10 +91,8 @@ def extension(name, sources=()):
     )
 
 
-
-
 def description():
-    """README for a package index, which has none of the files beside it: without pictures, and links only to the web."""
+    """README for a package index, which has no files beside it: without pictures, and with links to the web only."""
     with open("README.md", encoding="utf-8") as file:
         text = re.sub(r"<img [^>]*>\n*", "", file.read())
     return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]*\)", r"\1", text)
