@@ -1,8 +1,8 @@
-"""The descent as scikit-learn estimators. `SGDMRegressorCV` chooses the number of epochs by cross-validation.
-
-Only this module and `_estimators` need scikit-learn (``pip install 'sgdm[sklearn]'``). It has more than 400 lines: half
-of them are docstrings, and each parameter is an attribute.
+"""The descent as scikit-learn estimators: `SGDMRegressor`, and `SGDMRegressorCV`, which chooses the number of epochs by
+cross-validation. They need scikit-learn: ``pip install 'sgdm[sklearn]'``.
 """
+
+# More than 400 lines: half of them are docstrings, and each parameter is an attribute.
 
 from __future__ import annotations
 

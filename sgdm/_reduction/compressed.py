@@ -34,7 +34,7 @@ _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps 
 class Compressed:
     """A least-squares problem reduced to a small matrix that gives the losses and gradients of all its rows.
 
-    `compress` makes it, and so do `merge`, ``+`` and `load`. For columns [X, 1, y] it holds the triangular factor R of
+    `compress` makes it, and so do `Compressed.merge`, ``+`` and `Compressed.load`. For columns [X, 1, y] it holds the triangular factor R of
     ``sqrt(W) [X, 1, y] = Q R``: the loss of parameters a is ``|R (a, -1)|**2 / sum(w)``. Reductions of the same
     columns add up, in any order, to that of all their rows, up to rounding.
 
@@ -164,9 +164,9 @@ class Compressed:
     # Files
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the reduction to a file, which `load` reads.
+        """Write the reduction to a file, which `Compressed.load` reads.
 
-        The file appears whole or not at all: it is written beside `path` and then renamed.
+        The file appears whole or not at all: it is written beside ``path`` and then renamed.
 
         Parameters
         ----------
@@ -469,7 +469,7 @@ class Compressed:
 
         Notes
         -----
-        `DivergenceError.max_lr` is 0.95 times this limit, so that a fit with it converges.
+        ``DivergenceError.max_lr`` is 0.95 times this limit, so that a fit with it converges.
 
         Examples
         --------

@@ -187,7 +187,7 @@ class FitResult(ArrayFields):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to a file, which `sgdm.load` reads.
 
-        The file appears whole or not at all: it is written beside `path` and then renamed.
+        The file appears whole or not at all: it is written beside ``path`` and then renamed.
 
         Parameters
         ----------
