@@ -34,9 +34,9 @@ _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps 
 class Compressed:
     """A least-squares problem reduced to a small matrix that gives the losses and gradients of all its rows.
 
-    `compress` makes it, and so do `Compressed.merge`, ``+`` and `Compressed.load`. For columns [X, 1, y] it holds the triangular factor R of
-    ``sqrt(W) [X, 1, y] = Q R``: the loss of parameters a is ``|R (a, -1)|**2 / sum(w)``. Reductions of the same
-    columns add up, in any order, to that of all their rows, up to rounding.
+    `compress` makes it, and so do `Compressed.merge`, ``+`` and `Compressed.load`. For columns [X, 1, y] it holds the
+    triangular factor R of ``sqrt(W) [X, 1, y] = Q R``: the loss of parameters a is ``|R (a, -1)|**2 / sum(w)``.
+    Reductions of the same columns add up, in any order, to that of all their rows, up to rounding.
 
     Attributes
     ----------
