@@ -43,11 +43,13 @@ const struct sgdm_level *sgdm_levels(int *count) {
 enum {
     /* C-order X is transposed once per fit and read by columns if its rows take at most NARROW_BYTES (TOGETHER_BYTES
      * from SGDM_TARGETS targets on) and X at most WHOLE_BYTES: 1 to 8 doubles take 2 ns a row by rows, 0.2 to 0.8 by
-     * columns. X of up to SGDM_NARROWEST columns is always read so, block by block if it is too large to copy. Of a
-     * triangular factor, all of whose rows begin at a cache line in the copy, an epoch takes up to a third less. */
+     * columns. X of up to SGDM_NARROWEST columns is always read so, block by block if it is too large to copy. */
     NARROW_BYTES = 128,
     WHOLE_BYTES = 4194304,
     TOGETHER_BYTES = 512,
+    /* A triangular factor of at most TRIANGLE_BYTES is copied so that each row begins at a cache line: an epoch takes up
+     * to a third less. Larger ones are not faster, and the copy takes the time of many epochs. */
+    TRIANGLE_BYTES = 1 << 20,
     /* C-order X is read in steps if its rows take at most STEP_ROW_BYTES, or if X comes from memory and they take at
      * most MEMORY_ROW_BYTES: the panels read wide rows from L2 faster. */
     STEP_ROW_BYTES = 1024,
@@ -86,9 +88,9 @@ struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t
     const ptrdiff_t narrow_bytes = k >= SGDM_TARGETS ? TOGETHER_BYTES : NARROW_BYTES;
     shape.padded = round_up(d, lanes);
     shape.width = shape.padded + lanes;
-    const int small = !by_columns && n * row_bytes <= WHOLE_BYTES;
-    shape.transposed = (!by_columns && d <= SGDM_NARROWEST) || (small && !triangular && row_bytes <= narrow_bytes);
-    shape.whole = small && (shape.transposed || triangular);
+    const int copied = !by_columns && n * row_bytes <= (triangular ? TRIANGLE_BYTES : WHOLE_BYTES);
+    shape.transposed = (!by_columns && d <= SGDM_NARROWEST) || (copied && !triangular && row_bytes <= narrow_bytes);
+    shape.whole = copied && (shape.transposed || triangular);
     shape.copies_rows = by_columns && n * row_bytes <= ROW_COPY_BYTES;
     shape.from_memory = n * row_bytes >= MEMORY_BYTES;
     shape.in_steps = !triangular && row_bytes <= (shape.from_memory ? MEMORY_ROW_BYTES : STEP_ROW_BYTES);
