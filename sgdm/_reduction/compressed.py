@@ -18,7 +18,7 @@ from .._files import read_npz, write_npz
 from .._results.history import History
 from .._validation import as_count, as_flag, as_number, as_penalty
 from .checks import check_reduction
-from .factor import column_norms, join
+from .factor import at_cache_lines, column_norms, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -248,7 +248,7 @@ class Compressed:
         """The problem of R's rows. The intercept is one of its columns, without penalties."""
         check_reduction(self)
         p = self.n_params
-        rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
+        rows, targets = at_cache_lines(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
         problem = Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True, self.dtype)
         problem.target_shape, problem.feature_names = self.target_shape, self.feature_names
         problem.method, problem.reduction, problem.scaling = "compress", self, None

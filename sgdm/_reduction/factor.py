@@ -19,6 +19,23 @@ _LEAF_ROWS = 8  # for each column, at least: joining a factor takes as long as a
 _LEAST, _MOST = 1e-100, 1e100
 
 
+_LINE = 8  # doubles of a cache line
+
+
+def at_cache_lines(rows):
+    """A copy of rows of double, each of which begins at a cache line, unless they are short. There are zeros in the gaps
+    between them. An epoch over them takes up to a third less time so."""
+    n, d = rows.shape
+    if d <= _LINE // 2:  # the kernel reads those by columns, without gaps
+        return np.ascontiguousarray(rows)
+    step = ceil_div(d, _LINE) * _LINE
+    memory = np.zeros(n * step + _LINE)
+    first = -memory.ctypes.data // memory.itemsize % _LINE
+    aligned = memory[first : first + n * step].reshape(n, step)[:, :d]
+    aligned[:] = rows
+    return aligned
+
+
 def leaf_rows(q):
     """How many rows of q columns make a leaf."""
     return max(_LEAF_ELEMENTS // q, _LEAF_ROWS * q)

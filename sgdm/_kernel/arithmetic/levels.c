@@ -47,9 +47,6 @@ enum {
     NARROW_BYTES = 128,
     WHOLE_BYTES = 4194304,
     TOGETHER_BYTES = 512,
-    /* A triangular factor of at most TRIANGLE_BYTES is copied so that each row begins at a cache line: an epoch takes up
-     * to a third less. Larger ones are not faster, and the copy takes the time of many epochs. */
-    TRIANGLE_BYTES = 1 << 20,
     /* C-order X is read in steps if its rows take at most STEP_ROW_BYTES, or if X comes from memory and they take at
      * most MEMORY_ROW_BYTES: the panels read wide rows from L2 faster. */
     STEP_ROW_BYTES = 1024,
@@ -81,16 +78,17 @@ static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t round_up(ptrdiff_t length, ptrdiff_t group) { return (length + group - 1) / group * group; }
 
-struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
-                                int triangular, ptrdiff_t batch) {
+struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t row_step, ptrdiff_t itemsize,
+                                int by_columns, int triangular, ptrdiff_t batch) {
     struct sgdm_shape shape = {.n = n, .d = d, .k = k, .by_columns = by_columns, .triangular = triangular};
     const ptrdiff_t lanes = SGDM_LANE_BYTES / itemsize, row_bytes = d * itemsize;
     const ptrdiff_t narrow_bytes = k >= SGDM_TARGETS ? TOGETHER_BYTES : NARROW_BYTES;
     shape.padded = round_up(d, lanes);
     shape.width = shape.padded + lanes;
-    const int copied = !by_columns && n * row_bytes <= (triangular ? TRIANGLE_BYTES : WHOLE_BYTES);
-    shape.transposed = (!by_columns && d <= SGDM_NARROWEST) || (copied && !triangular && row_bytes <= narrow_bytes);
-    shape.whole = copied && (shape.transposed || triangular);
+    shape.row_step = row_step;
+    const int without_gaps = !by_columns && row_step == d;
+    shape.whole = without_gaps && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
+    shape.transposed = shape.whole || (without_gaps && d <= SGDM_NARROWEST);
     shape.copies_rows = by_columns && n * row_bytes <= ROW_COPY_BYTES;
     shape.from_memory = n * row_bytes >= MEMORY_BYTES;
     shape.in_steps = !triangular && row_bytes <= (shape.from_memory ? MEMORY_ROW_BYTES : STEP_ROW_BYTES);
