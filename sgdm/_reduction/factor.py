@@ -23,8 +23,10 @@ _LINE = 8  # doubles of a cache line
 
 
 def at_cache_lines(rows):
-    """A copy of rows of double. Long rows begin at cache lines, with zeros between them, which saves up to a third of an
-    epoch's time."""
+    """A copy of rows of double.
+
+    Long rows begin at cache lines, with zeros between them, which saves up to a third of an epoch's time.
+    """
     n, d = rows.shape
     if d <= _LINE // 2:  # the kernel reads those by columns, without gaps
         return np.ascontiguousarray(rows)
