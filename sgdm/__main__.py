@@ -156,7 +156,9 @@ def as_list(parser: Parser, text: str) -> list[str]:
 def execute(options: argparse.Namespace) -> None:
     """Read the data, fit, save the files, print."""
     if options.version:
-        print_out(f"sgdm {installed_version()}")
+        from . import __version__
+
+        print_out(f"sgdm {__version__}")
         return
     check_destinations(options)
     features, X, y, target = read_data(options)
@@ -371,16 +373,6 @@ def print_out(text: str) -> None:
 def print_message(kind: str, message: object) -> None:
     """Print one line to stderr."""
     print(f"sgdm: {kind}: {' '.join(str(message).splitlines())}", file=sys.stderr)
-
-
-def installed_version() -> str:
-    """The installed version. Only pyproject.toml states it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sgdm")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":
