@@ -1,12 +1,14 @@
 """The package as it is imported, and the lines that its warnings name."""
 
 import importlib.metadata
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,16 @@ def test_modules_that_need_more_are_found_when_they_are_used(run_python):
     assert (process.returncode, process.stdout) == (0, "line SGDMRegressor\n"), process.stderr
     with pytest.raises(AttributeError, match=r"^module 'sgdm' has no attribute 'ploot'$"):
         _ = sgdm.ploot
+
+
+def test_the_arguments_of_what_is_public_have_types():
+    """Else a checker of types takes the type of the default: it would refuse SGDMRegressor(lr=0.1)."""
+    called = [sgdm.fit, sgdm.fit_many, sgdm.compress, sgdm.Compressed.forecast, sgdm.Compressed.tune]
+    if find_spec("sklearn"):
+        called += [sgdm.sklearn.SGDMRegressor, sgdm.sklearn.SGDMRegressorCV]
+    for function in called:
+        parameters = [each for each in inspect.signature(function).parameters.values() if each.name != "self"]
+        assert [each.name for each in parameters if each.annotation is each.empty] == []
 
 
 def test_pytest_starts_without_numpy():
