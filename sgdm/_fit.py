@@ -147,7 +147,7 @@ def fit(
         always "compress".
     n_threads : int, default 1
         How many threads share the rows of each update, or reduce them; worth while from some 10 000 numbers in X per
-        thread on. The bits don't depend on it.
+        thread on. -1 stands for all CPUs that the process may use. The bits don't depend on it.
 
     Returns
     -------
