@@ -291,6 +291,13 @@ def test_a_warning_is_one_line(sgdm_says):
     assert re.fullmatch(r"sgdm: warning: the objective rose from .* use an lr of at most .*\n", err)
 
 
+def test_a_warning_names_the_option_of_the_command(sgdm_says, write):
+    path = write("x,y\n" + "\n".join(f"{1000 + i},{i}" for i in range(50)))
+    code, _, err = sgdm_says(path, "--target", "y", "--raw", "--epochs", 5)
+    assert code == 0
+    assert re.fullmatch(r"sgdm: warning: the objective rose from .*; or leave --raw out\n", err)
+
+
 def test_an_interrupt_tells_the_epochs_done(monkeypatch, sgdm_says, points):
     def interrupted(*args, **kwargs):
         stop = KeyboardInterrupt()
