@@ -19,7 +19,7 @@ from time import perf_counter
 
 import numpy as np
 
-from .conftest import duration, markdown, ratio  # also limits BLAS to one thread in the processes started here
+from .report import duration, markdown, ratio  # also limits BLAS to one thread in the processes started here
 from .rounds import GROUPS, compare, noise_warning, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,18 +1,11 @@
 """Sets the benchmarks up and prints their tables. They use one thread, and run only if bench/ is asked for."""
 
-import os
-import platform
-import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-TOO_LATE = "numpy" in sys.modules and any(os.environ.get(name) != "1" for name in THREADS)
-os.environ.update(dict.fromkeys(THREADS, "1"))  # numpy and torch read them when they are imported
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"  # JAX reads it likewise
+from .report import THREADS, TOO_LATE, duration, machine, markdown, ratio  # limits BLAS to one thread
 
 TABLES = pytest.StashKey[dict]()
 
@@ -31,7 +24,7 @@ def pytest_configure(config):
         return
     if TOO_LATE:
         raise pytest.UsageError(
-            "numpy was imported before bench/conftest.py could limit it to one thread; run with "
+            "numpy was imported before the benchmarks could limit it to one thread; run with "
             + " ".join(f"{name}=1" for name in THREADS)
         )
     if config.option.plot and not find_spec("matplotlib"):
@@ -56,7 +49,7 @@ def pytest_terminal_summary(terminalreporter, config):
         for line in layout(rows):
             terminalreporter.write_line(markdown(line))
         terminalreporter.write_line("")
-        terminalreporter.write_line(("" if written else f"{machine()} ") + legend())
+        terminalreporter.write_line(("" if written else f"{common_legend()} ") + legend())
         written = True
     path, rows = config.getoption("plot", None), config.stash[TABLES]["scale"]
     if path and rows:
@@ -64,10 +57,6 @@ def pytest_terminal_summary(terminalreporter, config):
 
         plot(rows, path)
         terminalreporter.write_line(f"Drawn in {path}.")
-
-
-def markdown(line):
-    return f"| {' | '.join(line)} |"
 
 
 def against_others(rows):
@@ -96,42 +85,20 @@ def crossovers(rows):
         yield [row["problem"], *times, *(ratio(row["ratios"][epochs]) for epochs in budgets), even, auto]
 
 
-def duration(seconds):
-    if seconds < 1e-6:
-        return f"{seconds * 1e9:.1f} ns"
-    if seconds < 1:
-        return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
-    return f"{seconds:.2f} s"
-
-
-def ratio(measured):
-    if measured is None:
-        return "–"
-    middle, low, high = (f"{x:.3g}" if x < 999.5 else f"{x:.0f}" for x in (measured["ratio"], *measured["spread"]))
-    return f"{middle} ({low}–{high})"
-
-
-def machine():
-    """The machine, the versions and the method of the tables, and which competitors are not installed."""
-    from sgdm._kernel import ISA
-
-    from .competitors import ROW_COMPETITORS, SOLVERS, installed
+def common_legend():
+    """The machine, the versions and the method of all tables."""
+    from .competitors import ROW_COMPETITORS, SOLVERS
     from .rounds import noise_warning
 
-    cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    cpu = model[1] if model else platform.processor() or platform.machine()
-    versions = {name: installed(name) for name in [*(ROW_COMPETITORS | SOLVERS), "dask"]}
-    present = [f"{name} {version}" for name, version in versions.items() if version]
-    absent = [name for name, version in versions.items() if not version]
-    line = f"{cpu}, sgdm at level {ISA}, Python {platform.python_version()}, {', '.join(present)}. All use one"
-    line += " thread unless the column says otherwise. A / B is A's time over B's: if NumPy / sgdm is above 1, sgdm is"
-    line += " faster. Each ratio compares the least times; the brackets show its range over fifths of the run."
-    return line + (f" Not installed: {', '.join(absent)}." if absent else "") + noise_warning()
+    return (
+        f"{machine([*(ROW_COMPETITORS | SOLVERS), 'dask'])} All use one thread unless the column says otherwise. A / B"
+        " is A's time over B's: if NumPy / sgdm is above 1, sgdm is faster. Each ratio compares the least times; the"
+        f" brackets show its range over fifths of the run.{noise_warning()}"
+    )
 
 
 def ratios_legend():
-    from .test_ratios import N_FITS
+    from .problems import N_FITS
 
     return (
         "X begins at a cache line. lstsq, LinearRegression and Ridge show how many sgdm epochs fit into one call of"
@@ -158,12 +125,12 @@ def scale_legend():
 
 
 def compress_legend():
-    from .test_compress import EPOCHS, EPOCHS_TIMED
+    from .problems import EPOCHS_TIMED, REDUCED
 
     return (
-        f"NumPy's loop does {EPOCHS_TIMED} epochs, and its time is scaled to {EPOCHS}. LinearRegression and Ridge are"
-        " scikit-learn's, both without an intercept, Ridge without a penalty. Streams are read from memory; peak memory"
-        " is that above the blocks. Dask's workers are processes of one thread that hold the rows."
+        f"NumPy's loop does {EPOCHS_TIMED} epochs, and its time is scaled to {REDUCED.epochs}. LinearRegression and"
+        " Ridge are scikit-learn's, both without an intercept, Ridge without a penalty. Streams are read from memory;"
+        " peak memory is that above the blocks. Dask's workers are processes of one thread that hold the rows."
     )
 
 

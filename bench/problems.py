@@ -90,7 +90,9 @@ PROBLEMS = [
 ]
 LARGE = 1_000_000  # elements of X: from here on two threads are timed too, and the closed-form solvers are slow
 BATCH_PROBLEMS = [Problem(100_000, 50, 3, 10, batch=batch) for batch in (32, 1)]
+N_FITS = 200  # of the many fits, the competitors do so many, one by one
 MANY = Problem(100, 2, 50, 10, per="call", fits=10_000)
+EPOCHS_TIMED = 5  # of the reduced problem's, NumPy's loop does so many
 REDUCED = Problem(1_000_000, 50, 1000, 5, per="call", method="auto")
 ALL_PROBLEMS = [
     *PROBLEMS,

@@ -16,11 +16,11 @@ import sgdm
 from sgdm._reduction.reduce import reducing_is_faster
 
 from .competitors import SOLVERS, available, numpy_loop
+from .problems import EPOCHS_TIMED
 from .rounds import GROUPS, alternate, compare, format_count, random_data
 
 LR, MOMENTUM = 0.1, 0.8
 EPOCHS = 1000
-EPOCHS_TIMED = 5  # on a million rows NumPy's loop and ours do so many; the time is scaled to EPOCHS
 BUDGETS = (10, 100, EPOCHS)
 TOLERANCE = 1e-12  # of the largest entry
 SIZES = [(n, d) for n in (10_000, 100_000, 1_000_000) for d in (10, 50, 200)]

@@ -17,11 +17,8 @@ from .competitors import (
     Descent,
     available,
 )
-from .problems import BATCH_PROBLEMS, LARGE, MANY, PROBLEMS, SEED
-from .rounds import alternate, compare
-
-TOLERANCE = 1000  # times eps and the largest entry; seen: 363 (Numba, 1 000 000 rows), in mini-batches 8
-N_FITS = 200  # of the many fits, the competitors do so many, one by one
+from .problems import BATCH_PROBLEMS, LARGE, MANY, N_FITS, PROBLEMS, SEED
+from .rounds import TOLERANCE, alternate, check_same, compare
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
@@ -122,13 +119,3 @@ def test_many(benchmark, tables):
     }
     benchmark.extra_info.update(info)
     tables["ratios"].append(info)
-
-
-def check_same(theirs, ours, name):
-    """Assert that two trajectories agree in all fields that both keep, to TOLERANCE."""
-    for field in theirs._fields:
-        expected, got = getattr(ours, field), getattr(theirs, field)
-        if got is None:
-            continue
-        atol = TOLERANCE * np.finfo(expected.dtype).eps * np.abs(expected).max()
-        np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=f"{field} of {name} and of sgdm")

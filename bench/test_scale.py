@@ -6,8 +6,7 @@ import pytest
 
 from .competitors import numpy_loop
 from .problems import Problem
-from .rounds import GROUPS, alternate, compare
-from .test_ratios import check_same
+from .rounds import GROUPS, alternate, check_same, compare
 
 ELEMENTS = 5_000_000  # a call reads at least so many elements of X: then the set-up doesn't matter
 

@@ -11,6 +11,8 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 
+from typing import TYPE_CHECKING
+
 from . import schedules
 from ._descent.descent import Progress
 from ._descent.tuning import Tuned
@@ -28,3 +30,25 @@ __all__ = [
     "Checkpoint", "Compressed", "ConvergenceWarning", "DivergenceError", "FitResult", "History", "Progress", "Status",
     "Tuned", "compress", "fit", "fit_many", "load", "schedules",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from . import plot as plot
+    from . import sklearn as sklearn
+
+    __version__: str
+else:
+
+    def __getattr__(name):
+        """What is found when it is asked for: the version, and the modules that need matplotlib or scikit-learn."""
+        if name == "__version__":
+            from importlib.metadata import PackageNotFoundError, version
+
+            try:
+                return version(__name__)  # only pyproject.toml states it
+            except PackageNotFoundError:
+                return "0+unknown"
+        if name in ("plot", "sklearn"):
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

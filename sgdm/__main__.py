@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:
                 for warning in caught:
                     if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning)):
-                        print_message("warning", warning.message)
+                        print_message("warning", of_command(warning.message, options))
     except CommandError as error:
         print_message("error", error)
         return error.code
@@ -156,7 +156,9 @@ def as_list(parser: Parser, text: str) -> list[str]:
 def execute(options: argparse.Namespace) -> None:
     """Read the data, fit, save the files, print."""
     if options.version:
-        print_out(f"sgdm {installed_version()}")
+        from . import __version__
+
+        print_out(f"sgdm {__version__}")
         return
     check_destinations(options)
     features, X, y, target = read_data(options)
@@ -224,9 +226,7 @@ def run_fit(options: argparse.Namespace, X: np.ndarray, y: np.ndarray, start: np
             record_every=options.record_every,
         )
     except DivergenceError as error:
-        lr_too_large = error.max_lr is not None and options.lr >= error.max_lr
-        hint = "; or leave --raw out" if lr_too_large and options.data is not None and not options.standardize else ""
-        raise CommandError(f"{error}{hint}", code=1) from None
+        raise CommandError(of_command(error, options), code=1) from None
     except (ValueError, OverflowError) as error:
         raise CommandError(str(error)) from None
     except MemoryError:
@@ -368,19 +368,15 @@ def print_out(text: str) -> None:
         raise CommandError(f"cannot write to stdout: {error.strerror}") from None
 
 
+def of_command(message: object, options: argparse.Namespace) -> str:
+    """A message of the package, with the command's own option in place of the keyword."""
+    option = "use --standardize" if options.data is None else "leave --raw out"
+    return str(message).replace("use standardize=True", option)
+
+
 def print_message(kind: str, message: object) -> None:
     """Print one line to stderr."""
     print(f"sgdm: {kind}: {' '.join(str(message).splitlines())}", file=sys.stderr)
-
-
-def installed_version() -> str:
-    """The installed version. Only pyproject.toml states it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sgdm")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ def fit(
         to rounding. "auto" reduces the rows where that is clearly faster; with `init`, it takes the method of `init`. A
         `Compressed` is always "compress".
     n_threads : int, default 1
-        The number of threads that share the rows. Each should have at least some 10 000 numbers of X. The bits of the
-        result are the same for any number.
+        The number of threads that share the rows; -1 stands for all CPUs that the process may use. Each thread should
+        have at least some 10 000 numbers of X. The bits of the result are the same for any number.
 
     Returns
     -------

@@ -2,8 +2,9 @@
 
 import math
 import operator
+import os
 import sys
-from numbers import Complex, Number, Real
+from numbers import Complex, Integral, Number, Real
 
 import numpy as np
 
@@ -25,6 +26,9 @@ def as_real(value, name, convert=True):
     """
     if type(value) is np.ndarray and (value.dtype is _FLOAT64 or value.dtype in _FLOATS):
         return value
+    if isinstance(value, str):
+        advice = "read the file first" if name.endswith("X") else f"pass the column itself, like table[{value!r:.40}]"
+        raise TypeError(f"{name} must hold real numbers, got the text {value!r:.40}; {advice}")
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; convert it with {name}.toarray()")
     if not hasattr(value, "__array__") and (hasattr(value, "collect") or hasattr(value, "__arrow_c_stream__")):
@@ -238,6 +242,15 @@ def as_count(value, name):
     if not 1 <= count <= sys.maxsize:
         raise ValueError(f"{name} must be at least 1{' and at most sys.maxsize' if count > 1 else ''}, got {count}")
     return count
+
+
+def as_threads(value):
+    """`n_threads` as an int of at least 1. -1 stands for all CPUs that this process may use."""
+    if isinstance(value, Integral) and value == -1:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(value, Integral) and value < 1 and value is not False:
+        raise ValueError(f"n_threads must be at least 1, got {value}; -1 stands for all CPUs")
+    return as_count(value, "n_threads")
 
 
 def as_flag(value, name):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,12 @@ from ._results.status import ConvergenceWarning, DivergenceError, Status, attach
 from ._validation import as_count, as_flag, as_number, as_penalty, ndim_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
     from numpy.typing import ArrayLike
+
+    _Rate: TypeAlias = float | ArrayLike | Callable[[int], float] | Literal["auto"]
 
 __all__ = ["SGDMRegressor", "SGDMRegressorCV"]
 
@@ -136,11 +141,29 @@ class SGDMRegressor(DescentRegressor):
     """
 
     def __init__(
-        self, *, lr="auto", momentum="auto", dampening=None, nesterov=False, weight_decay=0.0, l1=0.0, max_iter=1000,
-        tol="auto", standardize=True, fit_intercept=True, batch_size=None, shuffle=True, average=False,
-        early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, random_state=None, warm_start=False,
-        record="loss", verbose=False,
-    ):  # fmt: skip
+        self,
+        *,
+        lr: _Rate = "auto",
+        momentum: _Rate = "auto",
+        dampening: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float | ArrayLike = 0.0,
+        l1: float | ArrayLike = 0.0,
+        max_iter: int = 1000,
+        tol: float | Literal["auto"] | None = "auto",
+        standardize: bool = True,
+        fit_intercept: bool = True,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        average: bool | int = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        record: Literal["loss", "all", "updates"] | None = "loss",
+        verbose: bool | int = False,
+    ):
         self.lr = lr
         self.momentum = momentum
         self.dampening = dampening
@@ -377,9 +400,20 @@ class SGDMRegressorCV(DescentRegressor):
     """
 
     def __init__(
-        self, *, lr="auto", momentum="auto", dampening=None, nesterov=False, weight_decay=0.0, l1=0.0, max_iter=1000,
-        standardize=True, fit_intercept=True, cv=None, record="loss",
-    ):  # fmt: skip
+        self,
+        *,
+        lr: _Rate | Sequence[_Rate] = "auto",
+        momentum: _Rate | Sequence[_Rate] = "auto",
+        dampening: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float | Sequence[float] = 0.0,
+        l1: float | Sequence[float] = 0.0,
+        max_iter: int = 1000,
+        standardize: bool = True,
+        fit_intercept: bool = True,
+        cv: Any = None,
+        record: Literal["loss", "all", "updates"] | None = "loss",
+    ):
         self.lr = lr
         self.momentum = momentum
         self.dampening = dampening

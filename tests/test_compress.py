@@ -231,7 +231,7 @@ TOGETHER = {
     "coef0": ((REDUCED, None), {"coef0": np.zeros(4)}, ValueError, "coef0 must have shape (5,), the features, got "),
     "init": ((X60, Y60), {"lr": "auto", "init": sgdm.fit(X60, Y60)}, ValueError,
              "lr='auto' and init don't go together"),
-    "momentum alone": ((X60, Y60), {"momentum": "auto"}, TypeError, "momentum must be a number, got 'auto'"),
+    "momentum alone": ((X60, Y60), {"momentum": "auto"}, ValueError, 'momentum="auto" needs lr="auto"'),
     "another word": ((X60, Y60), {"lr": "best"}, TypeError, "lr must be a number, got 'best'"),
 }  # fmt: skip
 

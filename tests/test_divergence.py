@@ -67,6 +67,17 @@ def test_a_fit_that_diverges_hands_over_the_finite_epochs(every, dtype, form, wo
     assert np.isfinite(error.result.coef).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"method": "compress"}, {"batch_size": 50, "lr": 0.01, "momentum": 0}])
+def test_a_fit_that_standardized_columns_would_save_says_so(options):
+    """And one that they would not save doesn't."""
+    far = X[:, :2] * [1, 1000] + [0, 3000]
+    options = {"fit_intercept": True, "epochs": 5000, **options}
+    assert str(refuse(sgdm.DivergenceError, "too large", far, y, **options)).endswith("; or use standardize=True")
+    assert sgdm.fit(far, y, standardize=True, **options).status == "completed"
+    for given in ({"lr": 1e6}, {"lr": 1e6, "standardize": True}):
+        assert "standardize" not in str(refuse(sgdm.DivergenceError, "too large", far, y, **{**options, **given}))
+
+
 def test_the_target_that_diverges_is_named():
     Y = make_noise(N, D, 3)[1] * [1, 1e100, 1]
     error = refuse(sgdm.DivergenceError, "^the fit of target 1 diverged at epoch ", y=Y, lr=50, epochs=5000)

@@ -14,10 +14,10 @@ PAGES = Path(__file__).parent.parent / "docs" / "reference"
 def entries():
     """What the pages take from docstrings; a whole module as its name."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.glob("*.rst")))
-    return set(re.findall(r"^\.\. (?:auto)?(?:function|class|exception|module):: ([\w.]+)", text, re.M))
+    return set(re.findall(r"^\.\. (?:auto)?(?:data|function|class|exception|module):: ([\w.]+)", text, re.M))
 
 
-@pytest.mark.parametrize("name", sgdm.__all__)
+@pytest.mark.parametrize("name", [*sgdm.__all__, "__version__"])
 def test_a_public_name_is_in_the_reference(name):
     module = isinstance(getattr(sgdm, name), ModuleType)
     assert (f"sgdm.{name}" if module else name) in entries()

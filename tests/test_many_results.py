@@ -190,3 +190,18 @@ def test_many_fits_of_polars_and_arrow_tables():
     for frame, vector in ((polars.DataFrame(X[0]), polars.Series), (table, pyarrow.array)):
         many = sgdm.fit_many(frame, vector(y[0]), lr=vector(np.full(B, 0.1)), sample_weight=vector(np.ones((B, N))[0]))
         np.testing.assert_allclose(many.coef, [fit.coef for fit in expected], rtol=1e-12)
+
+
+def test_the_scores_are_those_of_the_fits():
+    many = sgdm.fit_many(X, y, fit_intercept=True)
+    weights = np.linspace(0, 1, N)
+    np.testing.assert_allclose(many.score(X, y), [many[i].score(X[i], y[i]) for i in range(B)], rtol=1e-13)
+    shared = [many[i].score(X[0], y[0], weights) for i in range(B)]
+    np.testing.assert_allclose(many.score(X[0], y[0], weights), shared, rtol=1e-13)
+    with pytest.raises(ValueError, match=rf"^y must have shape \({N},\) or \({B}, {N}\), got \({N}, {B}\)$"):
+        many.score(X, y.T)
+
+
+def test_many_fits_have_no_one_history():
+    with pytest.raises(TypeError, match=r"^this is the result of many fits, .*; take one of them, result\[i\]$"):
+        sgdm.fit_many(X, y).history_columns()

@@ -1,17 +1,22 @@
 """The package as it is imported, and the lines that its warnings name."""
 
+import importlib.metadata
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import metadata
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from helpers import make_noise
 
 import sgdm
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_the_import_is_light(run_python):
@@ -24,13 +29,41 @@ def test_the_import_is_light(run_python):
     assert (process.returncode, process.stdout.split()) == (0, [])
 
 
+def test_the_version_stands_once():
+    """It is that of pyproject.toml, which the citation and the changelog name too."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert sgdm.__version__ == importlib.metadata.version("sgdm") == version
+    citation = (ROOT / "CITATION.cff").read_text()
+    released = re.search(r"^date-released: (.*)$", citation, re.M)[1]
+    assert re.search(r"^version: (.*)$", citation, re.M)[1] == version
+    assert f"\n## {version} ({released})\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_modules_that_need_more_are_found_when_they_are_used(run_python):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    process = run_python("import sgdm; print(sgdm.plot.line.__name__, sgdm.sklearn.SGDMRegressor.__name__)")
+    assert (process.returncode, process.stdout) == (0, "line SGDMRegressor\n"), process.stderr
+    with pytest.raises(AttributeError, match=r"^module 'sgdm' has no attribute 'ploot'$"):
+        _ = sgdm.ploot
+
+
+def test_the_arguments_of_what_is_public_have_types():
+    """Else a checker of types takes the type of the default: it would refuse SGDMRegressor(lr=0.1)."""
+    called = [sgdm.fit, sgdm.fit_many, sgdm.compress, sgdm.Compressed.forecast, sgdm.Compressed.tune]
+    if find_spec("sklearn"):
+        called += [sgdm.sklearn.SGDMRegressor, sgdm.sklearn.SGDMRegressorCV]
+    for function in called:
+        parameters = [each for each in inspect.signature(function).parameters.values() if each.name != "self"]
+        assert [each.name for each in parameters if each.annotation is each.empty] == []
+
+
 def test_pytest_starts_without_numpy():
     """Else conftest.py would be too late to limit NumPy's threads, which bench/conftest.py refuses."""
-    root = Path(__file__).parent.parent
     ours = ("_NUM_THREADS", "PYTEST_ADDOPTS")
     environment = {name: value for name, value in os.environ.items() if not name.endswith(ours)}
     command = [sys.executable, "-P", "-m", "pytest", "--collect-only", "-q", "bench"]
-    process = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stdout + process.stderr
     assert "test_direct" in process.stdout
 
@@ -59,7 +92,7 @@ def test_an_import_of_the_source_alone_says_what_to_do(tmp_path):
 
 def test_a_package_index_gets_a_page_without_the_files_beside_it():
     """README's links to files, and its pictures, would lead nowhere there."""
-    page = metadata("sgdm")["Description"]
+    page = importlib.metadata.metadata("sgdm")["Description"]
     assert page.startswith("# sgdm")
     assert re.findall(r"<img|\]\((?!https?:)", page) == []
     assert "CONTRIBUTING.md says how to build" in page

@@ -208,6 +208,15 @@ def test_a_vector_of_anything_but_numbers_is_refused(name, make, error, match):
     refuse(error, f"^{name} {match}", **{name: make(given)})
 
 
+@pytest.mark.parametrize("name", ["y", "sample_weight", "coef0"])
+def test_the_name_of_a_column_is_refused_with_what_to_give(name):
+    refuse(TypeError, rf"^{name} must .*, got the text 'a'; pass the column itself, like table\['a'\]$", **{name: "a"})
+
+
+def test_a_path_is_refused_with_what_to_give():
+    refuse(TypeError, "^X must hold real numbers, got the text 'rows.csv'; read the file first$", X="rows.csv")
+
+
 @pytest.mark.parametrize("form", ["csr_matrix", "csc_array", "coo_array"])
 def test_a_sparse_matrix_is_refused(form):
     sparse = getattr(pytest.importorskip("scipy.sparse"), form)

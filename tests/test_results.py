@@ -176,3 +176,84 @@ def test_a_history_too_large_for_memory_is_refused(every, options, numbers, hint
 def test_a_history_of_batches_too_large_for_memory_is_refused(record):
     error = refuse(MemoryError, "^the history of ", epochs=10**14, batch_size=1, seed=0, record=record)
     assert re.search(r"takes \d+ bytes .*pass record='loss', a larger record_every or record=None", str(error))
+
+
+# The score
+
+
+@pytest.mark.parametrize("targets", [None, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_score_is_r_squared(targets, weighted, dtype):
+    metrics = pytest.importorskip("sklearn.metrics")
+    X, y = make_noise(targets=targets, dtype=dtype)
+    weights = np.linspace(0, 1, len(X)) if weighted else None
+    result = sgdm.fit(X, y, fit_intercept=True)
+    multioutput = "raw_values" if targets else "variance_weighted"
+    expected = metrics.r2_score(y.astype(float), result.predict(X), sample_weight=weights, multioutput=multioutput)
+    got = result.score(X, y, weights)
+    assert np.shape(got) == y.shape[1:]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=64 * np.finfo(dtype).eps)
+
+
+def test_a_score_needs_targets_like_the_predictions():
+    X, y = make_noise()
+    result = sgdm.fit(X, y)
+    assert np.isnan(sgdm.fit(X, 0 * y).score(X, 0 * y))
+    assert result.score(X, 0 * y + 1) == -np.inf
+    for wrong, message in (
+        (y[1:], "X and y must have the same number of rows, got 60 and 59"),
+        (np.column_stack([y, y]), "y must have the shape of the predictions, (60,), got (60, 2)"),
+        (y * np.inf, "y must be finite, got "),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            result.score(X, wrong)
+    with pytest.raises(ValueError, match=r"^sample_weight must have a positive, finite sum"):
+        result.score(X, y, 0 * y)
+
+
+# The history as columns
+
+
+@pytest.mark.parametrize("targets", [None, 2])
+@intercepts
+def test_the_history_is_handed_over_as_columns(targets, fit_intercept):
+    X, y = make_noise(targets=targets)
+    result = sgdm.fit(X, y, epochs=8, record_every=3, fit_intercept=fit_intercept, validation=(X, y))
+    columns = result.history_columns()
+    assert {len(column) for column in columns.values()} == {3}
+    names = ["x0", "x1", "x2", "x3", "x4", *["(intercept)"] * fit_intercept]
+    for t in range(targets or 1):
+        of_target, at = (f"_{t}", (t,)) if targets else ("", ())
+        for field in ("loss", "val_loss"):
+            np.testing.assert_array_equal(columns.pop(f"{field}{of_target}"), getattr(result.history, field)[:, *at])
+        for field in ("grad", "step", "coef"):
+            for j, name in enumerate(names):
+                expected = getattr(result.history, field)[:, j, *at]
+                np.testing.assert_array_equal(columns.pop(f"{field}_{name}{of_target}"), expected)
+    assert list(columns) == ["epoch"]
+
+
+def test_the_columns_of_a_history_make_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    X, y = make_noise(d=2)
+    result = sgdm.fit(pandas.DataFrame(X, columns=["age", "size"]), y, epochs=3)
+    frame = pandas.DataFrame(result.history_columns())
+    assert frame.columns.tolist()[:4] == ["epoch", "loss", "grad_age", "grad_size"]
+    assert frame["coef_size"].tolist() == result.history.coef[:, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"record": None}, ["epoch"]),
+        ({"record": "loss", "validation": 0.2}, ["epoch", "loss", "val_loss"]),
+        (
+            {"record": "updates", "batch_size": 7, "validation": 0.2},
+            ["epoch", "loss", "grad_x0", "step_x0", "coef_x0"],
+        ),
+    ],
+)
+def test_what_was_not_recorded_is_no_column(options, expected):
+    X, y = make_noise(d=1)
+    assert list(sgdm.fit(X, y, lr=0.01, **options).history_columns()) == expected

@@ -17,6 +17,7 @@ from helpers import HISTORIES, bad_counts, dtypes, ignore_far, layouts
 import sgdm
 from sgdm import _kernel
 from sgdm._descent import descent
+from sgdm._validation import as_threads
 
 THREADS = (2, 3, 8)
 pytestmark = ignore_far
@@ -248,8 +249,27 @@ def test_a_problem_of_one_part_needs_no_team(teams):
 @pytest.mark.parametrize("method", ["direct", "compress"])
 def test_a_bad_number_of_threads_is_refused(value, error, expected, method):
     X, y = make_data((100, 300))
-    with pytest.raises(error, match=f"^n_threads must be {re.escape(expected)}$"):
+    all_cpus = "; -1 stands for all CPUs" if error is ValueError else ""
+    with pytest.raises(error, match=f"^n_threads must be {re.escape(expected + all_cpus)}$"):
         fit(X, y, n_threads=value, method=method)
+
+
+@pytest.mark.parametrize("minus_one", [-1, np.int8(-1)])
+def test_minus_one_thread_is_all_cpus_that_the_process_may_use(monkeypatch, minus_one):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert as_threads(minus_one) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert as_threads(minus_one) == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert as_threads(minus_one) == 1
+
+
+def test_all_cpus_give_the_bits_of_one(teams, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    X, y = make_data((14_001, 5))
+    assert fit(X, y, n_threads=-1) == fit(X, y)
+    assert_shared(teams, [2])
 
 
 # Slices and callbacks

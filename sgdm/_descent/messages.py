@@ -9,6 +9,7 @@ import numpy as np
 from .._kernel import INITIAL_OBJECTIVE
 from .._results.status import ConvergenceWarning, DivergenceError, Status
 from .curvature import stable_lr
+from .scaling import scaling_for
 
 FAR_ABOVE = 0.01  # a fit warns if it ends more than this share of (start - least) above the least
 _ROUNDING = 1000  # times eps: a smaller difference, or residual, is rounding
@@ -101,7 +102,7 @@ def _rise_message(descent, t, start, end):
     limit = _describe(max_lr, problem, options, epoch)
     if lr < max_lr:
         return f"{message}lr is stable (up to {limit}), so more epochs will bring it down"
-    return f"{message}use an lr of at most {limit}"
+    return f"{message}use an lr of at most {limit}{_scaling_advice(problem, options, rates)}"
 
 
 def divergence(descent):
@@ -124,9 +125,23 @@ def divergence(descent):
         )
     else:
         message = f"the fit{target} diverged at epoch {epoch}: lr={lr:g} is too large; use an lr of at most {limit}"
+        message += _scaling_advice(problem, options, rates)
     error = DivergenceError(message)
     error.max_lr = max_lr
     return error
+
+
+@np.errstate(all="ignore")
+def _scaling_advice(problem, options, rates):
+    """What to say if the lr is stable in the coordinates of standardized columns; else nothing."""
+    if problem.scaling is not None:
+        return ""
+    try:
+        problem.scaling = scaling_for(problem, True)
+        max_lr = stable_lr(problem, options, rates)
+    finally:
+        problem.scaling = None
+    return "; or use standardize=True" if max_lr is not None and rates[0] < max_lr else ""
 
 
 def _of_target(problem, t):

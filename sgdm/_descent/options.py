@@ -9,7 +9,7 @@ from .._kernel import Options as KernelOptions
 from .._results.checkpoint import restore_generator
 from .._results.checks import check_init
 from .._results.many import FitResults
-from .._validation import as_count, as_flag, as_number, as_penalty, as_series, ceil_div, raise_if_foreign
+from .._validation import as_count, as_flag, as_number, as_penalty, as_series, as_threads, ceil_div, raise_if_foreign
 from .curvature import batch_curvature
 from .scaling import as_standardize, scaling_for
 from .tuning import auto_rates, steady_rates
@@ -47,7 +47,7 @@ class Options(KernelOptions):
         callback_every, progress, method, n_threads,
     ):  # fmt: skip
         self.fit_intercept = as_flag(fit_intercept, "fit_intercept")
-        self.epochs, self.n_threads = as_count(epochs, "epochs"), as_count(n_threads, "n_threads")
+        self.epochs, self.n_threads = as_count(epochs, "epochs"), as_threads(n_threads)
         check_start(init, coef0, self.epochs)
         self.coef0, self.init, self.auto, self.method = coef0, init, is_auto(lr), method
         check_method(self, batch_size)
@@ -63,6 +63,10 @@ class Options(KernelOptions):
         if self.auto:
             rates = None
             self.momentum, self.dampening = as_auto_constants(momentum, dampening)
+        elif is_auto(momentum):
+            raise ValueError(
+                'momentum="auto" needs lr="auto": both are chosen together; or give the momentum as a number'
+            )
         else:
             rates = as_rates(lr, momentum, dampening, self.epochs, start)
         tol, patience, improvement = as_stopping_rule(tol, patience, batch_size, validates)

@@ -1,6 +1,7 @@
 """The history of a fit; how it and results are built and compared."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -71,11 +72,11 @@ class History(ArrayFields):
     """
 
     epoch: np.ndarray
-    loss: np.ndarray | None
-    grad: np.ndarray | None
-    step: np.ndarray | None
-    coef: np.ndarray | None
-    val_loss: np.ndarray | None = None
+    loss: np.ndarray | Any  # Any instead of None: else every use of a history would need a check for None
+    grad: np.ndarray | Any
+    step: np.ndarray | Any
+    coef: np.ndarray | Any
+    val_loss: np.ndarray | Any = None
 
     def __len__(self) -> int:
         return len(self.epoch)

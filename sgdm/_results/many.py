@@ -12,7 +12,7 @@ from .._validation import as_real, by_name, ceil_div
 from .checkpoint import Checkpoint
 from .checks import check_result
 from .history import History
-from .result import FitResult, field_names
+from .result import FitResult, field_names, r_squared
 from .status import Status
 
 _OF_EACH_FIT = ("coef", "velocity", "loss", "lr", "momentum", "dampening")
@@ -50,6 +50,14 @@ class FitResults(FitResult):
         if X.ndim not in (2, 3) or X.shape[-1] != d or (X.ndim == 3 and len(X) != B):
             raise ValueError(f"X must have shape (n, {d}) or ({B}, n, {d}), got {X.shape}")
         return (X @ self.coef[:, :, np.newaxis])[..., 0] + self.intercept[:, np.newaxis]
+
+    def score(self, X, y, sample_weight=None) -> np.ndarray:
+        """R² of every fit, (B,), for y (n,) or (B, n)."""
+        predicted, y = self.predict(X), as_real(y, "y")
+        if y.shape not in (predicted.shape, predicted.shape[1:]):
+            B, n = predicted.shape
+            raise ValueError(f"y must have shape ({n},) or ({B}, {n}), got {y.shape}")
+        return r_squared(np.broadcast_to(y, predicted.shape).T, predicted.T, sample_weight)
 
     def __len__(self) -> int:
         return len(self.epochs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .._files import write_npz
-from .._validation import as_matrix, by_name
+from .._validation import as_matrix, as_targets, as_weights, by_name, check_finite
 from .checkpoint import Checkpoint
 from .checks import check_parts, check_result
 from .history import ArrayFields, History
@@ -129,6 +129,52 @@ class FitResult(ArrayFields):
             raise ValueError(f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
         return X @ self.coef + self.intercept
 
+    def score(self, X, y, sample_weight=None) -> Any:
+        """R², the share of the variance of `y` that the predictions explain: at most 1, and 0 for the mean of `y`.
+
+        A float, or (k,) for y of shape (n, k); of fit_many's result (B,), for y (n,) or (B, n) and one weight per row.
+        NaN or -inf if `y` is constant.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> y = 3 * x + 2 + (-1.0) ** np.arange(100)
+        >>> result = sgdm.fit(x.reshape(-1, 1), y, fit_intercept=True, epochs=500)
+        >>> round(result.score(x.reshape(-1, 1), y), 4)
+        0.7501
+        """
+        predicted = self.predict(X)
+        y = as_targets(y, len(predicted))
+        if y.shape != predicted.shape:
+            raise ValueError(f"y must have the shape of the predictions, {predicted.shape}, got {y.shape}")
+        return r_squared(y, predicted, sample_weight)
+
+    def history_columns(self) -> dict[str, np.ndarray]:
+        """The history as columns by name, for ``pandas.DataFrame`` or ``polars.DataFrame``; what was not recorded is
+        left out, and so is ``val_loss`` with a row per update.
+
+        Examples
+        --------
+        >>> import sgdm
+        >>> result = sgdm.fit([[1.0, 0.0], [0.0, 2.0]], [1.0, 3.0], fit_intercept=True, epochs=2)
+        >>> list(result.history_columns())[:5]
+        ['epoch', 'loss', 'grad_x0', 'grad_x1', 'grad_(intercept)']
+        """
+        if self._is_many:
+            raise TypeError("this is the result of many fits, each with its own history; take one of them, result[i]")
+        history, columns = self.history, {"epoch": self.history.epoch}
+        names = [f"_{name}" for name in self.feature_names or (f"x{j}" for j in range(len(self.coef)))]
+        names += ["_(intercept)"] * self.checkpoint.fit_intercept
+        of_targets = [""] if self.coef.ndim == 1 else [f"_{t}" for t in range(self.coef.shape[1])]
+        for field in ("loss", "val_loss", "grad", "step", "coef"):
+            array = getattr(history, field)
+            if array is not None and len(array) == len(history):
+                of_params = names if field in ("grad", "step", "coef") else [""]
+                keys = [f"{field}{param}{target}" for param in of_params for target in of_targets]
+                columns |= zip(keys, array.reshape(len(array), -1).T, strict=True)
+        return columns
+
     def __getitem__(self, i: int) -> FitResult:
         """Fit i of `fit_many`'s result, as `fit` returns it; TypeError if this is one fit."""
         raise TypeError("this is the result of one fit; only that of fit_many has parts")
@@ -202,6 +248,18 @@ class FitResult(ArrayFields):
         """
         check_result(self)
         write_npz(path, "result", *flatten(self))
+
+
+@np.errstate(all="ignore")
+def r_squared(y, predicted, sample_weight=None):
+    """``1 - sum w (y - predicted)**2 / sum w (y - mean)**2`` along the rows, in float64."""
+    check_finite(y, "y")
+    y = y.astype(np.float64)
+    weights = None if sample_weight is None else as_weights(sample_weight, len(y), y.dtype)[0]
+    mean = np.average(y, axis=0, weights=weights)
+    error, variance = (np.average((y - other) ** 2, axis=0, weights=weights) for other in (predicted, mean))
+    explained = 1 - error / variance
+    return explained if explained.ndim else float(explained)
 
 
 def flatten(result):
