@@ -130,10 +130,28 @@ class FitResult(ArrayFields):
         return X @ self.coef + self.intercept
 
     def score(self, X, y, sample_weight=None) -> Any:
-        """R², the share of the variance of `y` that the predictions explain: at most 1, and 0 for the mean of `y`.
+        """The share of the variance of y that the predictions explain, R².
 
-        A float, or (k,) for y of shape (n, k); of fit_many's result (B,), for y (n,) or (B, n) and one weight per row.
-        NaN or -inf if `y` is constant.
+        It is at most 1, and 0 for the mean of y.
+
+        Parameters
+        ----------
+        X : array of shape (n, d), or (B, n, d) for the result of `fit_many`
+            The rows, as for `predict`.
+        y : array of shape (n,) or (n, k); of `fit_many`'s result (n,) or (B, n)
+            The targets.
+        sample_weight : array of shape (n,), optional
+            The weights of the rows. By default all are 1.
+
+        Returns
+        -------
+        float or array of shape (k,) or (B,)
+            R², of each target or fit. NaN or -inf if y is constant.
+
+        Raises
+        ------
+        ValueError
+            If the shapes of X, y and the result don't go together.
 
         Examples
         --------
@@ -151,8 +169,20 @@ class FitResult(ArrayFields):
         return r_squared(y, predicted, sample_weight)
 
     def history_columns(self) -> dict[str, np.ndarray]:
-        """The history as columns by name, for ``pandas.DataFrame`` or ``polars.DataFrame``; what was not recorded is
-        left out, and so is ``val_loss`` with a row per update.
+        """The history as columns by name, for ``pandas.DataFrame`` or ``polars.DataFrame``.
+
+        What was not recorded is left out, and so is ``val_loss`` with a row per update.
+
+        Returns
+        -------
+        dict of str to array of shape (rows,)
+            The columns ``epoch`` and ``loss``, and ``grad_``, ``step_`` and ``coef_`` with the name of each parameter.
+            With several targets, ``_`` and the number of the target follow.
+
+        Raises
+        ------
+        TypeError
+            If this is the result of many fits.
 
         Examples
         --------
