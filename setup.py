@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import sysconfig
 
 from setuptools import Extension, setup
@@ -90,7 +91,16 @@ def extension(name, sources=()):
     )
 
 
+def description():
+    """README for a package index, which has no files beside it: without pictures, and with links to the web only."""
+    with open("README.md", encoding="utf-8") as file:
+        text = re.sub(r"<img [^>]*>\n*", "", file.read())
+    return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     ext_modules=[
         *map(extension, ("nouns", "checks", "descent", "many", "reduction")),
         extension("rows", LEVELS),

@@ -11,7 +11,6 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_
 exclude_patterns = ["_build"]
 nitpick_ignore = [
     ("py:obj", "dataclasses.replace"),  # of the standard library
-    ("py:obj", "averaged"),  # a field of Checkpoint, which has no page of its fields
 ]
 default_role = "autolink"  # `name` in a docstring is a link if it is a public name, and italic if not
 

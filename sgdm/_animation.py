@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _drawing as drawing
+from ._labels import with_minus
 from ._results.result import FitResult
 from ._results.status import Status
 from ._validation import as_count
@@ -36,19 +37,22 @@ def animate(
 
     Parameters
     ----------
-    result, X, y, features, target
-        As for `line`.
+    result, X, y : as for `line`
+        The fit, and the rows to draw.
     frames : int, default 60
         The largest number of frames, start and end included. A longer history is shown at equal distances.
     interval : int, default 100
         Milliseconds from frame to frame. The last frame stays for a second.
+    features, target : as for `line`
+        The names of the features and of the target.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new figure that pyplot doesn't manage, so that a notebook shows the animation
-        and no still picture beside it. For a window, give the Axes of a pyplot figure.
+        The Axes to draw into. By default those of a new figure that pyplot doesn't manage, so that a notebook shows the
+        animation and no still picture beside it. For a window, give the Axes of a pyplot figure.
 
     Returns
     -------
     matplotlib.animation.FuncAnimation
+        The animation, which must be kept until it is saved or shown.
 
     Raises
     ------
@@ -57,11 +61,14 @@ def animate(
 
     Examples
     --------
+    The progression of diabetes over the body mass index of 442 patients:
+
     >>> import os, tempfile
-    >>> import numpy as np, sgdm.plot
-    >>> x = np.linspace(-1, 1, 100).reshape(-1, 1)
-    >>> y = 3 * x[:, 0] + 2
-    >>> animation = sgdm.plot.animate(sgdm.fit(x, y, fit_intercept=True), x, y, frames=3)
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> result = sgdm.fit(X[["bmi"]], y, fit_intercept=True, standardize=True)
+    >>> animation = sgdm.plot.animate(result, X[["bmi"]], y, frames=3)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     animation.save(os.path.join(folder, "descent.gif"), writer="pillow")
     """
@@ -85,7 +92,8 @@ def animate(
     def draw_frame(row):
         plot.move(moving, path[row])
         title = drawing.end_label(result) if row == len(path) - 1 else f"epoch {epochs[row].round(2):.12g}"
-        ax.set_title(f"{title}: {drawing.equation(*path[row].tolist())}" if X.shape[1] == 1 else title, loc="left")
+        equation = f": {with_minus(drawing.equation(*path[row].tolist()))}" if X.shape[1] == 1 else ""
+        ax.set_title(f"{title}{equation}", loc="left")
         return (moving,)
 
     draw_frame(rows[-1])

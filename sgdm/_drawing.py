@@ -4,9 +4,11 @@ from importlib import import_module
 
 import numpy as np
 
+from ._labels import is_dark, label_ends, line_height, place_legend, shorten
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._results.status import Status
+from ._summary import curve_names
 from ._validation import as_matrix, as_targets
 
 # Okabe and Ito's colours, for colour-blind readers: those with a contrast of at least 3:1 against white, and against
@@ -101,19 +103,24 @@ def diverged_fits(result):
 
 def fit_labels(result, label):
     """One label for each target or fit; by default "" where there is only one."""
-    many = result._is_many
-    k = len(result.epochs) if many else result.coef.shape[1] if result.coef.ndim == 2 else 0
-    if label is None:
-        return [f"{'fit' if many else 'target'} {i}" for i in range(k)] or [""]
-    labels = [label] if isinstance(label, str) else list(label)
-    if len(labels) != max(k, 1):
-        raise ValueError(f"label must name {max(k, 1)} curve{'s' if k > 1 else ''}, got {label!r:.80}")
+    names = curve_names(result)
+    labels = names if label is None else [label] if isinstance(label, str) else list(label)
+    if len(labels) != len(names):
+        raise ValueError(f"label must name {len(names)} curve{'s' if len(names) > 1 else ''}, got {label!r:.80}")
     return labels
 
 
 def curve_labels(labels, quantity):
     """The labels of the curves of one quantity: "fit 0, gradient", or either part alone if the other is empty."""
     return [", ".join(filter(None, (label, quantity))) for label in labels]
+
+
+def until_it_leaves(path, within):
+    """The path (rows, p) up to the first point that is not within, (rows,), and a short way on towards that."""
+    last = int(np.argmin(within)) if not within.all() else len(path) - 1
+    inside = path[: max(last, 1)]
+    way, size = path[last] - inside[-1], np.ptp(inside, axis=0).max() or np.abs(inside).max() or 1.0
+    return np.vstack([inside, inside[-1] + way * min(1, 10 * size / max(np.abs(way).max(), size))])
 
 
 def as_pair(params, names):
@@ -160,7 +167,8 @@ class ModelPlot:
     actual targets."""
 
     def __init__(self, ax, X, y, names, target):
-        self.ax, self.X, self.y, self.is_line = ax, X, y, X.shape[1] == 1
+        self.ax, self.X, self.y, self.is_line, self.diagonal = ax, X, y, X.shape[1] == 1, None
+        self.is_narrow = ax.get_window_extent().width < 25 * line_height(ax)  # for a legend
         self.x = X[:, 0] if self.is_line else y  # where the points are on the horizontal axis
         if self.is_line:
             self.ends = [self.x.argmin(), self.x.argmax()]
@@ -208,39 +216,56 @@ class ModelPlot:
             artist.set_offsets(np.column_stack([self.y, self.predict(params)]))
 
     def legend(self, **artists):
-        """Add a legend. With more than 2000 points matplotlib's search for the emptiest corner is slow: upper left."""
+        """Add a legend where it covers no points and no lines."""
         if not self.is_line:
             artists["predicted = actual"] = self.diagonal
-        legend = self.ax.legend(artists.values(), artists, loc="best" if len(self.y) <= 2000 else "upper left")
+        if not artists:
+            return
+        size = {"fontsize": "small"} if self.is_narrow else {}
+        legend = self.ax.legend(artists.values(), artists, loc="upper left", **size)
         for handle in legend.legend_handles:  # larger and darker than many points are
             handle.set_alpha(1)
             if hasattr(handle, "set_sizes"):
                 handle.set_sizes([22])
+        drawn = [points.get_offsets() for points in self.ax.collections]
+        share = np.linspace(0, 1, 50)[:, np.newaxis]
+        ends = [model.get_xydata() for model in self.ax.lines if model is not self.diagonal]
+        ends += [] if self.is_line else [np.column_stack([[self.y.min(), self.y.max()]] * 2)]
+        drawn += [first * (1 - share) + last * share for first, last in ends]
+        place_legend(self.ax, legend, np.ma.filled(np.concatenate(drawn), np.nan))
 
 
 # --- Curves over the epochs ---
 
 
-def draw_curves(ax, x, ys, labels, log=False, diverged=False):
-    """Draw each column of ys, (rows, curves), and label it at its right end.
+def draw_curves(ax, x, ys, labels, log=False, diverged=False, first=None, linewidth=2):
+    """Draw each column of ys, (rows, curves), and label it at its right end, in its colour.
 
-    A label of None makes a curve thin; "" leaves it without a label. More than MAX_LABELLED labels make all thin.
-    Diverged curves don't set the y-limits unless all diverged. Log scale only if values differ by more than 10 %.
+    A label of None makes a curve thin and faint; "" leaves it without a label. More curves than MAX_LABELLED are thin,
+    their colours run from the first to the second, and some of them have their labels. `first` is the number of the
+    first colour, by default that of the curves already there. Diverged curves don't set the y-limits unless all
+    diverged. Log scale only if values differ by more than 10 %.
     """
     ys = np.where(np.abs(ys) < 1e200, ys, np.nan)  # larger values make margins and ticks overflow
-    palette, first = colours(ax), len(ax.lines)
-    if sum(label is not None for label in labels) > MAX_LABELLED:
-        labels = [None] * len(labels)
-    ends = []
-    for i, (y, label) in enumerate(zip(ys.T, labels, strict=True), first):
-        style = {"color": palette[-1], "linewidth": 0.7, "alpha": 0.4, "zorder": 1.5}
-        if label is not None:
-            style = {"color": palette[i % len(palette)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 2}
+    palette, first = colours(ax), len(ax.lines) if first is None else first
+    named, ends = [i for i, label in enumerate(labels) if label is not None], []
+    many = len(named) > MAX_LABELLED
+    ramp = import_module("matplotlib.colors").LinearSegmentedColormap.from_list("", list(palette[:2]))
+    if many:
+        named = [named[i] for i in np.linspace(0, len(named) - 1, MAX_LABELLED // 2).round().astype(int)]
+    for i, (y, label) in enumerate(zip(ys.T, labels, strict=True)):
+        if label is None:
+            style = {"color": palette[-1], "linewidth": 0.7, "alpha": 0.4, "zorder": 1.5}
+        elif many:
+            style = {"color": ramp(i / (len(labels) - 1)), "linewidth": linewidth / 2}
+        else:
+            colour, dash = palette[(first + i) % len(palette)], _DASHES[(first + i) % len(_DASHES)]
+            style = {"color": colour, "linestyle": dash, "linewidth": linewidth}
         dotted = len(x) == 1 or (len(x) <= 60 and labels == [""])
         ax.plot(x, y, marker="." if dotted else None, **style)
         finite = np.flatnonzero(np.isfinite(y))
-        if label and len(finite):
-            ends.append((x[finite[-1]], y[finite[-1]], label))
+        if label and i in named and len(finite):
+            ends.append((x[finite[-1]], y[finite[-1]], label, style["color"]))
     diverged = np.broadcast_to(diverged, len(labels))
     positive = ys if diverged.all() else ys[:, ~diverged]
     positive = positive[positive > 0]
@@ -254,41 +279,7 @@ def draw_curves(ax, x, ys, labels, log=False, diverged=False):
     label_ends(ax, ends)
 
 
-def label_ends(ax, ends):
-    """Write each label of (x, y, label) right of the Axes, and move all labels there apart."""
-    ink = colours(ax)[-1]
-    for x, y, label in ends:
-        joint = {"arrowstyle": "-", "color": ink, "alpha": 0.5, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-        text = ax.annotate(
-            shorten(label, 60), (x, y), (1.03, y), textcoords="axes fraction", annotation_clip=False, arrowprops=joint,
-            color=ink, va="center", parse_math=False,
-        )  # fmt: skip
-        text.set_label("end")
-    texts = [text for text in ax.texts if text.get_label() == "end"]
-    low, high = sorted(ax.get_ylim())
-    for text in texts:
-        text.xy = text.xy[0], min(max(text.xy[1], low), high)
-    if not texts:
-        return
-    to_axes = (ax.transData + ax.transAxes.inverted()).transform
-    texts.sort(key=lambda text: to_axes(text.xy)[1])
-    wanted = np.array([to_axes(text.xy)[1] for text in texts])
-    n_lines = np.array([1 + text.get_text().count("\n") for text in texts])
-    distances = line_height(ax) / ax.get_window_extent().height * (n_lines[1:] + n_lines[:-1]) / 2
-    stacked = np.append(0, distances.cumsum())  # the heights of labels without gaps
-    up = np.maximum.accumulate(wanted - stacked) + stacked  # each label pushed up by those below it
-    down = np.minimum.accumulate((wanted - stacked)[::-1])[::-1] + stacked  # each pushed down by those above it
-    heights = np.clip((up + down) / 2 - stacked, 0, max(0, 1 - stacked[-1])) + stacked
-    for text, height in zip(texts, heights, strict=True):
-        text.set_position((1.03, height))
-
-
-# --- Text, colours, Axes ---
-
-
-def line_height(ax):
-    """The height in pixels of a line of text."""
-    return ax.xaxis.label.get_size() * 1.25 * ax.figure.dpi / 72
+# --- Colours, Axes ---
 
 
 def label_axes(ax, x, y):
@@ -307,26 +298,9 @@ def set_ticks(axis, **options):
         locator.set_params(**options)
 
 
-def three_digits(value):
-    """A number to three digits, or to all digits before the point."""
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
-
-
-def shorten(text, length):
-    """The text, cut off with "..." where it is longer."""
-    return text if len(text) <= length else f"{text[: length - 3]}..."
-
-
 def colours(ax):
     """Four colours that suit the background of the Axes, then the colour of its text."""
-    to_rgba, ink = import_module("matplotlib.colors").to_rgba, ax.xaxis.label.get_color()
-
-    def luminance(colour):
-        return np.dot((0.2126, 0.7152, 0.0722), np.power(to_rgba(colour)[:3], 2.2))
-
-    face = ax.get_facecolor()
-    dark = luminance(face) < 0.18 if face[3] else luminance(ink) > 0.18
-    return (*(_ON_DARK if dark else _ON_LIGHT), ink)
+    return (*(_ON_DARK if is_dark(ax) else _ON_LIGHT), ax.xaxis.label.get_color())
 
 
 def as_axes(ax):

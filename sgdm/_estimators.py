@@ -86,17 +86,35 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
 
     @property
     def history_(self) -> History:
-        """The history of the descent."""
+        """The `History` of the descent: its losses; gradients, steps and coefficients with ``record="all"``."""
         return self.result_.history
 
     @property
     def loss_curve_(self) -> np.ndarray | None:
-        """The loss of each recorded epoch."""
+        """The loss of each recorded epoch, an array of shape (epochs,) or (epochs, k)."""
         return self.result_.history.loss
 
     @np.errstate(all="ignore")
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """``X @ coef_.T + intercept_``, of shape (n,) or (n, k)."""
+        """Predict targets: ``X @ coef_.T + intercept_``.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows to predict.
+
+        Returns
+        -------
+        array of shape (n,) or (n, k)
+            The predictions.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X has other columns than the fit.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=_DTYPES)
         return X @ self.coef_.T + self.intercept_

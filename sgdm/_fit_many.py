@@ -71,66 +71,84 @@ def fit_many(
     method: Literal["auto", "direct", "compress"] = "auto",
     n_threads: int = 1,
 ) -> FitResults:
-    """Many fits in one call: a sweep over constants, bootstrap samples, a regression per group.
+    """Fit many linear models in one call: a sweep over constants, bootstrap samples, a regression per group.
 
-    Each fit is that of ``fit`` with the same `method`, to the bit; to rounding, where fits of several targets share X
-    and are reduced, or reduced fits are standardized. What all fits share is given once.
+    Each of the B fits is a `fit` with the same `method`, to the bit. It is the same up to rounding if fits of several
+    targets share X and are reduced, or if reduced fits are standardized. What all fits share is given once.
 
     Parameters
     ----------
-    X : array of shape (B, n, d), or (n, d) for all
-        The design matrices. float64, or float32 if y is float32 too, is read in place: (B, n, d) in C order, (n, d) in
-        C or F order. Anything else is copied.
-    y : array of shape (B, n), or (n,) for all where X is (n, d)
+    X : array of shape (B, n, d), or (n, d) for all fits
+        The design matrices. Arrays of float64 are read in place, (B, n, d) in C order and (n, d) in C or F order. So
+        are those of float32 if y is float32 too. Anything else is copied.
+    y : array of shape (B, n), or (n,) for all fits if X is (n, d)
         The targets, one for each fit.
-    lr, momentum, weight_decay, l1 : float or array of shape (B,)
-        As for `fit`, without schedules.
-    dampening : float or array of shape (B,), optional
-        None stands for `momentum`.
+    lr : float or array of shape (B,), default 0.1
+        The learning rate of all fits, or of each. There are no schedules here.
+    momentum : float in [0, 1) or array of shape (B,), default 0.8
+        The part of the last step that is kept.
     epochs : int, default 50
-        How many epochs each fit does.
-    nesterov, standardize, fit_intercept : bool, default False
-        As for `fit`. Each fit has the means and deviations of its own rows and weights.
+        The number of epochs that each fit does.
+    dampening : float in [0, 1] or array of shape (B,), optional
+        The new gradient is multiplied by ``1 - dampening``. By default dampening equals `momentum`.
+    nesterov : bool, default False
+        Whether to use Nesterov momentum.
+    weight_decay : float or array of shape (B,), default 0.0
+        Adds ``weight_decay / 2 * |a|**2`` to the objective, without the intercept. An array has one value for each fit,
+        not for each column.
+    l1 : float or array of shape (B,), default 0.0
+        Adds ``l1 * |a|_1`` to the objective, without the intercept.
+    standardize : bool, default False
+        Whether to descend in the coordinates of standardized columns. Each fit has the means and deviations of its own
+        rows and weights.
+    fit_intercept : bool, default False
+        Whether to fit an intercept. It is the last parameter.
     sample_weight : array of shape (n,) or (B, n), optional
-        Weights, none negative. A bootstrap sample is how often each row was drawn; fits of fewer rows than n have
-        rows of weight 0.
+        The weights of the rows, none of them negative. The weights of a bootstrap sample are how often each row was
+        drawn. Rows of weight 0 fill up fits that have fewer than n rows.
     coef0 : array of shape (p,) or (B, p), optional
-        Where to start, as for `fit`; zeros by default.
+        The parameters to start from, as for `fit`. By default all are 0.
     tol : float, optional
-        A fit stops after the epoch in which its gradient's norm is at most tol times its norm at the first.
+        A fit stops after the epoch in which its gradient norm is at most `tol` times its norm at the first epoch.
     record : {"all", "loss", None}, default "all"
-        What the histories keep.
+        What the histories keep: everything of each epoch, only the losses, or nothing.
     record_every : int, default 1
-        Keep epochs 0, k, 2 k, ...
+        The histories keep epochs 0, k, 2 k, ... for ``record_every=k``.
     method : {"auto", "direct", "compress"}, default "auto"
-        Whether to descend on the rows of each fit or on their reduction, which gives the same to rounding. "auto"
-        reduces where that is clearly faster. X that all fits share is reduced once.
+        Whether to descend on the rows of each fit or on their reduction. Both give the same result up to rounding.
+        "auto" reduces the rows where that is clearly faster. X that all fits share is reduced once.
     n_threads : int, default 1
-        How many threads share the fits. The bits don't depend on it.
+        The number of threads that share the fits. The bits of the result are the same for any number.
 
     Returns
     -------
     FitResult
-        That of many fits: its arrays lead with an axis of B, coef (B, d), history.loss (B, epochs). ``status`` and
-        ``epochs`` are arrays too: a fit that diverges disturbs no other; it has status ``diverged``, the epochs before
-        that, and NaN in the rows after them. ``result[i]`` is fit i as `fit` returns it.
+        All fits in one: the arrays have a first axis of length B, as in coef (B, d) and history.loss (B, epochs).
+        ``status`` and ``epochs`` are arrays too. A fit that diverges disturbs no other. It has status ``diverged``, the
+        epochs before that, and NaN in the later rows of its history. ``result[i]`` is fit i as `fit` returns it.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not what it should be, or arrays disagree about B.
+        If an argument has a wrong value, shape or type, or if arrays disagree about B.
     MemoryError
-        If the histories can't be allocated.
+        If there is no memory for the histories.
     KeyboardInterrupt
-        On Ctrl-C, with the epochs done until then as its ``result``; the fits cut short have status ``stopped``.
+        On Ctrl-C. Its ``result`` holds the epochs done so far. Fits cut short have status ``stopped`` there.
 
     Warns
     -----
     ConvergenceWarning
-        If fits end above where they began.
+        If the objectives of some fits are larger at the end than at the start.
+
+    See Also
+    --------
+    fit : Fit one model; its formulas hold for each fit here.
 
     Examples
     --------
+    A sweep over learning rates, of which the last is too large:
+
     >>> import numpy as np, sgdm
     >>> X = np.column_stack([np.ones(20), np.linspace(-1, 1, 20)])
     >>> sweep = sgdm.fit_many(X, X @ [1.0, 2.0], lr=[0.01, 0.1, 0.5, 1e5], epochs=50)
@@ -138,6 +156,15 @@ def fit_many(
     ([[0.67, 0.63], [1.0, 2.01], [0.99, 2.0]], ['completed', 'completed', 'completed', 'diverged'])
     >>> sweep[1].history.loss[:3].round(3)
     array([2.474, 1.905, 1.444])
+
+    Bootstrap samples, by weights:
+
+    >>> rng = np.random.default_rng(0)
+    >>> y = X @ [1.0, 2.0] + rng.normal(size=20)
+    >>> draws = rng.multinomial(20, np.full(20, 1 / 20), size=500)
+    >>> samples = sgdm.fit_many(X, y, sample_weight=draws, epochs=200)
+    >>> samples.coef.std(axis=0).round(2)
+    array([0.19, 0.31])
     """
     problems = Problems(X, y, sample_weight, fit_intercept)
     start = None if coef0 is None else as_starts(coef0, problems)

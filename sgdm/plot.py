@@ -7,13 +7,13 @@ and no two curves differ by colour alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _drawing as drawing
 from ._animation import animate
+from ._labels import Places, label_ends, line_height, shorten, three_digits, with_minus
 from ._results.result import FitResult
 from ._results.status import Status
 
@@ -45,36 +45,42 @@ def line(
     target : str, default "y"
         The name of the target.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new pyplot figure.
+        The Axes to draw into. By default those of a new pyplot figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into: ``ax.figure.savefig("line.png")`` writes a file.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     ValueError, TypeError
-        If the result has several fits or targets or no such history, or if X and y don't fit it.
+        If the result has several fits or targets or no such history, or if X and y don't belong to it.
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> x = np.linspace(-1, 1, 100).reshape(-1, 1)
-    >>> ax = sgdm.plot.line(sgdm.fit(x, 3 * x[:, 0] + 2, fit_intercept=True), x, 3 * x[:, 0] + 2)
-    >>> [text.get_text() for text in ax.texts]
-    ['start\\ny = 0.00x + 0.00', 'after 50 epochs\\ny = 3.01x + 2.01']
+    The progression of diabetes over the body mass index of 442 patients:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> result = sgdm.fit(X[["bmi"]], y, fit_intercept=True, standardize=True)
+    >>> ax = sgdm.plot.line(result, X[["bmi"]], y, target="progression")
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['start: y = 0.00x + 0.00', 'after 50 epochs: y = 10.3x − 118']
     """
     (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
-    first, labels = drawing.trajectory(result)[1][0], (drawing.start_label(result), drawing.end_label(result))
+    first = drawing.trajectory(result)[1][0]
     plot = drawing.ModelPlot(drawing.as_axes(ax), X, y, names, target)
+    names = [drawing.start_label(result), drawing.end_label(result)]
     models = [plot.add_model(first, at_start=True), plot.add_result(result)]
     if X.shape[1] == 1:
-        for model, label, params in zip(models, labels, (first, drawing.parameters(result)), strict=True):
-            drawing.label_ends(plot.ax, [(*model.get_xydata()[-1], f"{label}\n{drawing.equation(*params.tolist())}")])
-    else:
-        plot.legend(**dict(zip(labels, models, strict=True)))
+        between = "\n" if plot.is_narrow else ": "
+        equations = (drawing.equation(*params.tolist()) for params in (first, drawing.parameters(result)))
+        names = [f"{name}{between}{with_minus(equation)}" for name, equation in zip(names, equations, strict=True)]
+    plot.legend(**dict(zip(names, models, strict=True)))
     return plot.ax
 
 
@@ -93,13 +99,15 @@ def loss(
     optimum : float or array, optional
         The least possible loss, or one for each curve. By default ``result.optimal_loss``; ``()`` draws none.
     label : str or sequence of str, optional
-        The label of the curve, or one for each curve. By default "target 0", "fit 0", ..., and none for one curve.
+        The label of the curve, or one for each curve. By default the constants that vary between fits, as "lr 0.1", or
+        else "fit 0", "target 0", ...; and none for one curve. Of more than 12 curves, six have labels.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new pyplot figure.
+        The Axes to draw into. By default those of a new pyplot figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -110,11 +118,17 @@ def loss(
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> X, y = np.eye(2), np.ones(2)
+    Three momenta on the diabetes data:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
     >>> ax = None
-    >>> for momentum in (0, 0.9):
-    ...     ax = sgdm.plot.loss(sgdm.fit(X, y, momentum=momentum), label=f"momentum {momentum}", ax=ax)
+    >>> for momentum in (0, 0.5, 0.9):
+    ...     result = sgdm.fit(X, y, fit_intercept=True, standardize=True, momentum=momentum, dampening=0, lr=0.02)
+    ...     ax = sgdm.plot.loss(result, label=f"momentum {momentum}", ax=ax)
+    >>> [text.get_text() for text in ax.texts]
+    ['momentum 0', 'momentum 0.5', 'momentum 0.9']
     """
     (epochs, training), validation = drawing.recorded_values(result, "loss"), result.history.val_loss
     labels = drawing.fit_labels(result, label)
@@ -131,13 +145,15 @@ def loss(
         # A line far below all losses would leave the descent little height: then only the label shows the optimum.
         if least > np.min(training, where=training > 0, initial=np.inf) / 1000:
             ax.axhline(least, color=drawing.colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))
-        drawing.label_ends(ax, [(epochs[-1], least, f"optimum {drawing.three_digits(least)}")])
+        label_ends(ax, [(epochs[-1], least, f"optimum {three_digits(least)}", drawing.colours(ax)[-1])])
     drawing.label_axes(ax, "epoch", "mean squared error")
     return ax
 
 
 def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Draw the norms of the gradient and of the step (the momentum buffer) over the epochs, on a log scale.
+
+    Several targets or fits have a colour each; the curves of the step are thinner.
 
     Parameters
     ----------
@@ -146,11 +162,12 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
     label : str or sequence of str, optional
         The label of the fit, or one for each target or fit of the result. By default as for `loss`.
     ax : matplotlib Axes, optional
-        Where to draw. By default into a new pyplot figure.
+        The Axes to draw into. By default those of a new pyplot figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -161,20 +178,27 @@ def norms(result: FitResult, *, label: str | Sequence[str] | None = None, ax: Ax
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> [text.get_text() for text in sgdm.plot.norms(sgdm.fit(np.eye(2), np.ones(2))).texts]
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> ax = sgdm.plot.norms(sgdm.fit(X, y, fit_intercept=True, standardize=True, dampening=0, lr=0.02))
+    >>> [text.get_text() for text in ax.texts]
     ['gradient', 'step']
     """
     histories = {"gradient": drawing.recorded_values(result, "grad"), "step": drawing.recorded_values(result, "step")}
     labels = drawing.fit_labels(result, label)
-    ax = drawing.as_axes(ax)
+    ax, several = drawing.as_axes(ax), len(labels) > 1
+    first, linewidth = len(ax.lines), 2.0
     for quantity, (epochs, vectors) in histories.items():
         scale = np.abs(vectors).max(axis=1, keepdims=True)  # without it the squares might overflow
         scale[scale == 0] = 1
         norm = np.linalg.norm(vectors / scale, axis=1) * scale[:, 0]
-        names = drawing.curve_labels(labels, quantity)
-        drawing.draw_curves(ax, epochs, norm, names, log=True, diverged=drawing.diverged_fits(result))
-    drawing.label_axes(ax, "epoch", "norm")
+        names = labels if several else drawing.curve_labels(labels, quantity)
+        start, diverged = first if several else None, drawing.diverged_fits(result)
+        drawing.draw_curves(ax, epochs, norm, names, log=True, diverged=diverged, first=start, linewidth=linewidth)
+        if several:  # the step is thinner, in the colours and dashes of the gradient, whose curves have the labels
+            labels, linewidth = [""] * len(labels), 0.8
+    drawing.label_axes(ax, "epoch", "norm of gradient (thick) and step (thin)" if several else "norm")
     return ax
 
 
@@ -185,12 +209,13 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
 
     Parameters
     ----------
-    result, features, ax
-        As for `line`.
+    result, features, ax : as for `line`
+        The fit, the names of its features, and the Axes to draw into.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -199,16 +224,21 @@ def paths(result: FitResult, *, features: Sequence[str] | None = None, ax: Axes 
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> ax = sgdm.plot.paths(sgdm.fit(np.eye(2), [1.0, 2.0]), features=["height", "width"])
+    The coefficients of the standardized diabetes data:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> X = (X - X.mean()) / X.std()
+    >>> ax = sgdm.plot.paths(sgdm.fit(X, y - y.mean(), epochs=200))
     >>> [text.get_text() for text in ax.texts]
-    ['height', 'width']
+    ['age', 'sex', 'bmi', 'bp', 's1', 's2', 's3', 's4', 's5', 's6']
     """
     (epochs, path), names = drawing.trajectory(result), drawing.parameter_names(result, features)
     ax = drawing.as_axes(ax)
-    fitting = int(ax.get_window_extent().height / drawing.line_height(ax))
+    fitting = int(ax.get_window_extent().height / line_height(ax))
     labelled = np.argsort(-np.abs(path[-1]), kind="stable")[: max(1, min(drawing.MAX_LABELLED, fitting))]
-    labels = [drawing.shorten(name, 24) if i in labelled else None for i, name in enumerate(names)]
+    labels = [shorten(name, 24) if i in labelled else None for i, name in enumerate(names)]
     drawing.draw_curves(ax, epochs, path, labels)
     drawing.label_axes(ax, "epoch", "coefficient")
     return ax
@@ -226,7 +256,8 @@ def contours(
     """Draw the path of two parameters over the contours of the loss.
 
     With more than two parameters, each point shows the loss minimised over the others. The minimum is exact, but the
-    path need not run downhill. From contour to contour, the distance to the least loss grows by a factor of three.
+    path need not run downhill. From contour to contour, the distance to the least loss grows by a factor of three. Of a
+    descent that diverged, the path ends where it leaves the picture.
 
     Parameters
     ----------
@@ -239,12 +270,13 @@ def contours(
         The targets of these rows. None if X is a `Compressed`, which holds them.
     params : pair of int, default (0, 1)
         The parameters along the two axes. The intercept comes after the features, and -1 is the last parameter.
-    features, ax
-        As for `line`.
+    features, ax : as for `line`
+        The names of the features, and the Axes to draw into.
 
     Returns
     -------
     matplotlib.axes.Axes
+        What was drawn into.
 
     Raises
     ------
@@ -255,11 +287,16 @@ def contours(
 
     Examples
     --------
-    >>> import numpy as np, sgdm.plot
-    >>> X, y = np.eye(2), np.array([1.0, 2.0])
-    >>> ax = sgdm.plot.contours(sgdm.fit(X, y), X, y)
+    The coefficients of body mass index and blood pressure in the diabetes data:
+
+    >>> import sgdm.plot
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> X = ((X - X.mean()) / X.std())[["bmi", "bp"]]
+    >>> result = sgdm.fit(X, y - y.mean(), momentum=0.9)
+    >>> ax = sgdm.plot.contours(result, X, y - y.mean())
     >>> ax.get_xlabel(), ax.get_ylabel()
-    ('x0', 'x1')
+    ('coefficient of bmi', 'coefficient of bp')
     """
     path, names = drawing.trajectory(result)[1], drawing.parameter_names(result, features)
     pair = drawing.as_pair(params, names)
@@ -272,37 +309,45 @@ def contours(
     visible = path
     if result.status == Status.DIVERGED:  # show where the descent began to go wrong, not how far it got
         with np.errstate(over="ignore", invalid="ignore"):
-            visible = path[loss_at(*path.T) <= 100 * loss_at(*path[:1].T)]
+            within = loss_at(*path.T) <= 100 * loss_at(*path[:1].T)
+        path = drawing.until_it_leaves(path, within)
+        visible = path[:-1]
     points = np.vstack([visible, minimum])
-    centre, span = (points.min(0) + points.max(0)) / 2, np.ptp(points, axis=0)
+    centre, span = (points.min(0) + points.max(0)) / 2, 1.3 * np.ptp(points, axis=0)
     span[span == 0] = span.max() or np.abs(centre).max() or 1.0
-    similar = 1 / 3 < span[0] / span[1] < 3
-    if similar:
-        span = np.maximum(span, 0.6 * span.max())
-    grid = np.linspace(centre - 0.65 * span, centre + 0.65 * span, 150)
-    losses, least = loss_at(*np.meshgrid(*grid.T)), loss_at(*minimum[:, np.newaxis])[0]
-    levels = least + (losses.max() - least) * 3.0 ** -np.arange(8.5, 0, -1)
-
     ax = drawing.as_axes(ax)
+    shape = ax.get_window_extent().size
+    scale = (span / shape).max()
+    similar = bool(0.4 * scale < (span / shape).min())
+    if similar:  # equal scales, which fill the panel: then steepest descent is at right angles to the contours
+        span = scale * np.asarray(shape)
+        shared = all(len(group.get_siblings(ax)) > 1 for group in (ax.get_shared_x_axes(), ax.get_shared_y_axes()))
+        ax.set_aspect("equal", adjustable="box" if shared else "datalim")
+    grid = np.linspace(centre - 0.75 * span, centre + 0.75 * span, 200)  # beyond the view, which a layout may widen
+    low, high = centre - span / 2, centre + span / 2
+    losses, least = loss_at(*np.meshgrid(*grid.T)), loss_at(*minimum[:, np.newaxis])[0]
+    largest = max(loss_at(*corner) for corner in np.array([low, high, [low[0], high[1]], [high[0], low[1]]])[..., None])
+    levels = least + (largest - least) * 3.0 ** -np.arange(8.5, 0, -1)
+
     first, second, *_, ink = drawing.colours(ax)
+    curves: list[np.ndarray] = []
     if np.all(np.diff(levels) > 0):
-        lines = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8)
-        ax.clabel(lines, levels[-5::2], fmt=drawing.three_digits, fontsize="x-small")
+        drawn = ax.contour(*grid.T, losses, levels, colors=[ink], alpha=0.45, linewidths=0.8)
+        curves = [np.asarray(ring.vertices) for ring in drawn.get_paths()]
     ax.plot(*path.T, color=first, linewidth=1.5, marker="o" if len(path) <= 200 else None, markersize=3)
     ax.plot(*minimum, color=second, linestyle="none", marker="*", markersize=13)
-    halo = import_module("matplotlib.patheffects").withStroke(linewidth=3, foreground=ax.get_facecolor())
-    for point, name in ((path[0], drawing.start_label(result)), (minimum, "minimum")):
-        right, up = ((path - point) / span).T
-        up = up[(abs(right) < 0.2) & (abs(up) > 0.04) & (abs(up) < 0.2)]
-        below = (up > 0).sum() > (up < 0).sum()  # the side with less of the path
-        text = ax.annotate(name, point, (0, -9 if below else 9), textcoords="offset points", color=ink)
-        third = np.searchsorted((0.2, 0.8), (point[0] - grid[0, 0]) / np.ptp(grid[:, 0]))
-        text.set(va="top" if below else "bottom", ha=("left", "center", "right")[third], path_effects=[halo])
-    ax.set(xlim=grid[[0, -1], 0], ylim=grid[[0, -1], 1])
-    if similar:
-        ax.set_aspect("equal")  # then steepest descent is at right angles to the contours
-    drawing.label_axes(ax, *(names[i] for i in pair))
+    ax.set_xlim(low[0], high[0], auto=similar)  # fixed limits could not follow the aspect
+    ax.set_ylim(low[1], high[1], auto=similar)
+    drawing.label_axes(ax, *(names[i] if names[i] == "intercept" else f"coefficient of {names[i]}" for i in pair))
     ax.grid(False)
+    ax.figure.figure.draw_without_rendering()  # lays the figure out: text is placed by pixels
+    pixel = ax.figure.dpi / 72
+    places = Places(ax, [path, minimum[np.newaxis]])
+    for point, name, radius in ((minimum, "minimum", 6), (path[0], drawing.start_label(result), 2)):
+        places.label_point(point, name, radius * pixel)
+    for level, curve in list(zip(levels, curves, strict=False))[-5::2]:
+        if len(curve):
+            places.label_curve(curve, three_digits(level))
     return ax
 
 
@@ -311,8 +356,8 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
 
     Parameters
     ----------
-    X, y, result, features, target
-        As for `line`.
+    X, y, result, features, target : as for `line`
+        The rows to draw, the fit, and the names of features and target.
 
     Returns
     -------
@@ -326,10 +371,15 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
 
     Examples
     --------
+    The example of the command ``sgdm``, 100 points near the line y = 3x + 2.5:
+
+    >>> from importlib.resources import files
     >>> import numpy as np, sgdm.plot
-    >>> x = np.linspace(-1, 1, 100).reshape(-1, 1)
-    >>> y = 3 * x[:, 0] + 2
-    >>> figure = sgdm.plot.notebook(x, y, sgdm.fit(x, y, fit_intercept=True))
+    >>> x, y = np.loadtxt(files("sgdm") / "data/lesson2_points.csv", delimiter=",", skiprows=1, unpack=True)
+    >>> result = sgdm.fit(x.reshape(-1, 1), y, fit_intercept=True, coef0=[-1, 1])
+    >>> figure = sgdm.plot.notebook(x.reshape(-1, 1), y, result)
+    >>> [ax.get_title() for ax in figure.axes]
+    ['at the start', 'after 50 epochs', 'loss']
     """
     (X, y), names = drawing.as_data(result, X, y), drawing.parameter_names(result, features)
     start, first = drawing.start_label(result), drawing.trajectory(result)[1][0]
@@ -344,6 +394,6 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
         (after, after.add_result(result), drawing.parameters(result), drawing.end_label(result)),
     ):
         plot.ax.set_title(title)
-        plot.legend(**{drawing.equation(*params.tolist()): model} if X.shape[1] == 1 else {})
+        plot.legend(**{with_minus(drawing.equation(*params.tolist())): model} if X.shape[1] == 1 else {})
     loss(result, ax=right).set_title("loss")
     return figure

@@ -1,6 +1,6 @@
-"""Learning rates and momenta that change from epoch to epoch, as arrays of one value per epoch.
+"""Learning rates and momenta that change from epoch to epoch, as arrays with one value for each epoch.
 
-Use: ``fit(X, y, lr=cosine(epochs, 0.1), epochs=epochs)``. ``plt.plot(cosine(epochs, 0.1))`` shows a schedule.
+Use them as in ``fit(X, y, lr=cosine(epochs, 0.1), epochs=epochs)``. ``plt.plot(cosine(epochs, 0.1))`` shows one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def one_cycle(
     final_div: float = 1e5,
     momentum: tuple[float, float] = (0.95, 0.85),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One cycle: lr rises while momentum falls, then lr falls almost to zero while momentum rises, as half cosines.
+    """Raise the learning rate and lower it again in one cycle, while the momentum falls and rises.
+
+    Both change along half cosines. At the end the learning rate is almost zero.
 
     Parameters
     ----------
@@ -38,14 +40,19 @@ def one_cycle(
         The learning rate at the peak.
     pct_start : float in [0, 1], default 0.25
         The fraction of the cycle before the peak.
-    div, final_div : float, default 25 and 1e5
-        The first lr is ``max_lr / div``, the last ``max_lr / final_div``.
+    div : float, default 25.0
+        The first learning rate is ``max_lr / div``.
+    final_div : float, default 1e5
+        The last learning rate is ``max_lr / final_div``.
     momentum : (float, float), default (0.95, 0.85)
         The momentum at both ends, and at the peak.
 
     Returns
     -------
-    lr, momentum : arrays of shape (epochs,)
+    lr : array of shape (epochs,)
+        The learning rates, for `lr` of `sgdm.fit`.
+    momentum : array of shape (epochs,)
+        The momenta, for its `momentum`.
 
     Raises
     ------
@@ -54,8 +61,8 @@ def one_cycle(
 
     References
     ----------
-    L. Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018. The defaults are those of
-    fastai's course.
+    .. [1] L. Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018. The defaults are those
+       of fastai's course.
 
     Examples
     --------
@@ -89,9 +96,9 @@ def one_cycle(
 
 @np.errstate(all="ignore")
 def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
-    """From `lr` at the first epoch to `final` at the last, along a half cosine.
+    """Lower the learning rate from `lr` to `final` along a half cosine: slowly, then fast, then slowly.
 
-    Epoch t has ``final + (lr - final) (1 + cos(pi t / (epochs - 1))) / 2``.
+    Epoch t has ``final + (lr - final) * (1 + cos(pi * t / (epochs - 1))) / 2`` [1]_.
 
     Parameters
     ----------
@@ -99,12 +106,13 @@ def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
         The length of the schedule.
     lr : float
         The first learning rate.
-    final : float, default 0
+    final : float, default 0.0
         The last learning rate.
 
     Returns
     -------
     array of shape (epochs,)
+        The learning rate of each epoch.
 
     Raises
     ------
@@ -113,7 +121,7 @@ def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
 
     References
     ----------
-    I. Loshchilov and F. Hutter, "SGDR", ICLR 2017, equation 5.
+    .. [1] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, equation 5.
 
     Examples
     --------
@@ -125,7 +133,9 @@ def cosine(epochs: int, lr: float, final: float = 0.0) -> NDArray[np.float64]:
 
 @np.errstate(all="ignore")
 def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
-    """``lr * gamma ** t`` in epoch t, as torch.optim.lr_scheduler.ExponentialLR.
+    """Multiply the learning rate by `gamma` after every epoch.
+
+    Epoch t has ``lr * gamma**t``, as with ``torch.optim.lr_scheduler.ExponentialLR``.
 
     Parameters
     ----------
@@ -134,11 +144,12 @@ def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
     lr : float
         The first learning rate.
     gamma : float
-        The factor from epoch to epoch.
+        The factor from epoch to epoch, below 1 to lower the learning rate.
 
     Returns
     -------
     array of shape (epochs,)
+        The learning rate of each epoch.
 
     Raises
     ------
@@ -159,7 +170,9 @@ def exponential(epochs: int, lr: float, gamma: float) -> NDArray[np.float64]:
 
 @np.errstate(all="ignore")
 def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.float64]:
-    """``lr / (t + 1) ** power`` in epoch t. scikit-learn's learning_rate="invscaling" counts samples, not epochs.
+    """Lower the learning rate like a power of the epoch.
+
+    Epoch t has ``lr / (t + 1)**power``. scikit-learn's ``learning_rate="invscaling"`` counts samples, not epochs.
 
     Parameters
     ----------
@@ -173,6 +186,7 @@ def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.f
     Returns
     -------
     array of shape (epochs,)
+        The learning rate of each epoch.
 
     Raises
     ------
@@ -190,18 +204,21 @@ def inverse_scaling(epochs: int, lr: float, power: float = 0.25) -> NDArray[np.f
 
 @np.errstate(all="ignore")
 def warm_up(schedule, epochs: int) -> NDArray[np.float64]:
-    """A copy of `schedule` whose first `epochs` values are scaled by 1 / (epochs + 1), 2 / (epochs + 1), ...
+    """Begin a schedule with small learning rates that rise to its own.
+
+    The first values are multiplied by ``1 / (epochs + 1)``, ``2 / (epochs + 1)``, ... in a copy of the schedule.
 
     Parameters
     ----------
-    schedule : array of one value per epoch
-        Another schedule, or ``numpy.full(n, lr)``.
+    schedule : array of shape (n,)
+        Another schedule, with one value for each epoch; or ``numpy.full(n, lr)``.
     epochs : int
-        The length of the warm-up, less than that of the schedule.
+        The length of the warm-up, less than n.
 
     Returns
     -------
-    array of the schedule's shape
+    array of shape (n,)
+        The schedule with its warm-up.
 
     Raises
     ------

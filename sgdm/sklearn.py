@@ -1,8 +1,8 @@
-"""The descent as scikit-learn estimators. `SGDMRegressorCV` chooses the number of epochs by cross-validation.
-
-Only this module and `_estimators` need scikit-learn (``pip install 'sgdm[sklearn]'``). It has more than 400 lines: half
-of them are docstrings, and each parameter is an attribute.
+"""The descent as scikit-learn estimators: `SGDMRegressor`, and `SGDMRegressorCV`, which chooses the number of epochs by
+cross-validation. They need scikit-learn: ``pip install 'sgdm[sklearn]'``.
 """
+
+# More than 400 lines: half of them are docstrings, and each parameter is an attribute.
 
 from __future__ import annotations
 
@@ -42,84 +42,91 @@ _GRID = ("lr", "momentum", "weight_decay", "l1")
 class SGDMRegressor(DescentRegressor):
     """Linear least squares by gradient descent with momentum: `sgdm.fit` as a scikit-learn estimator.
 
-    It descends ``f(a) = sum_i w_i (x_i . a - y_i)**2 / sum_i w_i``, the mean squared error, by ::
+    Its objective is the mean squared error ``f(a) = sum_i w_i (x_i . a - y_i)**2 / sum_i w_i`` with gradient g(a), plus
+    penalties. Epoch t does ::
 
         v_t = momentum * v_{t-1} + (1 - dampening) * (g(a_t) + weight_decay * a_t)
         a_{t+1} = a_t - lr * v_t
 
+    The defaults suit columns as they come. They standardize, choose lr and momentum from the eigenvalues of the
+    Hessian, and stop at the optimum.
+
     Parameters
     ----------
-    lr : float, array of shape (max_iter,), function of the epoch or "auto", default "auto"
-        The learning rate. "auto" takes the best for the curvature of the data and `max_iter` by the formulas of
-        `sgdm.fit`; with `early_stopping` or `batch_size` one at which the loss does not swing. With `warm_start`,
-        later fits keep the previous constants, lr lowered if unstable; `partial_fit` takes
-        ``(1 - momentum) / max(1 - dampening, 1 - momentum)`` divided by the largest curvature of its rows, or of its
-        batches, or the last lr if that is smaller.
-    momentum : float in [0, 1), array, function or "auto", default "auto"
-        How much of the last step is kept. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
+    lr : float, array of shape (max_iter,), function of the epoch, or "auto", default "auto"
+        The learning rate. "auto" computes the best one for the curvature of the data and `max_iter`, by the formulas of
+        `sgdm.fit`. With `early_stopping` or `batch_size` it is one with which the loss does not oscillate. With
+        `warm_start`, later fits keep the constants of the fit before; lr is lowered if it is unstable there.
+        `partial_fit` takes ``(1 - momentum) / max(1 - dampening, 1 - momentum) / L``, with L the largest curvature of
+        its rows or batches, or the lr of the call before if that is smaller.
+    momentum : float in [0, 1), array, function, or "auto", default "auto"
+        The part of the last step that is kept. "auto" is the best together with ``lr="auto"``, and 0.8 with another lr.
     dampening : float in [0, 1], optional
-        The new gradient is multiplied by 1 - dampening. None stands for `momentum`, and with ``lr="auto"`` and
-        ``momentum="auto"`` for 0.
+        The new gradient is multiplied by ``1 - dampening``. By default dampening equals `momentum`; it is 0 if lr and
+        momentum are both "auto".
     nesterov : bool, default False
-        Whether to use Nesterov momentum (the second update formula of `sgdm.fit`).
-    weight_decay, l1 : float, or array of shape (d,), default 0.0
-        Add ``weight_decay / 2 * |a|**2 + l1 * |a|_1`` to what is descended, without the intercept; an array has one
-        penalty for each column. scikit-learn's
-        ElasticNet is ``l1 = 2 alpha l1_ratio``, ``weight_decay = 2 alpha (1 - l1_ratio)``.
+        Whether to use Nesterov momentum, as in `sgdm.fit`.
+    weight_decay : float or array of shape (d,), default 0.0
+        Adds ``weight_decay / 2 * |a|**2`` to the objective, without the intercept. An array has one value for each
+        column.
+    l1 : float or array of shape (d,), default 0.0
+        Adds ``l1 * |a|_1`` to the objective, without the intercept. An array has one value for each column. The
+        objective is that of scikit-learn's ElasticNet, times 2, for ``l1 = 2 * alpha * l1_ratio`` and
+        ``weight_decay = 2 * alpha * (1 - l1_ratio)``.
     max_iter : int, default 1000
-        How many epochs to do, passes over the rows.
+        The largest number of epochs, which are passes over the rows.
     tol : float, None or "auto", default "auto"
-        Stop once every target's gradient norm is at most tol times its first. Warn if `max_iter` epochs don't bring it
-        there. None does all epochs. "auto" is 1e-12, or 1e-5 for float32, which gives the optimum to 8 digits wherever
-        `max_iter` epochs reach it. With `batch_size`, "auto" is None. With `early_stopping`, tol is instead the
-        relative fall of the validation loss that counts as improvement; "auto" and None count any fall.
+        `fit` stops when the gradient norm of every target is at most `tol` times its first value. It warns if
+        `max_iter` epochs are not enough for that. None does all epochs. "auto" is 1e-12, or 1e-5 for float32, which
+        gives the optimum to 8 digits; with `batch_size` it is None. With `early_stopping`, `tol` is the relative fall
+        of the validation loss that counts as an improvement. "auto" and None then count any fall.
     standardize : bool, default True
         Whether to descend in the coordinates of standardized columns. Objective, penalties and optimum are those of the
-        data as they are; lr and tol are those of this descent. `partial_fit` takes the means and deviations of all rows
-        that it has seen since the last `fit`, and those of that. False for the descent of the columns as they are.
+        columns as they are. lr and tol belong to the standardized descent. `partial_fit` takes the means and deviations
+        of all rows since the last `fit`, and of the rows of that.
     fit_intercept : bool, default True
         Whether to fit an intercept.
     batch_size : int, optional
-        Update after every so many rows; by default after all.
+        The number of rows per update. By default an epoch has one update, from all rows.
     shuffle : bool, default True
-        Whether each epoch takes its batches from the rows in a new random order.
+        Whether each epoch takes the rows of its batches in a new random order.
     average : bool or int, default False
-        Whether `coef_` and `intercept_` are the means of the iterates. An int averages from that epoch on.
+        Whether `coef_` and `intercept_` are means of the iterates. An int is the epoch at which the means begin.
     early_stopping : bool, default False
-        Whether to hold out rows, stop when their loss no longer falls, and keep the best epoch's coefficients.
+        Whether to hold out rows, stop when the loss on them no longer falls, and keep the coefficients of the best
+        epoch.
     validation_fraction : float in (0, 1), default 0.1
-        How many of the rows `early_stopping` holds out, at random.
+        The fraction of the rows that `early_stopping` holds out, at random.
     n_iter_no_change : int, default 5
-        How many epochs without improvement `early_stopping` waits.
+        The number of epochs without improvement after which `early_stopping` stops.
     random_state : int, RandomState or None, default None
-        For the order of rows, and the rows held out. An int is the seed of `sgdm.fit`.
+        The source of the row orders and of the held-out rows. An int is the seed of `sgdm.fit`.
     warm_start : bool, default False
-        Whether `fit` does `max_iter` more epochs from where the last fit stopped: parameters, velocity, epoch count,
-        row order.
+        Whether `fit` goes on where the fit before stopped, for up to `max_iter` more epochs, with its parameters,
+        velocity, epoch and row order.
     record : {"loss", "all", "updates", None}, default "loss"
-        What the history keeps.
+        What the history keeps, as in `sgdm.fit`.
     verbose : bool or int, default False
-        Whether to show a bar of epochs (needs tqdm).
+        Whether to show a bar of epochs, which needs tqdm.
 
     Attributes
     ----------
-    coef_ : (d,) or (k, d) array
-    intercept_ : float or (k,) array
+    coef_ : array of shape (d,) or (k, d)
+        The coefficients.
+    intercept_ : float or array of shape (k,)
+        The intercept.
     n_iter_ : int
-        The epochs done, those of earlier calls that were taken up included.
-    history_ : sgdm.History
-        Losses of every epoch, and gradients, steps and coefficients with ``record="all"``.
-    loss_curve_ : (epochs,) or (epochs, k) array
-        ``history_.loss``.
+        The number of epochs done, those of earlier calls that this one went on from included.
     result_ : sgdm.FitResult
-        All of the fit; the constants that ``lr="auto"`` chose are its lr, momentum and dampening.
+        All of the fit. Its lr, momentum and dampening are the constants that "auto" chose.
     n_features_in_ : int
-    feature_names_in_ : (d,) array of str
-        Where X had names for its columns.
+        The number of columns of X, d.
+    feature_names_in_ : array of shape (d,) of str
+        The names of the columns of X, if it had any.
 
     See Also
     --------
-    SGDMRegressorCV : Chooses the number of epochs and the constants by cross-validation.
+    SGDMRegressorCV : Choose the number of epochs and the constants by cross-validation.
 
     Examples
     --------
@@ -179,10 +186,26 @@ class SGDMRegressor(DescentRegressor):
         self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> SGDMRegressor:
-        """Fit to X (n, d) and y (n,) or (n, k), for `max_iter` epochs at most.
+        """Fit the model to rows, for up to `max_iter` epochs.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows.
+        y : array of shape (n,) or (n, k)
+            The targets.
+        sample_weight : array of shape (n,), optional
+            The weights of the rows, none of them negative. By default all are 1.
+
+        Returns
+        -------
+        SGDMRegressor
+            The estimator itself.
 
         Raises
         ------
+        ValueError, TypeError
+            If an argument or a parameter of the estimator has a wrong value, shape or type.
         DivergenceError
             If a loss or a parameter overflows.
         KeyboardInterrupt
@@ -194,7 +217,7 @@ class SGDMRegressor(DescentRegressor):
         sklearn.exceptions.ConvergenceWarning
             If `tol` was not reached.
         sgdm.ConvergenceWarning
-            If the descent ends above where it began, or far above the least loss where that is known.
+            If the objective is larger at the end than at the start, or far above its minimum where that is known.
         """
         stops_early = as_flag(self.early_stopping, "early_stopping")
         options: dict[str, Any] = {"epochs": as_count(self.max_iter, "max_iter"), "tol": self.tol}
@@ -214,9 +237,31 @@ class SGDMRegressor(DescentRegressor):
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> SGDMRegressor:
-        """Do one more epoch, over these rows, from where the last call of `fit` or `partial_fit` stopped.
+        """Do one more epoch, on these rows, from where the last call of `fit` or `partial_fit` stopped.
 
         `max_iter` and `tol` play no part.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows.
+        y : array of shape (n,) or (n, k)
+            The targets.
+        sample_weight : array of shape (n,), optional
+            The weights of the rows, none of them negative. By default all are 1.
+
+        Returns
+        -------
+        SGDMRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument or a parameter of the estimator has a wrong value, shape or type; so if `early_stopping` is
+            set.
+        DivergenceError
+            If a loss or a parameter overflows.
         """
         if as_flag(self.early_stopping, "early_stopping"):
             raise ValueError("partial_fit and early_stopping don't go together: there is but one epoch to do")
@@ -284,51 +329,63 @@ class SGDMRegressor(DescentRegressor):
 
 
 class SGDMRegressorCV(DescentRegressor):
-    """Least squares by gradient descent with momentum, stopped where cross-validation says.
+    """Least squares by gradient descent with momentum, whose constants and epochs are chosen by cross-validation.
 
-    Every fold's rows are reduced once to a triangular factor (`sgdm.compress`). The factors of all folds but one,
-    merged, are that fold's training set, and the loss on the fold itself is taken after every epoch of the descent on
-    them. The fit to all rows uses the setting whose mean curve is lowest, and as many epochs as that has there, or all
-    (see ``best_n_iter_``). Losses are those of descents over the rows, to rounding; the cost is little more than that
-    of one pass over the rows.
+    The rows of every fold are reduced once (see `sgdm.compress`). The training set of a fold is the sum of the other
+    folds' reductions. A descent on it records the loss on the fold after every epoch. So cross-validation costs little
+    more than one pass over the rows. Losses are those of descents on the rows, up to rounding.
+
+    At the end all rows are fitted with the constants whose mean loss over the folds falls lowest, for
+    ``best_n_iter_`` epochs.
 
     Parameters
     ----------
     lr : float, function of the epoch, "auto", or sequence of these, default "auto"
-        The learning rates to try. "auto" is the best for `max_iter` and the curvature of all rows, or of the training
-        set whose curvature is largest: the same constants for every fold and for the final fit.
+        The learning rates to try. "auto" computes one lr for every fold and for the final fit, as the best for
+        `max_iter` and the largest curvature of all training sets and of all rows.
     momentum : float in [0, 1), function of the epoch, "auto", or sequence of these, default "auto"
-        The momenta to try. "auto" is the best together with ``lr="auto"``; 0.8 elsewhere.
+        The momenta to try. "auto" is the best together with ``lr="auto"``, and 0.8 with another lr.
+    dampening, nesterov : as for `SGDMRegressor`
+        The form of the momentum.
     weight_decay, l1 : float, or sequence of float, default 0.0
         The penalties to try.
-    dampening, nesterov, standardize, fit_intercept, record
-        As for `SGDMRegressor`. All folds are standardized by the means and deviations of all rows.
     max_iter : int, default 1000
         The largest number of epochs to try.
+    standardize : bool, default True
+        Whether to descend in the coordinates of columns standardized by the means and deviations of all rows.
+    fit_intercept : bool, default True
+        Whether to fit an intercept.
     cv : int, splitter, iterable of (train, test), or None, default None
-        The folds, as elsewhere in scikit-learn: 5 by default, of consecutive rows. If the test sets don't share out
-        the rows among them, as with ShuffleSplit or TimeSeriesSplit, every set is reduced by itself, which costs a
-        pass over the rows for each split.
+        The folds, as elsewhere in scikit-learn. None is 5 folds of consecutive rows. With ShuffleSplit,
+        TimeSeriesSplit and other splits whose test sets don't divide the rows among them, every set is reduced by
+        itself. That costs a pass over the rows for each split.
+    record : as for `SGDMRegressor`
+        What the history of the final fit keeps.
 
     Attributes
     ----------
     best_n_iter_ : int
-        The number of epochs with the lowest mean loss; or `max_iter`, if the loss after these is not significantly
-        above it (by a paired t-test over the folds, at 5 %), and at most twice as large or below that of the mean
+        The number of epochs with the lowest mean loss. It is `max_iter` if the loss there is not significantly above
+        the lowest (by a paired t-test over the folds, at 5 %), and at most twice as large or below that of the mean
         target.
     best_params_ : dict
         The lr, momentum, weight_decay and l1 with the lowest mean loss, as given.
-    val_loss_curves_ : (folds, max_iter) array
-        The mean squared error on each fold after every epoch, of the best setting; with several targets, their mean.
-        inf where a descent overflowed.
-    mean_val_loss_curve_ : (max_iter,) array
-        Their mean over the folds; with sample_weight, each fold counts as much as its weights' sum.
+    val_loss_curves_ : array of shape (folds, max_iter)
+        The mean squared error on each fold after every epoch, with the best constants. For several targets it is their
+        mean. inf if the descent overflowed.
+    mean_val_loss_curve_ : array of shape (max_iter,)
+        The mean of these over the folds. With sample_weight, a fold counts as much as the sum of its weights.
     cv_results_ : dict
-        One entry per setting: ``params``, ``n_iter`` (the number of epochs with the lowest mean loss),
-        ``mean_val_loss`` and ``std_val_loss`` over the folds at that, and ``val_loss_curves``.
+        One entry for each combination of constants: ``params``, ``n_iter`` (the number of epochs with the lowest mean
+        loss), ``mean_val_loss`` and ``std_val_loss`` over the folds at that epoch, and ``val_loss_curves``.
     n_splits_ : int
-    coef_, intercept_, n_iter_, history_, loss_curve_, result_, n_features_in_, feature_names_in_
-        As of `SGDMRegressor`, of the fit to all rows.
+        The number of folds.
+    coef_, intercept_, n_iter_, result_, n_features_in_, feature_names_in_ : as for `SGDMRegressor`
+        Those of the fit to all rows.
+
+    See Also
+    --------
+    SGDMRegressor : Fit with given constants.
 
     Examples
     --------
@@ -372,22 +429,38 @@ class SGDMRegressorCV(DescentRegressor):
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> SGDMRegressorCV:
-        """Choose by cross-validation over X (n, d) and y (n,) or (n, k), then fit to all rows.
+        """Choose constants and epochs by cross-validation, then fit all rows.
 
-        `groups` go to the splitter.
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows.
+        y : array of shape (n,) or (n, k)
+            The targets.
+        sample_weight : array of shape (n,), optional
+            The weights of the rows, none of them negative. By default all are 1.
+        groups : array of shape (n,), optional
+            The groups of the rows, for splitters that need them.
+
+        Returns
+        -------
+        SGDMRegressorCV
+            The estimator itself.
 
         Raises
         ------
+        ValueError, TypeError
+            If an argument or a parameter of the estimator has a wrong value, shape or type.
         DivergenceError
-            If in every setting the loss on a fold overflowed at once.
+            If in every setting the loss on a fold overflows at every epoch.
         KeyboardInterrupt
             On Ctrl-C, with None as its ``result``. Whatever is raised, the estimator stays as it was before.
 
         Warns
         -----
         sgdm.ConvergenceWarning
-            If the final descent ends above where it began; or if the lowest mean loss on the folds is far above that of
-            the least-squares solutions, more than a hundredth of the way from the start.
+            If the final objective is larger at the end than at the start; or if the lowest mean loss on the folds is
+            far above that of the least-squares solutions: more than a hundredth of their distance from the start.
         """
         twin = self._shallow_copy()
         try:

@@ -227,7 +227,7 @@ def test_the_picture_of_one_feature_shows_points_and_lines(points):
     left, middle, right = command.notebook(x, y, result).axes
     ends = np.array([x.min(), x.max()])
     for axes, (slope, intercept), equation in (
-        (left, (-1, 1), "y = -1.00x + 1.00"),
+        (left, (-1, 1), "y = −1.00x + 1.00"),
         (middle, (result.coef[0], result.intercept), "y = 3.07x + 2.51"),
     ):
         assert np.array_equal(axes.collections[0].get_offsets(), np.column_stack([x, y]))

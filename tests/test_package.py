@@ -88,3 +88,11 @@ def test_an_import_of_the_source_alone_says_what_to_do(tmp_path):
         f"ModuleNotFoundError: {tmp_path / 'sgdm'} holds the source of sgdm, not compiled for this Python: "
         "run `pip install -e .` in the folder above, or start Python elsewhere to import the sgdm that is installed"
     )
+
+
+def test_a_package_index_gets_a_page_without_the_files_beside_it():
+    """README's links to files, and its pictures, would lead nowhere there."""
+    page = importlib.metadata.metadata("sgdm")["Description"]
+    assert page.startswith("# sgdm")
+    assert re.findall(r"<img|\]\((?!https?:)", page) == []
+    assert "CONTRIBUTING.md says how to build" in page

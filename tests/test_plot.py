@@ -62,6 +62,15 @@ def said(ax):
     return [text.get_text() for text in ax.texts]
 
 
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def box_of(text):
+    """The box of a text in pixels, without what it points at."""
+    return matplotlib.text.Text.get_window_extent(text)
+
+
 def draw(ax):
     """Renders, which is where many a fault comes up."""
     ax.figure.canvas.draw()
@@ -79,7 +88,7 @@ def test_the_line_is_drawn_at_the_start_and_at_the_end(points, descent):
         assert np.array_equal(drawn.get_xdata(), ends)
         np.testing.assert_allclose(drawn.get_ydata(), slope * ends + intercept, rtol=1e-14)
     assert ax.lines[0].get_linestyle() != ax.lines[1].get_linestyle()
-    assert said(ax) == ["start\ny = -1.00x + 1.00", "after 50 epochs\ny = 3.07x + 2.51"]
+    assert legend(ax) == ["start: y = −1.00x + 1.00", "after 50 epochs: y = 3.07x + 2.51"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("hours", "marks")
 
 
@@ -89,8 +98,7 @@ def test_several_features_are_drawn_as_predictions(wide):
     before, after = (points.get_offsets() for points in ax.collections)
     assert np.array_equal(before, np.column_stack([y, 0 * y]))
     np.testing.assert_allclose(after, np.column_stack([y, result.predict(X)]), rtol=1e-13)
-    names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == ["start", "after 50 epochs", "predicted = actual"]
+    assert legend(ax) == ["start", "after 50 epochs", "predicted = actual"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("actual y", "predicted y")
 
 
@@ -101,7 +109,7 @@ def test_the_line_says_that_the_best_epoch_was_restored(wide):
     result = sgdm.fit(np.hstack([X, noise]), y, epochs=300, validation=0.3, seed=0, patience=2)
     assert result.best_epoch < result.epochs - 1
     ax = sgdm.plot.line(result, np.hstack([X, noise]), y)
-    assert f"best, epoch {result.best_epoch}" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert f"best, epoch {result.best_epoch}" in legend(ax)
     path = sgdm.plot.paths(result).lines[0].get_ydata()
     assert path[-1] == result.checkpoint.parameters[0, 0, 0]  # the last, not the best
 
@@ -141,7 +149,7 @@ def test_validation_losses_stand_at_the_ends_of_the_epochs(wide):
     assert np.array_equal(trained.get_ydata(), result.history.loss)
     assert np.array_equal(held_out.get_ydata(), result.history.val_loss)
     assert np.array_equal(held_out.get_xdata(), np.arange(1, 11))  # taken at the end of each epoch
-    assert said(ax) == ["training", f"validation, best: epoch {result.best_epoch}"]
+    assert said(ax) == ["training", f"validation,\nbest: epoch {result.best_epoch}"]
     path = sgdm.plot.paths(result)
     assert path.lines[0].get_xdata()[[0, -1]].tolist() == [0.8, 10]  # before the last of five updates
     assert "in epoch 0" in said(sgdm.plot.contours(result, X, y))
@@ -170,15 +178,70 @@ def test_several_results_are_drawn_into_one_picture(points):
 def test_many_fits_have_a_curve_each(points):
     rates = [0.001, 0.01, 0.1, 1, 1e6]
     sweep = sgdm.fit_many(*points, lr=rates, fit_intercept=True)
-    ax = sgdm.plot.loss(sweep, label=[f"lr {lr:g}" for lr in rates], optimum=())
+    ax = sgdm.plot.loss(sweep, optimum=())
     for line, losses in zip(ax.lines[:4], sweep.history.loss, strict=False):
         assert np.array_equal(line.get_ydata(), losses)
     assert said(ax) == ["lr 0.001", "lr 0.01", "lr 0.1", "lr 1", "lr 1e+06"]
     assert ax.get_ylim()[1] < 1e4  # the one that diverged leaves the view
-    assert said(sgdm.plot.norms(sweep))[:2] == ["fit 0, gradient", "fit 1, gradient"]
-    fan = sgdm.plot.loss(sgdm.fit_many(*points, lr=np.geomspace(0.001, 0.1, 30)), optimum=())
-    assert len(fan.lines) == 30
-    assert said(fan) == []
+    assert said(sgdm.plot.loss(sweep, label=list("abcde"), optimum=())) == list("abcde")
+
+
+def test_many_fits_are_named_by_what_varies(points):
+    def names(**constants):
+        return said(sgdm.plot.loss(sgdm.fit_many(*points, **constants), optimum=()))
+
+    assert names(lr=[0.1, 0.2]) == ["lr 0.1", "lr 0.2"]
+    assert names(momentum=[0, 0.5]) == ["momentum 0", "momentum 0.5"]
+    assert names(momentum=[0, 0.5], dampening=0) == ["momentum 0", "momentum 0.5"]
+    assert names(dampening=[0, 0.5]) == ["dampening 0", "dampening 0.5"]
+    assert names(lr=[0.1, 0.2, 0.1], momentum=[0.5, 0.5, 0.9])[0] == "lr 0.1,\nmomentum 0.5"
+    assert names(lr=[0.1, 0.10001]) == ["lr 0.1", "lr 0.10001"]
+    assert names(lr=[0.1, 0.1]) == names(lr=[0.1, 0.2, 0.1], weight_decay=[1, 0, 2])[:2] == ["fit 0", "fit 1"]
+
+
+def test_some_of_very_many_fits_have_names(points):
+    rates = np.geomspace(0.001, 0.1, 30)
+    sweep = sgdm.fit_many(*points, lr=rates)
+    ax = sgdm.plot.loss(sweep, optimum=())
+    assert len(ax.lines) == 30
+    assert said(ax) == [f"lr {rates[i]:.3g}" for i in (0, 6, 12, 17, 23, 29)]
+    colours = [matplotlib.colors.to_hex(line.get_color()) for line in ax.lines]
+    assert len(set(colours)) == 30  # from that of the first to that of the last
+    assert min(contrast(colour, ax.get_facecolor()) for colour in colours) >= 3
+    assert said(sgdm.plot.norms(sweep)) == said(ax)
+    assert len(said(sgdm.plot.loss(sweep, label=[f"run {i}" for i in range(30)], optimum=()))) == 6
+
+
+def test_norms_of_several_fits_tell_fits_by_colour_and_gradient_and_step_by_width(points):
+    sweep = sgdm.fit_many(*points, lr=[0.01, 0.1, 0.2])
+    ax = sgdm.plot.norms(sweep)
+    assert said(ax) == ["lr 0.01", "lr 0.1", "lr 0.2"]
+    assert ax.get_ylabel() == "norm of gradient (thick) and step (thin)"
+    for gradient, step in zip(ax.lines[:3], ax.lines[3:], strict=True):
+        assert (gradient.get_color(), gradient.get_linestyle()) == (step.get_color(), step.get_linestyle())
+        assert gradient.get_linewidth() > 2 * step.get_linewidth()
+    assert len({line.get_linestyle() for line in ax.lines[:3]}) == 3
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("size", [(6.4, 4.8), (3.8, 2.9)])
+def test_names_at_the_ends_are_narrow_and_in_the_colours_of_their_curves(size, style, points, wide):
+    X, y, _ = wide
+    results = [
+        sgdm.fit_many(*points, lr=[0.1, 0.1, 0.5], momentum=[0.5, 0.9, 0.5]),
+        sgdm.fit(X, y, batch_size=32, lr=0.01, validation=0.25, seed=0, epochs=10),
+    ]
+    with plt.style.context(style):
+        for result in results:
+            ax = sgdm.plot.loss(result, optimum=(), ax=plt.subplots(figsize=size, layout="constrained")[1])
+            draw(ax)
+            ends = {line.get_ydata()[-1]: matplotlib.colors.to_rgb(line.get_color()) for line in ax.lines}
+            for text in ax.texts:
+                assert box_of(text).width < ax.figure.bbox.width / 4
+                own = np.array(ends[text.xy[1]])
+                apart = {tuple(other): np.abs(np.array(text.get_color()) - other).sum() for other in ends.values()}
+                assert apart[tuple(own)] == min(apart.values())
+                assert contrast(text.get_color(), ax.get_facecolor()) >= 4.5
 
 
 def test_several_targets_have_a_curve_each(points):
@@ -187,7 +250,7 @@ def test_several_targets_have_a_curve_each(points):
     ax = sgdm.plot.loss(result, optimum=[0.1, 0.2])
     assert np.array_equal([line.get_ydata() for line in ax.lines[:2]], result.history.loss.T)
     assert said(ax) == ["target 0", "target 1", "optimum 0.1", "optimum 0.2"]
-    assert said(sgdm.plot.norms(result, label=["a", "b"])) == ["a, gradient", "b, gradient", "a, step", "b, step"]
+    assert said(sgdm.plot.norms(result, label=["a", "b"])) == ["a", "b"]
 
 
 def test_the_norms_of_gradient_and_step_are_drawn(descent):
@@ -211,7 +274,7 @@ def test_names_lie_apart_and_at_their_curves(wide):
     X = wide[0]
     ax = sgdm.plot.paths(sgdm.fit(X, np.ones(200), fit_intercept=True))  # ten of them end near 0
     draw(ax)
-    boxes = sorted((matplotlib.text.Text.get_window_extent(text) for text in ax.texts), key=lambda box: box.y0)
+    boxes = sorted(map(box_of, ax.texts), key=lambda box: box.y0)
     assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
     inside = ax.figure.bbox
     assert all(inside.x1 >= box.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
@@ -244,14 +307,14 @@ def test_contours_show_the_path_and_the_minimum(points, descent):
         if len(ring.vertices):
             losses = ((Z @ ring.vertices.T - y[:, np.newaxis]) ** 2).mean(axis=0)
             np.testing.assert_allclose(losses, level, rtol=0.02)
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_aspect()) == ("x", "intercept", 1)
-    assert said(ax)[-2:] == ["start", "minimum"]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_aspect()) == ("coefficient of x", "intercept", 1)
+    assert said(ax)[:2] == ["minimum", "start"]
 
 
 def test_contours_of_two_of_many_parameters_have_the_least_loss_of_the_others(wide):
     X, y, result = wide
     ax = sgdm.plot.contours(result, sgdm.compress(X, y, fit_intercept=True), params=(-1, 3))
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("intercept", "x3")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("intercept", "coefficient of x3")
     Z = np.column_stack([X, np.ones(200)])
     np.testing.assert_allclose(ax.lines[1].get_xydata()[0], np.linalg.lstsq(Z, y, rcond=None)[0][[10, 3]], rtol=1e-10)
     others = np.delete(Z, [10, 3], axis=1)
@@ -268,6 +331,57 @@ def test_contours_of_a_valley_show_the_minimum_of_least_norm(points):
     ax = sgdm.plot.contours(sgdm.fit(twins, y), twins, y)
     np.testing.assert_allclose(*ax.lines[1].get_xydata()[0], rtol=1e-12)  # the minimum of least norm
     draw(ax)
+
+
+@pytest.mark.parametrize("size", [(6.4, 4.8), (9, 3.5), (3.8, 2.9), (4, 6)])
+def test_contours_fill_the_panel_and_no_text_covers_another_or_the_path(size, points):
+    x, y = points
+    best = np.linalg.lstsq(np.column_stack([x, np.ones(100)]), y, rcond=None)[0]
+    for start in ([-1, 1], best + 0.01, best - [0.02, -0.02], best - 1, best):
+        result = sgdm.fit(x, y, fit_intercept=True, coef0=start)
+        figure = plt.figure(figsize=size, layout="constrained")
+        ax = sgdm.plot.contours(result, x, y, ax=figure.subplots())
+        draw(ax)
+        box = ax.get_window_extent()
+        assert box.width > 0.75 * figure.bbox.width
+        assert box.height > 0.75 * figure.bbox.height
+        boxes = [box_of(text) for text in ax.texts]
+        assert {"start", "minimum"} <= {*said(ax)}
+        assert all(text.get_rotation() == 0 for text in ax.texts)
+        assert all(box.x0 <= inner.x0 and inner.x1 <= box.x1 for inner in boxes)
+        assert all(box.y0 <= inner.y0 and inner.y1 <= box.y1 for inner in boxes)
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        if np.ptp(result.history.coef, axis=0).min() > 0.01:
+            path = ax.transData.transform(ax.lines[0].get_xydata())
+            inside = [inner.count_contains(path) for inner in boxes]
+            assert inside == [0] * len(boxes)
+
+
+def test_contours_in_shared_axes_keep_their_aspect(points, descent):
+    _, axes = plt.subplots(1, 2, sharex=True, sharey=True, figsize=(9, 3.5))
+    for ax in axes:
+        sgdm.plot.contours(descent, *points, ax=ax)
+    draw(axes[0])
+    assert [ax.get_aspect() for ax in axes] == [1, 1]
+    sgdm.plot.contours(descent, *points, ax=plt.figure().subfigures(1, 2)[0].subplots())
+
+
+@pytest.mark.parametrize("lr", [22, 40, 1e6, 1e200])
+def test_a_diverged_path_leaves_the_contours_once(lr, points):
+    with pytest.raises(sgdm.DivergenceError) as caught:
+        sgdm.fit(*points, fit_intercept=True, lr=lr, epochs=10**4)
+    result = caught.value.result
+    ax = sgdm.plot.contours(result, *points)
+    draw(ax)
+    path = ax.lines[0].get_xydata()
+    x, y = np.repeat(path, 2, axis=0)[1:-1].reshape(-1, 2, 2).transpose(2, 0, 1)  # both ends of the segments
+    share = np.linspace(0, 1, 500)[:, np.newaxis, np.newaxis]
+    dense = [(values[:, 0] * (1 - share[..., 0]) + values[:, 1] * share[..., 0]).T.ravel() for values in (x, y)]
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    inside = (left <= dense[0]) & (dense[0] <= right) & (low <= dense[1]) & (dense[1] <= high)
+    assert inside[0]
+    assert np.count_nonzero(np.diff(inside)) <= 1
+    assert np.array_equal(path[0], result.history.coef[0])
 
 
 # --- The animation ---
@@ -299,7 +413,7 @@ def test_the_frames_go_from_the_start_to_the_end(points, descent, wide):
     for row in list(animation.new_frame_seq())[:3]:
         animation._draw_frame(row)
         titles.append(axes.get_title("left"))
-    assert titles == ["epoch 0: y = -1.00x + 1.00", titles[1], "after 50 epochs: y = 3.07x + 2.51"]
+    assert titles == ["epoch 0: y = −1.00x + 1.00", titles[1], "after 50 epochs: y = 3.07x + 2.51"]
     assert titles[1].startswith("epoch 25: ")
     np.testing.assert_allclose(axes.lines[1].get_ydata(), descent.coef[0] * ends + descent.intercept, rtol=1e-14)
     animation._draw_was_started = True  # spares us a warning that it was never drawn
@@ -328,6 +442,30 @@ def test_the_animation_moves_in_a_notebook(points, descent):
 
 
 # --- All of them ---
+
+
+@pytest.mark.parametrize("size", [(6.4, 4.8), (3.8, 2.9)])
+@pytest.mark.parametrize("case", ["falling", "rising", "filled", "wide", "diverged"])
+def test_the_legend_covers_no_point(size, case, points, wide, diverged):
+    x, y = points
+    result = None
+    if case == "falling":
+        y = -y
+    elif case == "filled":
+        x, y = np.random.default_rng(0).uniform(size=(2, 3000))
+        x = x.reshape(-1, 1)
+    elif case == "wide":
+        x, y, result = wide
+    elif case == "diverged":
+        result = diverged
+    result = sgdm.fit(x, y, fit_intercept=True) if result is None else result
+    ax = sgdm.plot.line(result, x, y, ax=plt.subplots(figsize=size, layout="constrained")[1])
+    draw(ax)
+    box = ax.get_legend().get_window_extent()
+    for drawn in ax.collections:
+        pixels = ax.transData.transform(drawn.get_offsets())
+        assert box.count_contains(pixels) == 0
+        assert ax.get_window_extent().padded(1).count_contains(pixels) == len(pixels)
 
 
 @pytest.mark.parametrize("name", ["line", "loss", "norms", "paths", "contours"])

@@ -106,6 +106,14 @@ def lines_of(tree):
     return [np.array([point.split(",") for point in line.get("points").split()], float) for line in tree.iter(svg)]
 
 
+def colours_of(result):
+    return [line.get("stroke") for line in parsed(result).iter("{http://www.w3.org/2000/svg}polyline")]
+
+
+def texts_of(result):
+    return [text.text for text in parsed(result).iter("{http://www.w3.org/2000/svg}text") if text.text]
+
+
 def test_a_notebook_shows_the_coefficients_and_the_curve():
     tree = parsed(sgdm.fit(table("pandas"), TABLE_Y, fit_intercept=True, epochs=30))
     cells = [[cell.text or "" for cell in row] for row in tree.iter("tr")]
@@ -173,6 +181,36 @@ def test_a_result_without_positive_losses_has_no_curve():
 def test_several_targets_and_many_fits_have_a_curve_each():
     assert len(lines_of(parsed(sgdm.fit(TABLE_X, np.column_stack([TABLE_Y, -TABLE_Y, 2 * TABLE_Y]))))) == 3
     assert len(lines_of(parsed(sgdm.fit_many(TABLE_X, TABLE_Y, lr=np.geomspace(1e-3, 1e-1, 50))))) == 20
+
+
+def test_several_curves_have_colours_and_names():
+    sweep = sgdm.fit_many(TABLE_X, TABLE_Y, lr=[0.01, 0.1, 0.03], epochs=60)
+    assert colours_of(sweep) == ["#1f83c9", "#d55e00", "#009e73"]
+    assert texts_of(sweep)[-3:] == ["lr 0.01", "lr 0.03", "lr 0.1"]  # by their last losses
+    fan = sgdm.fit_many(TABLE_X, TABLE_Y, lr=np.geomspace(1e-3, 1e-1, 50))
+    assert len(set(colours_of(fan))) == 20
+    assert [colours_of(fan)[i] for i in (0, -1)] == ["#1f83c9", "#d55e00"]
+    assert texts_of(fan)[-7:] == ["20 of the 50 fits", "lr 0.001", *texts_of(fan)[-5:-1], "lr 0.1"]
+    both = sgdm.fit(TABLE_X, np.column_stack([TABLE_Y, 9 * TABLE_Y]), validation=0.3, seed=0)
+    assert colours_of(both) == 2 * ["#1f83c9", "#d55e00"]  # a target's validation loss has its colour
+    assert texts_of(both)[-3:] == ["validation dashed", "target 1", "target 0"]
+    assert "<title>target 1 validation</title>" in both._repr_html_()
+    one = sgdm.fit(TABLE_X, TABLE_Y, validation=0.3, seed=0)
+    assert colours_of(one) == ["#1f83c9", "#d55e00"]
+    weighted = sgdm.fit_many(TABLE_X, TABLE_Y, sample_weight=np.random.default_rng(0).uniform(size=(3, 60)))
+    assert set(texts_of(weighted)[-3:]) == {"fit 0", "fit 1", "fit 2"}
+
+
+def test_the_chart_says_what_it_shows():
+    assert "mean squared error" in texts_of(sgdm.fit(TABLE_X, TABLE_Y))
+    assert "epoch" in texts_of(sgdm.fit(TABLE_X, TABLE_Y))
+
+
+def test_a_fit_that_diverged_is_drawn_to_its_end():
+    with pytest.raises(sgdm.DivergenceError) as caught:
+        sgdm.fit(TABLE_X, TABLE_Y, lr=1e3, epochs=1000)
+    (curve,) = lines_of(parsed(caught.value.result))
+    assert len(curve) == len(caught.value.result.history) > 10
 
 
 def test_losses_are_drawn_though_the_first_fit_overflows_at_once():

@@ -27,18 +27,18 @@ _STATUS = {str(status): status for status in Status}  # faster than Status(name)
 
 
 class Progress:
-    """What a callback sees of a fit. It is live: it shows the last state of the fit also after the callback.
+    """What a callback sees of a fit: the epoch, the loss, the parameters, and the result so far.
 
-    Attributes
-    ----------
-    epoch : int
-        Epochs done, those of `init` included.
-    loss : float or (k,) array
-        The mean squared error that the last epoch recorded.
-    coef : array of shape (p,) or (p, k)
-        A copy of the parameters now, the intercept's last.
-    result : FitResult
-        The result so far, made when asked for.
+    It is live: it shows the current state of the fit, also after the callback has returned.
+
+    Examples
+    --------
+    >>> import numpy as np, sgdm
+    >>> def show(progress):
+    ...     print(progress.epoch, round(progress.loss, 3), progress.coef.round(3))
+    >>> result = sgdm.fit(np.eye(2), np.ones(2), epochs=20, callback=show, callback_every=10)
+    10 0.068 [0.791 0.791]
+    20 0.001 [1.033 1.033]
     """
 
     def __init__(self, descent):
@@ -46,21 +46,25 @@ class Progress:
 
     @property
     def epoch(self) -> int:
+        """The number of epochs done, those of `init` included."""
         return self._descent.state.epoch
 
     @property
     def loss(self) -> Any:
+        """The mean squared error of the last epoch, before its update: float or array of shape (k,)."""
         problem = self._descent.problem
         loss = cast(self._descent.state.metrics[LAST_LOSS], problem.dtype)
         return loss if problem.target_shape else float(loss[0])
 
     @property
     def coef(self) -> np.ndarray:
+        """The parameters now, the intercept last: a new array of shape (p,) or (p, k)."""
         problem = self._descent.problem
         return cast(self._descent.state.parameters[0].reshape(-1, *problem.target_shape), problem.dtype)
 
     @property
     def result(self) -> FitResult:
+        """The result so far, a `FitResult` made when asked for."""
         return self._descent.snapshot()
 
     def __repr__(self) -> str:

@@ -46,8 +46,12 @@ def convergence_message(descent, result):
     start = descent.state.metrics[INITIAL_OBJECTIVE]
     has_decay, has_l1 = _is_set(options.weight_decay), _is_set(options.l1)
     has_penalty = has_decay or has_l1
-    if problem.k == 1 and problem.reduction is None and not has_penalty and loss <= start[0]:  # the usual case
-        return None
+    if problem.k == 1 and not has_penalty and loss <= start[0]:
+        if problem.reduction is None:
+            return None
+        end, least = float(loss[0] if problem.target_shape else loss), float(problem.reduction._least_objective(0.0)[0])
+        if end - least <= FAR_ABOVE * (float(start[0]) - least):  # the usual case: numbers are faster than arrays
+            return None
     with np.errstate(all="ignore"):
         end = np.atleast_1d(loss).astype(float)
         if has_penalty:

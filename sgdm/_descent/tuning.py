@@ -83,7 +83,19 @@ def _settled_lr(lr, epochs, momentum, gradient_weight):
 
 
 class Tuned(NamedTuple):
-    """The constants that `Compressed.tune` chose, and the forecast objective, summed over the targets."""
+    """The constants that `Compressed.tune` found; ``lr, momentum, dampening, objective = tuned`` unpacks them.
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate.
+    momentum : float
+        The momentum.
+    dampening : float
+        The dampening.
+    objective : float
+        The forecast objective at the end, summed over the targets.
+    """
 
     lr: float
     momentum: float

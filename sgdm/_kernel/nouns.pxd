@@ -3,7 +3,7 @@ cdef class Problem:
     cdef readonly bint by_columns, fit_intercept, triangular
     cdef bint float32_results
     cdef readonly double total_weight
-    cdef readonly Py_ssize_t n, d, k, p, features
+    cdef readonly Py_ssize_t n, d, k, p, features, row_step
 
 
 cpdef enum:     # what `Rows` holds of each column, and how many terms these are

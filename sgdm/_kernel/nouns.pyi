@@ -32,6 +32,7 @@ class Problem:
     k: int
     p: int
     features: int
+    row_step: int
     def __init__(
         self,
         lines: _Floats,

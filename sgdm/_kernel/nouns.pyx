@@ -9,7 +9,8 @@ from libc.math cimport INFINITY
 cdef class Problem:
     """Checked data.
 
-    lines: X (n, d) in C order; or with by_columns X.T (d, n), of an F-order X. They are runs of contiguous memory.
+    lines: X (n, d) in C order, with any gap between rows; or with by_columns X.T (d, n), of an F-order X, without gaps.
+    They are runs of contiguous memory. row_step: elements from one row to the next.
     targets: y.T, (k, n). weights: (n,) or None; total_weight: their sum.
     fit_intercept: whether the d columns get an intercept beside them; p counts the parameters with it.
     features: how many columns the penalties act on; a column after them is an intercept spelled out.
@@ -28,9 +29,11 @@ cdef class Problem:
             self.n, self.d = self.d, self.n
         self.k, self.p, self.fit_intercept = targets.shape[0], self.d + fit_intercept, fit_intercept
         self.features = self.d if features < 0 else features
-        if self.n < 1 or self.d < 1 or self.k < 1 or self.features > self.d:
-            raise ValueError(f"a problem must have rows, columns and targets, and no more features than columns, got "
-                             f"{self.n}, {self.d}, {self.k} and {self.features}")
+        self.row_step = self.d if by_columns or lines.flags.c_contiguous else lines.strides[0] // lines.itemsize
+        if self.n < 1 or self.d < 1 or self.k < 1 or self.features > self.d or self.row_step < self.d:
+            raise ValueError(f"a problem must have rows, columns and targets, no more features than columns, and rows "
+                             f"that don't overlap, got {self.n}, {self.d}, {self.k}, {self.features}, and rows "
+                             f"{self.row_step} elements apart")
 
 
 cdef class Options:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 __test__: dict[str, str]
 
+def is_triangular(R: NDArray[np.float64]) -> bool: ...
 def add_rows(
     R: NDArray[np.float64],
     X: NDArray[Any],

@@ -23,6 +23,16 @@ cdef Array _as_array(values) except *:
     return _array_of[float](values) if values.itemsize == 4 else _array_of[double](values)
 
 
+def is_triangular(const double[:, :] R):
+    """Whether there are only zeros below the diagonal."""
+    cdef Py_ssize_t i, j
+    for i in range(R.shape[0]):
+        for j in range(min(i, R.shape[1])):
+            if R[i, j] != 0:
+                return False
+    return True
+
+
 def add_rows(double[:, ::1] R, X, bint intercept, y, const double[::1] roots=None, bint triangular=False):
     """R becomes the factor of its own rows and of the rows [X, 1, y], in place and without the GIL.
 

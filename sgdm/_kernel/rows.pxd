@@ -66,8 +66,8 @@ cdef extern from "arithmetic/rows.h" nogil:
         Factor factor
         DescendLanes descend_lanes
     const Level* sgdm_levels(int* count)
-    Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize, bint by_columns,
-                        bint triangular, Py_ssize_t batch)
+    Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t row_step, Py_ssize_t itemsize,
+                        bint by_columns, bint triangular, Py_ssize_t batch)
 
 
 cdef const Level* arithmetic() noexcept nogil

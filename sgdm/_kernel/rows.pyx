@@ -122,8 +122,8 @@ cdef class Rows:
 
 cdef Shape shape_of(Problem problem, Py_ssize_t batch_size) except *:
     """The sizes of a problem, and how its rows are read by updates of so many of them, or of all."""
-    return sgdm_shape_of(problem.n, problem.d, problem.k, problem.lines.itemsize, problem.by_columns,
-                         problem.triangular, batch_size)
+    return sgdm_shape_of(problem.n, problem.d, problem.k, problem.row_step, problem.lines.itemsize,
+                         problem.by_columns, problem.triangular, batch_size)
 
 
 def parts(Problem problem, Py_ssize_t batch_size=0):
@@ -132,7 +132,7 @@ def parts(Problem problem, Py_ssize_t batch_size=0):
     return (shape.batch + shape.part_rows - 1) // shape.part_rows
 
 
-cdef int _take(Rows rows, const floating[:, ::1] lines, const floating[:, ::1] targets,
+cdef int _take(Rows rows, const floating[:, :] lines, const floating[:, ::1] targets,
                const floating[::1] weights) except -1:
     cdef Problem problem = rows.problem
     cdef Py_ssize_t n = problem.n, d = problem.d
@@ -142,6 +142,10 @@ cdef int _take(Rows rows, const floating[:, ::1] lines, const floating[:, ::1] t
         raise ValueError(f"the problem must have {n} rows, {d} columns, {problem.k} targets and as many weights as "
                          f"rows, got lines of shape {problem.lines.shape}, targets of {problem.targets.shape} and "
                          f"weights of {getattr(problem.weights, 'shape', None)}")
+    if lines.shape[1] > 1 and lines.strides[1] != sizeof(floating) or lines.shape[0] > 1 and (
+            lines.strides[0] != (n if problem.by_columns else problem.row_step) * <Py_ssize_t> sizeof(floating)):
+        raise ValueError("lines must be contiguous, and rows a whole number of elements apart, got strides of "
+                         f"{problem.lines.strides} bytes")
     with nogil:
         take(rows, &lines[0, 0], &targets[0, 0], &weights[0] if weights is not None else NULL)
     return 0

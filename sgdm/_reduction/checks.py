@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from .._kernel import is_triangular
 from .._results.checks import FLOATS, check_array, check_count, check_names, expect, refuse
 from .._validation import raise_if_foreign
 
@@ -41,7 +42,7 @@ def _check_reduction(reduced, some_rows):
 def _check_factor(R, name, q, leaf=False):
     """A triangular factor of q columns. That of a leaf has a diagonal of any sign."""
     check_array(R, name, (q, q), np.dtype(np.float64), finite=True)
-    valid = not np.tril(R, -1).any() and (leaf or (np.diagonal(R) >= 0).all())
+    valid = is_triangular(R) and (leaf or (np.diagonal(R) >= 0).all())
     expect(valid, name, "be upper triangular, with no negative number on its diagonal", "another matrix")
 
 

@@ -30,53 +30,70 @@ def compress(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 30.0,
 ) -> Compressed:
-    """Reduce a least-squares problem to the triangular factor of its rows, which are read once.
+    """Read rows once, and reduce them to a small matrix that gives the same losses and gradients.
+
+    An epoch on the reduction of d columns costs about ``d**2`` operations, however many rows there were. The rows may
+    be more than memory holds. Reductions of pieces of the data can be added.
 
     Parameters
     ----------
     X : array of shape (n, d), iterable of blocks, table, path, or Dask collection
-        What holds the rows. float32 and float64 arrays, memory maps too, are read in place. An iterable yields
-        ``(X, y)`` or ``(X, y, sample_weight)``. With `target`: a pyarrow Table, RecordBatch, RecordBatchReader or data
-        set, the path of a Parquet file or folder, a DataFrame (pandas, polars, modin), a polars LazyFrame, anything
-        with an Arrow stream (a DuckDB query, an Ibis table), a Dask or Spark DataFrame. They are read a few blocks at a
-        time; a DataFrame with `y` is converted as a whole. A Spark or Dask frame is reduced where its partitions are.
+        The rows. Arrays of float32 or float64, memory maps too, are read in place. An iterable yields blocks
+        ``(X, y)`` or ``(X, y, sample_weight)``. Tables need `target`, and are read a few blocks at a time: a pyarrow
+        Table, RecordBatch, RecordBatchReader or data set, the path of a Parquet file or folder, a DataFrame (pandas,
+        polars, modin), a polars LazyFrame, anything with an Arrow stream (a DuckDB query, an Ibis table), a Dask or
+        Spark DataFrame. A DataFrame with `y` is converted as a whole. A Dask or Spark frame is reduced where its
+        partitions are.
     y : array of shape (n,) or (n, k), optional
-        The targets, where X is an array or a table; a Dask array where X is one.
+        The targets, if X is an array or a table; a Dask array if X is one.
     sample_weight : array of shape (n,) or str, optional
-        The weights, or their column's name.
+        The weights of the rows, or the name of the column that holds them. By default all are 1.
     fit_intercept : bool, default False
-        Whether the reduced problem has an intercept.
+        Whether fits on the reduction have an intercept.
     target : str, optional
-        The column to predict; all others but the weights are features.
+        The name of the column to predict. All others but the weights are features.
     n_threads : int, default 1
-        How many threads factor rows; no effect with Dask or Spark. The result has the same bits for any number.
+        The number of threads that factor rows. It has no effect with Dask or Spark. The bits of the result are the same
+        for any number.
     progress : bool, default False
-        Whether to show a bar of rows (needs tqdm).
+        Whether to show a bar of rows, which needs tqdm.
     checkpoint : path, optional
-        Where to save the reduction so far. If the file exists, the reduction goes on from it, with the bits of an
-        uninterrupted one. The rows that it holds are read again and compared, but not reduced again; a difference
-        raises ValueError. The file is deleted when the reduction is complete.
+        The file in which the reduction is saved while it is under way. If the file exists, the reduction goes on from
+        it, and ends with the bits of an uninterrupted one. The rows that it holds are read again and compared, but not
+        reduced again; a difference raises ValueError. The file is deleted at the end.
     checkpoint_every : float, default 30.0
-        Seconds between two saves.
+        Seconds from one save to the next.
 
     Returns
     -------
     Compressed
+        The reduction, with `fit`, `solve`, `spectrum`, `forecast` and `tune` as methods.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument or a block is not what it should be; NaN and infinity are named by row and column.
+        If an argument or a block has a wrong value, shape or type. For NaN and infinity the message has row and column.
     ImportError
-        If narwhals or pyarrow, which read tables, is missing: ``pip install 'sgdm[tables]'``.
+        If narwhals or pyarrow, which read tables, is missing: ``pip install 'sgdm[tables]'``; or if `progress` is set
+        and tqdm is missing.
     KeyboardInterrupt
-        On Ctrl-C, with the reduction of the rows so far as its ``result`` (None before the first); so too for what an
-        iterable raises.
+        On Ctrl-C. Its ``result`` is the reduction of the rows so far, None before the first. An exception from an
+        iterable has such a result too.
+
+    See Also
+    --------
+    fit : Reduce the rows by itself where that is faster.
+
+    Notes
+    -----
+    The reduction is a QR factorisation. With the rows scaled by the roots of their weights, ``[X, 1, y] = Q R``, and
+    the loss of parameters a is ``|R (a, -1)|**2 / sum(w)``. No ``X'X`` is formed, which would square the condition
+    number. Blocks of rows are factored one by one, and their factors merged in a tree [1]_.
 
     References
     ----------
-    J. Demmel, L. Grigori, M. Hoemmen and J. Langou, "Communication-optimal parallel and sequential QR and LU
-    factorizations", SIAM J. Sci. Comput. 34 (2012).
+    .. [1] J. Demmel, L. Grigori, M. Hoemmen and J. Langou, "Communication-optimal parallel and sequential QR and LU
+       factorizations", SIAM J. Sci. Comput. 34 (2012).
 
     Examples
     --------
@@ -88,6 +105,9 @@ def compress(
     Compressed(6 rows, 2 features, float64)
     >>> reduced.solve().round(6)
     array([ 1., -1.])
+
+    The same rows in blocks, as they may come from a file:
+
     >>> blocks = ((X[i : i + 2], y[i : i + 2]) for i in (0, 2, 4))
     >>> np.allclose(sgdm.compress(blocks).R, reduced.R)
     True

@@ -1,4 +1,4 @@
-"""A least-squares problem as its triangular factor, and what follows from it."""
+"""A least-squares problem as its triangular factor, and what follows from it. Half of the file is docstrings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .._files import read_npz, write_npz
 from .._results.history import History
 from .._validation import as_count, as_flag, as_number, as_penalty
 from .checks import check_reduction
-from .factor import column_norms, join
+from .factor import at_cache_lines, column_norms, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,23 +32,35 @@ _RANK_EPS = 4  # a duplicate of a column leaves a singular value of up to 4 eps 
 
 
 class Compressed:
-    """A least-squares problem reduced to a triangular factor; made by `compress`, `merge` or `load`.
+    """A least-squares problem reduced to a small matrix that gives the losses and gradients of all its rows.
+
+    `compress` makes it, and so do `Compressed.merge`, ``+`` and `Compressed.load`. For columns [X, 1, y] it holds the
+    triangular factor R of ``sqrt(W) [X, 1, y] = Q R``: the loss of parameters a is ``|R (a, -1)|**2 / sum(w)``.
+    Reductions of the same columns add up, in any order, to that of all their rows, up to rounding.
 
     Attributes
     ----------
-    R : (q, q) array
-        Upper triangular, its diagonal not negative; q = d + k, + 1 with an intercept. The columns are those of X, the
-        intercept's, those of y.
+    R : array of shape (q, q)
+        The upper triangular factor, float64, with no negative number on its diagonal. q is d + k, or d + 1 + k with an
+        intercept. The columns are those of X, the intercept, and those of y.
     n_rows : int
-        How many rows went in.
+        The number of rows that were read.
     total_weight : float
         The sum of their weights.
     n_features : int
-        The columns of X, d.
+        The number of columns of X, d.
+    target_shape : tuple
+        (k,) for y of shape (n, k), () for y of shape (n,).
     fit_intercept : bool
+        Whether there is an intercept.
     dtype : numpy.dtype
-        That of the data; R is float64.
+        The type of the data, float64 or float32.
     feature_names : tuple of str, or None
+        The names of the columns of X, if it was a table.
+
+    See Also
+    --------
+    compress : Make one, with an example.
     """
 
     _fit: ClassVar[Callable[..., FitResult]]  # `sgdm.fit`: its module imports this one, and sets it
@@ -85,7 +97,33 @@ class Compressed:
 
     @staticmethod
     def merge(parts: Iterable[Compressed]) -> Compressed:
-        """The reduction of all the parts' rows together, by a balanced tree in the order given."""
+        """Merge reductions of pieces of the data into that of all rows.
+
+        Pairs of neighbours are merged, then pairs of these, and so on. So the bits depend on the order of the parts.
+
+        Parameters
+        ----------
+        parts : iterable of Compressed
+            Reductions of the same columns.
+
+        Returns
+        -------
+        Compressed
+            The reduction of all rows. ``a + b`` and ``sum(parts)`` are the same up to rounding.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there are no parts, or if they differ in features, targets, intercept or dtype.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> parts = [sgdm.compress(x[rows].reshape(-1, 1), 3 * x[rows]) for rows in (slice(50), slice(50, 100))]
+        >>> sgdm.Compressed.merge(parts)
+        Compressed(100 rows, 1 features, float64)
+        """
         if not hasattr(parts, "__iter__"):
             raise TypeError(f"parts must be an iterable of Compressed, got {parts!r:.80}")
         parts = list(parts)
@@ -126,14 +164,44 @@ class Compressed:
     # Files
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to `path`, an .npz file without pickle, whole or not at all."""
+        """Write the reduction to a file, which `Compressed.load` reads.
+
+        The file appears whole or not at all: it is written beside ``path`` and then renamed.
+
+        Parameters
+        ----------
+        path : path
+            The file to write, an .npz file without pickle.
+
+        Raises
+        ------
+        ValueError
+            If the parts of the reduction don't belong together.
+        """
         check_reduction(self, some_rows=True)
         write_npz(path, "reduction", *self._flatten())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Compressed:
-        """Read what `save` wrote; ValueError if the file is damaged or something else, or what it holds does not go
-        together."""
+        """Read a reduction that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The file to read.
+
+        Returns
+        -------
+        Compressed
+            The reduction, equal to the one saved.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or something else, or if the parts in it don't belong together.
+        OSError
+            If the file can't be read.
+        """
 
         def build(arrays, metadata):
             part = Compressed._unflatten(arrays.pop("R"), metadata)
@@ -168,35 +236,82 @@ class Compressed:
 
     @property
     def n_params(self) -> int:
-        """The features and the intercept, p."""
+        """The number of parameters, p: the features, and the intercept if there is one."""
         return self.n_features + self.fit_intercept
 
     @property
     def n_targets(self) -> int:
-        """The columns of y, k."""
+        """The number of targets, k."""
         return self.target_shape[0] if self.target_shape else 1
 
     def _problem(self):
         """The problem of R's rows. The intercept is one of its columns, without penalties."""
         check_reduction(self)
         p = self.n_params
-        rows, targets = np.ascontiguousarray(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
+        rows, targets = at_cache_lines(self.R[:, :p]), np.ascontiguousarray(self.R[:, p:].T)
         problem = Problem(rows, False, targets, None, self.total_weight, False, self.n_features, True, self.dtype)
         problem.target_shape, problem.feature_names = self.target_shape, self.feature_names
         problem.method, problem.reduction, problem.scaling = "compress", self, None
         return problem
 
     def fit(self, **options: Any) -> FitResult:
-        """`sgdm.fit` on the reduced problem: all its options but those that need rows or describe them.
+        """Fit a model on the reduction: `sgdm.fit`, in a time that doesn't depend on the number of rows.
 
-        Every epoch costs ``p**2`` operations, however many rows went in; loss, gradient, step and coefficients are
-        those of the fit to the rows, to rounding. ``validation`` takes another `Compressed`.
+        An epoch costs ``p**2`` operations. Losses, gradients, steps and coefficients are those of a fit to the rows, up
+        to rounding.
+
+        Parameters
+        ----------
+        **options
+            The options of `sgdm.fit`, without those that describe rows or need them: no `sample_weight`,
+            `fit_intercept` or `batch_size`. `validation` is another `Compressed`.
+
+        Returns
+        -------
+        FitResult
+            Coefficients, status and history.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError
+            As `sgdm.fit` does.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> reduced = sgdm.compress(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True)
+        >>> reduced.fit(lr="auto", momentum="auto", epochs=30)  # doctest: +ELLIPSIS
+        FitResult: completed after 30 epochs
+          loss ...
+          coef [3.]
+          intercept 2.0
+          history 30 rows
         """
         return self._fit(**options)
 
     @np.errstate(all="ignore")
     def solve(self) -> np.ndarray:
-        """The parameters (p,) or (p, k) that minimise the loss, of least norm where several do."""
+        """Compute the parameters that minimise the loss, for comparison with those of a descent.
+
+        Returns
+        -------
+        array of shape (p,) or (p, k)
+            The features' coefficients, then the intercept. If several parameters minimise the loss, it has the least
+            norm of them.
+
+        Raises
+        ------
+        ValueError
+            If the parameters overflow.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> sgdm.compress(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True).solve().round(6)
+        array([3., 2.])
+        """
         p = self.n_params
         A, B = self.R[:p, :p], self.R[:p, p:]
         scale, V, coordinates = self._row_space()
@@ -228,7 +343,7 @@ class Compressed:
     @functools.cached_property
     @np.errstate(all="ignore")
     def optimal_loss(self) -> Any:
-        """The least mean squared error there is, per target."""
+        """The least possible mean squared error, float or array of shape (k,)."""
         p = self.n_params
         A, residual = self.R[:p, :p], self.R[p:, p:]
         if not (np.diagonal(A) > INDEPENDENT * column_norms(A)).all():  # maybe not of full rank
@@ -260,9 +375,25 @@ class Compressed:
         return A if scaling is None else scaling.rows(A), decay
 
     def spectrum(self, *, standardize: bool | tuple[ArrayLike, ArrayLike] = False) -> np.ndarray:
-        """The eigenvalues (p,) of the Hessian ``H = 2 X'WX / sum(w)``, the largest first; inf where they overflow.
+        """Compute the eigenvalues of the Hessian, which say how fast a descent can be.
 
-        With `standardize`, those in the coordinates of that descent (see `sgdm.fit`).
+        Parameters
+        ----------
+        standardize : bool or (means, deviations), default False
+            True gives the eigenvalues in the coordinates of a standardized descent, as in `sgdm.fit`.
+
+        Returns
+        -------
+        array of shape (p,)
+            The eigenvalues of ``H = 2 X'WX / sum(w)``, where X has a column of ones for the intercept. The largest
+            stands first. Those that overflow are inf.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> X = np.diag([1.0, 2.0, 3.0])
+        >>> sgdm.compress(X, [1.0, 1.0, 1.0]).spectrum().round(3)
+        array([6.   , 2.667, 0.667])
         """
         return self._spectrum(0.0, self._scaling_for(standardize))
 
@@ -294,7 +425,7 @@ class Compressed:
     @property
     @np.errstate(all="ignore")
     def condition(self) -> float:
-        """The Hessian's condition number, its largest eigenvalue by its smallest; inf where it is singular."""
+        """The condition number of the Hessian: its largest eigenvalue by its smallest; inf if it is singular."""
         p = self.n_params
         values = np.linalg.svd(self.R[:p, :p], compute_uv=False)  # whose squares may overflow, or become 0
         return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
@@ -308,8 +439,45 @@ class Compressed:
         *,
         standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> float:
-        """The stability limit: the full-batch descent, `standardize` as in `sgdm.fit`, converges for every smaller lr,
-        and for no larger one."""
+        """Compute the largest stable learning rate of a descent on all rows.
+
+        The descent converges for every smaller lr, and for no larger one.
+
+        Parameters
+        ----------
+        momentum : float in [0, 1), default 0.8
+            The momentum of the descent.
+        dampening : float in [0, 1], optional
+            Its dampening. By default it equals `momentum`.
+        nesterov : bool, default False
+            Whether it uses Nesterov momentum.
+        weight_decay : float or array of shape (d,), default 0.0
+            Its weight decay.
+        standardize : bool or (means, deviations), default False
+            Whether it is standardized, as in `sgdm.fit`.
+
+        Returns
+        -------
+        float
+            ``2 (1 + momentum) / ((1 - dampening) L)``, with L the largest eigenvalue of the objective's Hessian. With
+            Nesterov momentum, this divided by ``1 + 2 momentum``. inf if nothing is unstable.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has a wrong value, shape or type.
+
+        Notes
+        -----
+        ``DivergenceError.max_lr`` is 0.95 times this limit, so that a fit with it converges.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> reduced = sgdm.compress(np.eye(2), [1.0, 2.0])
+        >>> [round(reduced.max_lr(momentum), 6) for momentum in (0, 0.5, 0.9)]
+        [2.0, 6.0, 38.0]
+        """
         momentum = as_number(momentum, "momentum", 1, below=True)
         dampening = momentum if dampening is None else as_number(dampening, "dampening", 1)
         weight_decay = as_penalty(weight_decay, "weight_decay", self.n_features)
@@ -335,10 +503,38 @@ class Compressed:
         coef0: ArrayLike | None = None,
         standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> Any:
-        """The loss after `epochs` full-batch epochs, without running them; inf if it overflows by then.
+        """Compute the loss after so many epochs, without running them.
 
-        It is ``history.loss[epochs]`` of a longer fit with the same options, to rounding. An array of n numbers of
-        epochs gives a learning curve, (n,) or (n, k).
+        It is ``history.loss[epochs]`` of a longer full-batch fit with the same constants, up to rounding.
+
+        Parameters
+        ----------
+        lr : float
+            The learning rate.
+        momentum : float in [0, 1), default 0.8
+            The momentum.
+        epochs : int or array of shape (n,)
+            The number of epochs, or several numbers for a learning curve. 0 is the start.
+        dampening : float in [0, 1], optional
+            The dampening. By default it equals `momentum`.
+        nesterov : bool, default False
+            Whether to use Nesterov momentum.
+        weight_decay : float or array of shape (d,), default 0.0
+            The weight decay. The loss is without the penalty.
+        coef0 : array of shape (p,) or (p, k), optional
+            The parameters to start from. By default all are 0.
+        standardize : bool or (means, deviations), default False
+            Whether the descent is standardized, as in `sgdm.fit`.
+
+        Returns
+        -------
+        float, or array of shape (k,), (n,) or (n, k)
+            The mean squared error, for each of n numbers of epochs and k targets. inf if it overflows by then.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has a wrong value, shape or type.
 
         Examples
         --------
@@ -373,10 +569,25 @@ class Compressed:
         coef0: ArrayLike | None = None,
         standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> History:
-        """Loss, gradient and parameters after each of `epochs`, (n,) or one, without running them.
+        """Compute losses, gradients and parameters after so many epochs, without running them.
 
-        They are the rows of a longer fit's history, to rounding, in float64; ``step`` is None. A loss that overflows is
-        inf, and its parameters and gradient are of no use.
+        They are the rows of a longer fit's history, up to rounding, in float64.
+
+        Parameters
+        ----------
+        lr, momentum, epochs, dampening, nesterov, weight_decay, coef0, standardize : as for `forecast`
+            The descent. Losses and gradients are without the penalty of `weight_decay`.
+
+        Returns
+        -------
+        History
+            A row for each number of epochs. ``step`` is None. A loss that overflows is inf; parameters and gradient of
+            that row mean nothing.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has a wrong value, shape or type.
 
         Examples
         --------
@@ -419,17 +630,47 @@ class Compressed:
         coef0: ArrayLike | None = None,
         standardize: bool | tuple[ArrayLike, ArrayLike] = False,
     ) -> Tuned:
-        """Choose lr, momentum and dampening so that `epochs` full-batch epochs end at the lowest objective (loss plus
-        weight-decay penalty).
+        """Find the lr, momentum and dampening with which so many full-batch epochs end lowest.
 
-        `standardize` is as in `sgdm.fit`. A momentum or dampening that is given stays. With neither, both a moving
-        average (dampening equal to momentum) and a heavy ball (dampening 0) are tried. The search minimises the
-        forecast, summed over the targets.
+        The search minimises the forecast objective, which is the loss plus the penalty of `weight_decay`, summed over
+        the targets.
+
+        Parameters
+        ----------
+        epochs : int
+            The number of epochs.
+        momentum : float in [0, 1), optional
+            The momentum. By default it is searched for.
+        dampening : float in [0, 1], optional
+            The dampening. By default it equals `momentum` if that is given. If neither is given, the search tries a
+            moving average (dampening equal to momentum) and a heavy ball (dampening 0).
+        nesterov : bool, default False
+            Whether to use Nesterov momentum.
+        weight_decay : float or array of shape (d,), default 0.0
+            The weight decay.
+        coef0 : array of shape (p,) or (p, k), optional
+            The parameters to start from. By default all are 0.
+        standardize : bool or (means, deviations), default False
+            Whether the descent is standardized, as in `sgdm.fit`.
 
         Returns
         -------
         Tuned
-            lr, momentum, dampening, and the forecast objective, summed over the targets.
+            The constants lr, momentum and dampening, and the objective that they end at.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has a wrong value, shape or type, or if the loss overflows with any lr.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> X = np.random.default_rng(0).normal(size=(100, 3)) * [1, 3, 9]
+        >>> reduced = sgdm.compress(X, X @ [1.0, 2.0, 3.0])
+        >>> tuned = reduced.tune(epochs=30)
+        >>> bool(tuned.objective < reduced.fit(lr="auto", momentum="auto", epochs=30).loss)
+        True
         """
         epochs, nesterov = as_count(epochs, "epochs"), as_flag(nesterov, "nesterov")
         weight_decay = as_penalty(weight_decay, "weight_decay", self.n_features)

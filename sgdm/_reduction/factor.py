@@ -19,6 +19,25 @@ _LEAF_ROWS = 8  # for each column, at least: joining a factor takes as long as a
 _LEAST, _MOST = 1e-100, 1e100
 
 
+_LINE = 8  # doubles of a cache line
+
+
+def at_cache_lines(rows):
+    """A copy of rows of double.
+
+    Long rows begin at cache lines, with zeros between them, which saves up to a third of an epoch's time.
+    """
+    n, d = rows.shape
+    if d <= _LINE // 2:  # the kernel reads those by columns, without gaps
+        return np.ascontiguousarray(rows)
+    step = ceil_div(d, _LINE) * _LINE
+    memory = np.zeros(n * step + _LINE)
+    first = -memory.ctypes.data // memory.itemsize % _LINE
+    aligned = memory[first : first + n * step].reshape(n, step)[:, :d]
+    aligned[:] = rows
+    return aligned
+
+
 def leaf_rows(q):
     """How many rows of q columns make a leaf."""
     return max(_LEAF_ELEMENTS // q, _LEAF_ROWS * q)

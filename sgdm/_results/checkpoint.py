@@ -9,12 +9,12 @@ from .._validation import raise_if_foreign
 
 
 class Checkpoint(NamedTuple):
-    """All that ``fit(X, y, init=result)`` needs to continue with identical bits. The fields are internal.
+    """What a fit needs to go on with identical bits, as ``result.checkpoint``. The fields are internal.
 
-    parameters (2, p, k): the last iterate and its velocity. average (p, k): the mean of `averaged` iterates. best
-    (p, k): the iterate with the lowest validation loss; waited: the epochs since then. metrics: as the kernel's State.
-    generator: the state of the row generator now. split: {"state", "fraction"}, its state before it chose the
-    validation rows, and their share. The arrays of `fit_many` have a first axis for the fits.
+    parameters (2, p, k): the last iterate and its velocity. average (p, k): the mean of ``averaged`` iterates. best
+    (p, k): the iterate with the lowest validation loss; waited: the epochs since then. metrics: as in the kernel's
+    State. generator: the state of the row generator now. split: {"state", "fraction"}, its state before it chose the
+    validation rows, and their fraction. The arrays of `fit_many` have a first axis for the fits.
     """
 
     parameters: np.ndarray

@@ -37,26 +37,38 @@ def from_fields(kind, values):
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class History(ArrayFields):
-    """One row per recorded epoch t, or per recorded update t; what was not recorded is None.
+    """The history of a descent, with a row for each recorded epoch t, or each recorded update t.
 
-    With p parameters (the features in order, then the intercept if there is one); for k targets a last axis of k. With
-    mini-batches and a row per epoch, `loss` is the mean over all rows, each taken with the parameters that its batch
-    started from. `grad`, `step` and `coef` are those of the last update.
+    What was not recorded is None. p is the number of parameters: the features in order, then the intercept if there is
+    one. For k targets the arrays have a last axis of length k; for the fits of `fit_many`, all but `epoch` have a first
+    axis of length B. An epoch of mini-batches has `grad`, `step` and `coef` of its last update. Its `loss` is the mean
+    over all rows, each taken with the parameters that its batch started from.
 
     Attributes
     ----------
-    epoch : (rows,) int array
+    epoch : int array of shape (rows,)
         The epoch of each row.
-    loss : (rows,) array
+    loss : array of shape (rows,), or None
         The mean squared error f(a_t), before the update.
-    grad : (rows, p) array
+    grad : array of shape (rows, p), or None
         Its gradient g(a_t), without penalties.
-    step : (rows, p) array
+    step : array of shape (rows, p), or None
         The momentum buffer v_t.
-    coef : (rows, p) array
-        The parameters a_t at which loss and gradient were taken.
-    val_loss : (epochs recorded,) array
-        The mean squared error on the validation rows at the end of the epoch, after its updates.
+    coef : array of shape (rows, p), or None
+        The parameters a_t, at which loss and gradient were taken.
+    val_loss : array of shape (recorded epochs,), or None
+        The mean squared error of the validation rows after the epoch.
+
+    Examples
+    --------
+    >>> import numpy as np, sgdm
+    >>> history = sgdm.fit(np.eye(2), np.ones(2), epochs=3).history
+    >>> history
+    History(3 rows of loss, grad, step, coef)
+    >>> history.coef.round(3)
+    array([[0.   , 0.   ],
+           [0.1  , 0.1  ],
+           [0.198, 0.198]])
     """
 
     epoch: np.ndarray

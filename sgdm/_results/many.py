@@ -28,7 +28,23 @@ class FitResults(FitResult):
 
     @np.errstate(all="ignore")
     def predict(self, X) -> np.ndarray:
-        """The predictions of every fit, (B, n), for X (n, d) or (B, n, d)."""
+        """Predict the targets of every fit.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (B, n, d)
+            The rows to predict, the same for all fits or those of each.
+
+        Returns
+        -------
+        array of shape (B, n)
+            The predictions.
+
+        Raises
+        ------
+        ValueError
+            If X has another shape, or is a table without one of the fit's columns.
+        """
         X = as_real(by_name(X, self.feature_names), "X")
         B, d = self.coef.shape
         if X.ndim not in (2, 3) or X.shape[-1] != d or (X.ndim == 3 and len(X) != B):
@@ -79,14 +95,36 @@ class FitResults(FitResult):
 
 
 def load(path: str | os.PathLike[str]) -> FitResult:
-    """Read a result that `FitResult.save` wrote.
+    """Read a result that `FitResult.save` wrote, to look at it or to go on with the fit.
+
+    Parameters
+    ----------
+    path : path
+        The file to read.
+
+    Returns
+    -------
+    FitResult
+        The result, equal to the one saved.
 
     Raises
     ------
     ValueError
-        If the file is damaged, or not one of ours, or what it holds does not go together.
+        If the file is damaged or something else, or if the parts in it don't belong together.
     OSError
-        If it can't be read.
+        If the file can't be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np, sgdm
+    >>> X, y = np.eye(2), np.ones(2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "run.npz")
+    ...     sgdm.fit(X, y, epochs=20).save(path)
+    ...     first = sgdm.load(path)
+    >>> sgdm.fit(X, y, epochs=30, init=first) == sgdm.fit(X, y, epochs=50)
+    True
     """
     return read_npz(path, "result", unflatten)
 

@@ -21,43 +21,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class FitResult(ArrayFields):
-    """Where a descent ended and how it got there. Arrays have the dtype of the fit.
+    """Where a descent ended, and how it got there.
 
-    Two results are equal if all fields are. In a result of `fit_many`, every array but ``history.epoch`` has a first
-    axis for the fits, and numbers and the status become arrays; ``result[i]`` is fit i.
+    Arrays have the dtype of the fit. Two results are equal if all their fields are. A result of `fit_many` has all
+    fits in one: every array but ``history.epoch`` has a first axis of length B, and numbers and the status are arrays
+    of length B. ``result[i]`` is fit i.
 
     Attributes
     ----------
-    coef : (d,) or (d, k) array
+    coef : array of shape (d,) or (d, k)
         The coefficients after the last update; with `patience`, after the best epoch.
-    intercept : float or (k,) array
-        The intercept that goes with them; 0.0 for a fit without.
-    velocity : (p,) or (p, k) array
-        The momentum buffer of the last update. The last row belongs to the intercept, if there is one.
-    loss : float or (k,) array
-        The mean squared error of `coef` and `intercept` over the rows. For a full-batch fit without `patience`, the
-        next epoch records this loss.
+    intercept : float or array of shape (k,)
+        The intercept that belongs to them; 0.0 for a fit without.
+    velocity : array of shape (p,) or (p, k)
+        The momentum buffer after the last update. Its last row belongs to the intercept, if there is one.
+    loss : float or array of shape (k,)
+        The mean squared error of `coef` and `intercept` on the rows. A full-batch fit without `patience` would record
+        it in the next epoch.
     epochs : int
-        Epochs done, those of `init` included.
+        The number of epochs done, those of `init` included.
     status : Status
-        ``completed``, ``converged`` or ``stopped``; ``diverged`` on the result of a `DivergenceError`.
+        ``completed``, ``converged`` or ``stopped``; ``diverged`` for the result of a `DivergenceError`.
     history : History
-        Loss, gradient, step and coefficients, row by row.
+        Losses, gradients, steps and coefficients of the epochs.
     best_epoch : int or None
-        The epoch of the lowest validation loss summed over targets; with patience, the last to lower it by tol.
-    average_coef, average_intercept : arrays like coef and intercept, or None
-        The mean of the iterates, where it was asked for.
+        The epoch with the lowest validation loss, summed over the targets. With `patience` and `tol`, the last epoch
+        that lowered it by `tol`.
+    average_coef, average_intercept : arrays like `coef` and `intercept`, or None
+        The mean of the iterates, if the fit was asked for it.
     lr, momentum, dampening : float
         The constants of the last epoch.
     method : {"direct", "compress"}
         Whether the descent ran on the rows, or on their reduction.
-    optimal_loss : float or (k,) array, or None
-        The least possible mean squared error, known only if the fit reduced the data (``method="compress"``,
-        ``lr="auto"``); otherwise use `Compressed.optimal_loss`.
+    optimal_loss : float, array of shape (k,), or None
+        The least possible mean squared error. It is known only if the rows were reduced (``method="compress"`` or
+        ``lr="auto"``). `Compressed.optimal_loss` has it for any data.
     feature_names : tuple of str, or None
-        The columns' names, where X was a table whose columns have names.
+        The names of the columns of X, if it was a table.
     checkpoint : Checkpoint
         What ``fit(X, y, init=result)`` needs.
+
+    Examples
+    --------
+    >>> import numpy as np, sgdm
+    >>> sgdm.fit(np.eye(2), np.array([1.0, 3.0]), epochs=10)
+    FitResult: completed after 10 epochs
+      loss 0.2189279082215782
+      coef [0.79075 2.37225]
+      history 10 rows
     """
 
     coef: np.ndarray
@@ -87,14 +98,31 @@ class FitResult(ArrayFields):
 
     @np.errstate(all="ignore")
     def predict(self, X) -> np.ndarray:
-        """``X @ coef + intercept``, of shape (n,) or (n, k); of fit_many's result (B, n), for X (n, d) or (B, n, d).
+        """Predict targets: ``X @ coef + intercept``.
 
-        If the fit and X are both of tables, the columns are taken by name, and other columns of X are ignored.
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows to predict. If the fit and X are both of tables, the columns are taken by name, and other columns
+            of X are ignored.
+
+        Returns
+        -------
+        array of shape (n,) or (n, k)
+            The predictions. Those of a result of `fit_many` have shape (B, n), for X of shape (n, d) or (B, n, d).
 
         Raises
         ------
         ValueError
-            If X is not 2-D, has another number of columns than the fit, or is a table without one of them.
+            If X is not 2-D, has another number of columns than the fit, or is a table without one of its columns.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> result = sgdm.fit(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True, epochs=200)
+        >>> result.predict([[0.0], [10.0]]).round(3)
+        array([ 2., 32.])
         """
         X = as_matrix(by_name(X, self.feature_names), "X")
         if X.shape[1] != len(self.coef):
@@ -164,8 +192,14 @@ class FitResult(ArrayFields):
             return "\n".join(lines)
 
     def summary(self) -> str:
-        """A text: the constants, the loss and its gap to the optimal loss if known, and a table of the parameters with
-        their last gradient; of `fit_many`, a table of the fits.
+        """Describe the result as text: its constants, its losses, and a table of the parameters.
+
+        The table has the last recorded gradient too. For a result of `fit_many` it is a table of the fits.
+
+        Returns
+        -------
+        str
+            Lines to print. The gap is the loss minus the optimal loss, if that is known.
 
         Examples
         --------
@@ -197,14 +231,20 @@ class FitResult(ArrayFields):
         return as_html(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to `path`, an .npz file without pickle; `sgdm.load` reads it.
+        """Write the result to a file, which `sgdm.load` reads.
 
-        The file appears whole or not at all: it is written beside `path` and then renamed.
+        The file appears whole or not at all: it is written beside ``path`` and then renamed.
+
+        Parameters
+        ----------
+        path : path
+            The file to write, an .npz file without pickle.
 
         Raises
         ------
         ValueError
-            If the parts disagree, for example after `dataclasses.replace`. `load` would refuse such a file.
+            If the parts of the result don't belong together, for example after `dataclasses.replace`. `load` would
+            refuse such a file.
         """
         check_result(self)
         write_npz(path, "result", *flatten(self))

@@ -11,7 +11,28 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """How a fit ended. A member equals its name in lower case: ``result.status == "converged"``."""
+    """How a fit ended.
+
+    A member equals its name in lower case: ``result.status == "converged"``. Its `message` says what it means.
+
+    Attributes
+    ----------
+    COMPLETED : str
+        All epochs are done.
+    CONVERGED : str
+        The gradient norm fell to `tol` times its first value.
+    STOPPED : str
+        The fit ended early, by `patience`, by its callback or by an interrupt.
+    DIVERGED : str
+        A loss or a parameter overflowed.
+
+    Examples
+    --------
+    >>> import numpy as np, sgdm
+    >>> result = sgdm.fit(np.eye(2), np.ones(2), tol=1e-6, epochs=1000)
+    >>> print(result.status, "after", result.epochs, "epochs")
+    converged after 81 epochs
+    """
 
     COMPLETED = "completed"
     CONVERGED = "converged"
@@ -20,7 +41,7 @@ class Status(StrEnum):
 
     @property
     def message(self) -> str:
-        """The status in a sentence."""
+        """What the status means, in a sentence."""
         return _MESSAGES[self]
 
 
@@ -37,15 +58,21 @@ class ConvergenceWarning(UserWarning):
 
 
 class DivergenceError(ArithmeticError):
-    """A loss or a parameter overflowed on the way.
+    """A loss or a parameter overflowed: the learning rate was too large, or the data were.
+
+    The message says at which epoch, and names a learning rate that is stable.
 
     Attributes
     ----------
     result : FitResult
-        Everything up to the last finite epoch, status ``diverged``.
+        The epochs before that. Its status is ``diverged``.
     max_lr : float or None
-        A learning rate just below the largest stable one for the momentum form in use; None where it can't be had
-        because the data themselves overflow.
+        A stable learning rate for these rows and constants. With full batches it is 0.95 times the largest. None if the
+        data themselves overflow.
+
+    See Also
+    --------
+    fit : Raise it, with an example.
     """
 
     result: FitResult | None = None

@@ -43,8 +43,7 @@ const struct sgdm_level *sgdm_levels(int *count) {
 enum {
     /* C-order X is transposed once per fit and read by columns if its rows take at most NARROW_BYTES (TOGETHER_BYTES
      * from SGDM_TARGETS targets on) and X at most WHOLE_BYTES: 1 to 8 doubles take 2 ns a row by rows, 0.2 to 0.8 by
-     * columns. X of up to SGDM_NARROWEST columns is always read so, block by block if it is too large to copy. Of a
-     * triangular factor, all of whose rows begin at a cache line in the copy, an epoch takes up to a third less. */
+     * columns. X of up to SGDM_NARROWEST columns is always read so, block by block if it is too large to copy. */
     NARROW_BYTES = 128,
     WHOLE_BYTES = 4194304,
     TOGETHER_BYTES = 512,
@@ -79,16 +78,17 @@ static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t round_up(ptrdiff_t length, ptrdiff_t group) { return (length + group - 1) / group * group; }
 
-struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
-                                int triangular, ptrdiff_t batch) {
+struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t row_step, ptrdiff_t itemsize,
+                                int by_columns, int triangular, ptrdiff_t batch) {
     struct sgdm_shape shape = {.n = n, .d = d, .k = k, .by_columns = by_columns, .triangular = triangular};
     const ptrdiff_t lanes = SGDM_LANE_BYTES / itemsize, row_bytes = d * itemsize;
     const ptrdiff_t narrow_bytes = k >= SGDM_TARGETS ? TOGETHER_BYTES : NARROW_BYTES;
     shape.padded = round_up(d, lanes);
     shape.width = shape.padded + lanes;
-    const int small = !by_columns && n * row_bytes <= WHOLE_BYTES;
-    shape.transposed = (!by_columns && d <= SGDM_NARROWEST) || (small && !triangular && row_bytes <= narrow_bytes);
-    shape.whole = small && (shape.transposed || triangular);
+    shape.row_step = row_step;
+    const int without_gaps = !by_columns && row_step == d;
+    shape.whole = without_gaps && !triangular && n * row_bytes <= WHOLE_BYTES && row_bytes <= narrow_bytes;
+    shape.transposed = shape.whole || (without_gaps && d <= SGDM_NARROWEST);
     shape.copies_rows = by_columns && n * row_bytes <= ROW_COPY_BYTES;
     shape.from_memory = n * row_bytes >= MEMORY_BYTES;
     shape.in_steps = !triangular && row_bytes <= (shape.from_memory ? MEMORY_ROW_BYTES : STEP_ROW_BYTES);

@@ -16,10 +16,10 @@ struct NAME(reader) {
     struct sgdm_rows head;
     struct sgdm_shape shape;
     const REAL *X, *y, *w;
-    REAL *tail;  /* (tail_rows * d + padded,): the last rows of C-order X, then zeros */
+    REAL *tail;  /* the last rows of C-order X, row_step apart, then zeros */
     ptrdiff_t tail_rows; /* how many rows have groups that reach beyond X */
     REAL *rows;  /* (n, d): F-order X by rows, once rows in random order are asked for; or NULL */
-    REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or X (n, padded); or NULL */
+    REAL *whole; /* (d + k + 1, n in whole groups): transposed X, y and w; or NULL */
     int straddles;
     int prefetches; /* whether steps of rows are prefetched; UNKNOWN up to the first pass */
     double seconds[SGDM_PARTS]; /* that the parts of the first pass took */
@@ -70,12 +70,11 @@ static struct sgdm_rows *NAME(open)(const struct sgdm_shape *shape, struct sgdm_
     const ptrdiff_t copy = by_columns ? shape->d * b : 0;
     const ptrdiff_t g = by_columns ? (k < SGDM_TARGETS ? k : SGDM_TARGETS) * shape->d * LANES : k * shape->padded;
     const ptrdiff_t own = copy + (k + 1 + 2 * SGDM_TARGETS) * b + g;
-    ptrdiff_t tail_rows = (shape->padded - 1) / shape->d; /* row n - i ends beyond X if i * d < padded */
-    if (tail_rows > shape->n) tail_rows = shape->n;
-    if (shape->whole) tail_rows = 0;
-    const ptrdiff_t tail = (tail_rows + 1) * shape->padded;
-    const ptrdiff_t by_rows = shape->n * shape->padded, transposed = (shape->d + k + 1) * NAME(round_up)(shape->n);
-    const ptrdiff_t whole = !shape->whole ? 0 : shape->transposed ? transposed : by_rows;
+    /* Row n - i ends beyond X if (i - 1) * row_step < padded - d. */
+    const ptrdiff_t step = shape->row_step, reach = (shape->padded - shape->d + step - 1) / step;
+    const ptrdiff_t tail_rows = reach < shape->n ? reach : shape->n;
+    const ptrdiff_t tail = NAME(round_up)(tail_rows * step) + shape->padded;
+    const ptrdiff_t whole = shape->whole ? (shape->d + k + 1) * NAME(round_up)(shape->n) : 0;
     struct NAME(reader) *reader = calloc(1, sizeof(*reader));
     if (!reader) return NULL;
     reader->head.loss_of_zeros = NAME(loss_of_zeros);
@@ -135,20 +134,20 @@ static FOR_LEVEL void NAME(take)(struct sgdm_rows *rows, const REAL *X, const RE
     struct NAME(reader) *reader = (struct NAME(reader) *)rows;
     const struct sgdm_shape *shape = &reader->shape;
     const ptrdiff_t n = shape->n, d = shape->d, k = shape->k, stride = NAME(round_up)(n);
-    if (shape->whole && !shape->transposed) {
-        for (ptrdiff_t i = 0; i < n && reader->X != X; i++)
-            memcpy(reader->whole + i * shape->padded, X + i * d, (size_t)d * sizeof(REAL));
-    } else if (shape->whole) {
+    if (shape->whole) {
         if (reader->X != X) NAME(transpose)(X, d, n, reader->whole, stride);
         for (ptrdiff_t t = 0; t < k; t++)
             memcpy(reader->whole + (d + t) * stride, y + t * n, (size_t)n * sizeof(REAL));
         if (w) memcpy(reader->whole + (d + k) * stride, w, (size_t)n * sizeof(REAL));
     } else if (!shape->by_columns && !shape->transposed) {
         const ptrdiff_t size = d * (ptrdiff_t)sizeof(REAL), padded = shape->padded * (ptrdiff_t)sizeof(REAL);
-        const ptrdiff_t low_bit = size & -size, step = low_bit < SGDM_LANE_BYTES ? low_bit : SGDM_LANE_BYTES;
+        const ptrdiff_t apart = shape->row_step * (ptrdiff_t)sizeof(REAL), low_bit = apart & -apart;
+        const ptrdiff_t step = low_bit < SGDM_LANE_BYTES ? low_bit : SGDM_LANE_BYTES;
         /* The starts of rows in their cache lines are `step` bytes apart. */
         reader->straddles = (ptrdiff_t)((size_t)X % (size_t)step) + SGDM_LANE_BYTES - step + size > padded;
-        memcpy(reader->tail, X + (n - reader->tail_rows) * d, (size_t)(reader->tail_rows * size));
+        if (reader->tail_rows)
+            memcpy(reader->tail, X + (n - reader->tail_rows) * shape->row_step,
+                   (size_t)((reader->tail_rows - 1) * apart + size));
     }
     free(reader->rows);
     reader->rows = NULL;
@@ -199,8 +198,8 @@ static FOR_LEVEL void NAME(gather)(const struct NAME(reader) *reader, const ptrd
 /* Finds the block's rows from `start` on as rows of C-order X, in place. */
 static void NAME(find_rows)(const struct NAME(reader) *reader, ptrdiff_t start, const ptrdiff_t *order,
                             struct NAME(block) *block) {
-    block->stride = reader->whole ? block->padded : block->d;
-    block->lines = reader->whole ? reader->whole : reader->X;
+    block->stride = reader->shape.row_step;
+    block->lines = reader->X;
     block->tail_rows = block->lines + (reader->shape.n - reader->tail_rows) * block->stride;
     block->to_tail = reader->tail - block->tail_rows;
     block->y = reader->y;

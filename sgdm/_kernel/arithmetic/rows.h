@@ -51,12 +51,13 @@
 /* The sizes of a problem, and how its rows are read. See sgdm_shape_of in levels.c. */
 struct sgdm_shape {
     ptrdiff_t n, d, k;     /* rows, columns, targets */
+    ptrdiff_t row_step;    /* of C-order X: elements from one row to the next */
     ptrdiff_t padded;      /* d, rounded up to whole groups of lanes */
     ptrdiff_t width;       /* of a row of parameters: `padded` coefficients, the intercept, zeros up to whole groups */
     int by_columns;        /* X is in F order */
     int triangular;        /* X is zero below its diagonal */
-    int transposed;        /* X is in C order, and read by columns, from a copy */
-    int whole;             /* the copy is of all of X; or else of one block at a time, or there is none */
+    int transposed;        /* X is in C order, without gaps between rows, and read by columns: */
+    int whole;             /* from a copy of all of X; or else of one block at a time */
     int copies_rows;       /* F-order X may be copied by rows, for rows in random order */
     int from_memory;       /* X is larger than caches are */
     int in_steps;          /* rows of C-order X are read in steps: see in_steps.h */
@@ -147,8 +148,9 @@ struct sgdm_level {
 /* The levels that this CPU runs, the lowest first; there are `*count`. */
 const struct sgdm_level *sgdm_levels(int *count);
 
-/* The shape of a problem. batch: how many rows an update takes, 0 for all. */
-struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t itemsize, int by_columns,
-                                int triangular, ptrdiff_t batch);
+/* The shape of a problem. row_step: of C-order X, elements from one row to the next, d or more. batch: how many rows an
+ * update takes, 0 for all. */
+struct sgdm_shape sgdm_shape_of(ptrdiff_t n, ptrdiff_t d, ptrdiff_t k, ptrdiff_t row_step, ptrdiff_t itemsize,
+                                int by_columns, int triangular, ptrdiff_t batch);
 
 #endif
