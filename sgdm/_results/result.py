@@ -130,10 +130,29 @@ class FitResult(ArrayFields):
         return X @ self.coef + self.intercept
 
     def score(self, X, y, sample_weight=None) -> Any:
-        """R², the share of the variance of `y` that the predictions explain: at most 1, and 0 for the mean of `y`.
+        """R², the share of the variance of `y` that the predictions explain.
 
-        A float, or (k,) for y of shape (n, k); of fit_many's result (B,), for y (n,) or (B, n) and one weight per row.
-        NaN or -inf if `y` is constant.
+        It is 1 for exact predictions, 0 for those of the mean of `y`, and below 0 for worse ones. If `y` is constant,
+        it is NaN or -inf.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows to predict, as for `predict`.
+        y : array of shape (n,) or (n, k)
+            Their targets. For a result of `fit_many` of shape (n,) or (B, n).
+        sample_weight : array of shape (n,), optional
+            Their weights, 1 by default.
+
+        Returns
+        -------
+        float or array of shape (k,)
+            R² of each target. For a result of `fit_many` that of each fit, (B,).
+
+        Raises
+        ------
+        ValueError
+            If y does not have the shape of the predictions, or holds NaN or infinity.
 
         Examples
         --------
@@ -151,8 +170,20 @@ class FitResult(ArrayFields):
         return r_squared(y, predicted, sample_weight)
 
     def history_columns(self) -> dict[str, np.ndarray]:
-        """The history as columns by name, for ``pandas.DataFrame`` or ``polars.DataFrame``; what was not recorded is
-        left out, and so is ``val_loss`` with a row per update.
+        """The history as columns by name, for ``pandas.DataFrame`` or ``polars.DataFrame``.
+
+        Returns
+        -------
+        dict of str to array of shape (rows,)
+            ``epoch``, ``loss`` and ``val_loss``; ``grad_NAME``, ``step_NAME`` and ``coef_NAME`` for each parameter. The
+            names are those of the columns of X, or x0, x1, ...; the intercept's is (intercept). With several targets,
+            the number of the target follows: ``loss_0``. What was not recorded is left out, and so is ``val_loss`` if
+            there is a row per update.
+
+        Raises
+        ------
+        TypeError
+            If this is the result of `fit_many`: take one of its fits, ``result[i]``.
 
         Examples
         --------
