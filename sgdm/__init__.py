@@ -1,4 +1,10 @@
-"""Linear least squares by gradient descent with momentum, with the whole history of the descent."""
+"""Linear least squares by gradient descent with momentum, with the whole history of the descent.
+
+`fit` fits a problem, and `fit_many` many in one call. `compress` reduces any number of rows, read once, to a small
+problem with the same losses and gradients. `sgdm.schedules` has learning rates that change, `sgdm.sklearn` estimators,
+`sgdm.plot` pictures. The folder docs/ of the source has tutorials, how-tos and explanations: begin with
+docs/tutorials/start.md, or with docs/lesson.ipynb to learn how gradient descent works.
+"""
 
 try:
     from . import _kernel as _  # noqa: F401 - whether it is compiled

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import itertools
 import json
 import math
@@ -19,8 +20,9 @@ import numpy as np
 from . import ConvergenceWarning, DivergenceError, FitResult, fit
 from ._drawing import equation
 from ._files import write_atomically
+from ._results.result import r_squared
 from ._summary import align_columns, one_line, six_digits
-from ._tables import CommandError, join_names, read_csv, read_table
+from ._tables import DROP, CommandError, join_names, read_csv, read_model, read_table
 from .plot import notebook
 
 _EXAMPLES = """\
@@ -31,6 +33,7 @@ examples:
   zcat big.csv.gz | sgdm - --target y --features a,b --json
   sgdm houses.parquet --target price --json | jq .coefficients
   sgdm arrays.npz --target y
+  sgdm houses.csv --target price --output model.npz && sgdm new.csv --predict model.npz
 """
 
 _DATA = (
@@ -119,8 +122,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--target", metavar="NAME", help="the column of DATA to predict; all others are features")
     add("--features", metavar="A,B", help="the columns to predict it from, instead of all others")
     add("--drop", metavar="NAME", action="append", default=[], help="a column to leave out; may be repeated")
-    add("--lr", type=float, default=0.1, metavar="LR", help="learning rate (default %(default)s)")
-    add("--momentum", type=float, default=0.8, metavar="M", help="momentum in [0, 1) (default %(default)s)")
+    add("--lr", type=rate, default=0.1, metavar="LR", help="learning rate, or auto (default %(default)s)")
+    add(
+        "--momentum",
+        type=rate,
+        default=0.8,
+        metavar="M",
+        help="in [0, 1), or auto with --lr auto (default %(default)s)",
+    )
     add("--epochs", type=int, default=50, metavar="N", help="number of updates (default %(default)s)")
     add("--no-intercept", dest="intercept", action="store_false", help="fit no intercept")
     units = parser.add_mutually_exclusive_group()
@@ -129,17 +138,32 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--record-every", type=int, default=1, metavar="K", help="keep each K-th epoch (default %(default)s)")
     add("--output", metavar="FILE", help="save coefficients and history as .npz")
     add("--plot", metavar="FILE", help="draw start, fit and loss as .png, .pdf or .svg (needs matplotlib)")
+    add("--predict", metavar="FILE", help="print what the fit that --output saved in FILE predicts for DATA")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--version", action="store_true", help="print the version and exit")
     options = parser.parse_args(argv)
     for option in ("target", "features", "drop"):
         if options.data is None and getattr(options, option):
             parser.error(f"--{option} needs DATA, the file whose column it names")
+    if options.predict is not None:
+        if options.data is None:
+            parser.error("--predict needs DATA, the file with the features")
+        for option in ("target", "features", "drop", "output", "plot", "json"):
+            if getattr(options, option):
+                parser.error(f"--predict and --{option} don't go together: the fit is done already")
     if options.standardize is None:
         options.standardize = options.data is not None
     if options.features is not None:
         options.features = as_list(parser, options.features)
     return options
+
+
+def rate(text: str) -> float | str:
+    """A number, or "auto"."""
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or auto, got {text!r:.40}") from None
 
 
 def as_list(parser: Parser, text: str) -> list[str]:
@@ -160,11 +184,15 @@ def execute(options: argparse.Namespace) -> None:
 
         print_out(f"sgdm {__version__}")
         return
+    if options.predict is not None:
+        print_out(predictions(options.data, options.predict))
+        return
     check_destinations(options)
     features, X, y, target = read_data(options)
     start = np.array([-1.0, 1.0])[: 1 + options.intercept] if options.data is None else None  # the line y = -x + 1
     result = run_fit(options, X, y, start)
-    report = (json_report if options.json else text_report)(options, result, features, target)
+    explained = r_squared(y, result.predict(X))
+    report = (json_report if options.json else text_report)(options, result, features, target, explained)
     try:
         if options.output is not None:
             save(options.output, lambda file: write_arrays(file, result, features, target))
@@ -191,6 +219,9 @@ def read_data(options: argparse.Namespace) -> tuple[list[str], np.ndarray, np.nd
 def choose_columns(options: argparse.Namespace, names: list[str]) -> list[str]:
     """The features and then the target, of the columns of DATA; CommandError where one is missing."""
     target, known = options.target, f"the columns are {join_names(names)}"
+    if len(names) < 2:
+        count = f"only one column, {names[0]!r}" if names else "no columns"
+        raise CommandError(f"{options.data!r} has {count}; it needs the target and a feature")
     if target is None:
         raise CommandError(f"DATA needs a --target; {known}")
     given = {"target": [target], "features": options.features or [], "drop": options.drop}
@@ -296,18 +327,42 @@ def write_arrays(file: BinaryIO, result: FitResult, features: list[str], target:
     )
 
 
+def predictions(data: str, path: str) -> str:
+    """What the fit that ``--output`` saved in a file predicts for DATA, as a CSV file of one column."""
+    features, target, coef, intercept = read_model(path)
+
+    def choose(names: list[str]) -> list[str]:
+        for name in features:
+            if name not in names:
+                raise CommandError(f"{data!r} lacks the fit's feature {name!r}; the columns are {join_names(names)}")
+        return features
+
+    try:
+        _, X = read_table(data, choose)
+    except CommandError as error:
+        raise CommandError(str(error).removesuffix(DROP)) from None
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([[target], *zip((X @ coef + intercept).tolist(), strict=True)])
+    return text.getvalue().removesuffix("\n")
+
+
 # --- The report ---
 
 
-def json_report(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
+def json_report(
+    options: argparse.Namespace, result: FitResult, features: list[str], target: str, explained: float
+) -> str:
     """The fit as one JSON object."""
     arguments = {**vars(options), "target": target}
-    del arguments["json"], arguments["version"]
+    del arguments["json"], arguments["predict"], arguments["version"]
     loss = np.asarray(result.history.loss)
     report = {
         "status": str(result.status),
         "epochs": result.epochs,
         "loss": float(result.loss),
+        "r2": explained if math.isfinite(explained) else None,
+        "lr": result.lr,
+        "momentum": result.momentum,
         "coefficients": dict(zip(features, result.coef.tolist(), strict=True)),
         "intercept": float(result.intercept),
         "options": arguments,
@@ -316,7 +371,9 @@ def json_report(options: argparse.Namespace, result: FitResult, features: list[s
     return json.dumps(report)
 
 
-def text_report(options: argparse.Namespace, result: FitResult, features: list[str], target: str) -> str:
+def text_report(
+    options: argparse.Namespace, result: FitResult, features: list[str], target: str, explained: float
+) -> str:
     """The fit as text: a table of the descent, then the coefficients."""
     history = result.history
     loss, grad, step = map(np.asarray, (history.loss, history.grad, history.step))
@@ -335,6 +392,9 @@ def text_report(options: argparse.Namespace, result: FitResult, features: list[s
         names = [*map(one_line, features), *["(intercept)"] * options.intercept]
         width = max(map(len, names))
         model += [f"  {name:{width}}  {six_digits(value):>12}" for name, value in zip(names, values, strict=True)]
+        model += ["", f"R2 = {six_digits(explained)}"] if math.isfinite(explained) else []
+    if options.lr == "auto":
+        model += ["", f"lr = {six_digits(result.lr)}, momentum = {six_digits(result.momentum)}"]
     lines = [*align_columns([header, *body]), ""]
     if len(rows) < len(history):
         lines += [f"{len(rows)} of the {len(history)} epochs recorded are shown.", ""]

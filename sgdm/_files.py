@@ -20,6 +20,7 @@ _DAMAGE = (
     RecursionError, RuntimeError, SyntaxError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
 )  # fmt: skip
 _MAX_HEADER_BYTES = 1024
+_OF_THE_COMMAND = "it holds what the command's --output writes, which is for numpy.load and the command's --predict"
 _READERS = {"result": "sgdm.load", "reduction": "sgdm.Compressed.load", "checkpoint": "sgdm.compress(checkpoint=...)"}
 
 
@@ -85,6 +86,8 @@ def read_npz(path, kind, build):
             reason = str(error) or type(error).__name__
             if isinstance(error, KeyError):
                 reason = f"it has no {reason}"
+            if reason == _OF_THE_COMMAND:
+                raise ValueError(f"{os.fspath(path)} is no {kind}: {reason}") from None
             raise ValueError(
                 f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({reason}); "
                 "make it anew, or restore a copy"
@@ -103,7 +106,7 @@ def _read_arrays(stream):
             raise ValueError("its parts take more bytes than it has")
         names = [member.filename.removesuffix(".npy") for member in members]
         if "history_epoch" in names and "features" in names:
-            raise ValueError("it holds what the command's --output writes, which is for numpy.load")
+            raise ValueError(_OF_THE_COMMAND)
         if len(set(names)) < len(members):
             raise ValueError("it holds two parts of one name")
         for name, member in zip(names, members, strict=True):

@@ -1,4 +1,4 @@
-"""Files that the command reads: CSV, Parquet, .npy and .npz, as named columns."""
+"""Files that the command reads: CSV, Parquet, .npy and .npz, as named columns; and the fits that it saved."""
 
 import csv
 import gzip
@@ -20,6 +20,7 @@ import numpy as np
 from ._reduction.sources import arrow_dataset, column_of, import_narwhals
 from ._validation import as_real
 
+DROP = "; --drop leaves a column out"  # the advice of messages on a feature
 Choose = Callable[[list[str]], list[str]]  # of a table's column names, those to read
 
 
@@ -63,14 +64,14 @@ def read_table(path: str, choose: Choose) -> tuple[list[str], np.ndarray]:
 def read_parquet(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
     """The names and the chosen columns of a Parquet file, or of a folder of Parquet files."""
     table = arrow_dataset(path).to_table()
-    check_columns(table.column_names, path, repr(path))
+    check_columns(table.column_names, repr(path))
     names = choose(table.column_names)
     frame, columns = import_narwhals().from_native(table.select(names)), []
     for name in names:
         try:
             columns.append((name, column_of(frame, name, f"column {name!r}")))
         except (TypeError, ValueError) as error:
-            advice = "" if name == names[-1] else "; --drop leaves a column out"
+            advice = "" if name == names[-1] else DROP
             raise type(error)(f"{error}{advice}") from None
     return columns
 
@@ -104,7 +105,7 @@ def read_numpy(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
                 own = [key] if len(parts) == 1 else [f"{key}[{j}]" for j in range(len(parts))]
                 names += own
                 columns |= {name: (part, called) for name, part in zip(own, parts, strict=True)}
-    check_columns(names, path, repr(path))
+    check_columns(names, repr(path))
     return [(name, as_column(*columns[name])) for name in choose(names)]
 
 
@@ -168,6 +169,21 @@ def read_csv(opened: Callable[[], BinaryIO], name: str, choose: Choose) -> tuple
     return names, np.frombuffer(cells).reshape(-1, len(names))
 
 
+def read_model(path: str) -> tuple[list[str], str, np.ndarray, float]:
+    """The features' names, the target's, the coefficients and the intercept of a fit that ``--output`` saved."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            features, target = [str(name) for name in saved["features"]], str(saved["target"])
+            coef, intercept = as_column(saved["coef"], "coef"), float(saved["intercept"])
+        if len(features) != len(coef):
+            raise ValueError(f"it has {len(features)} features and {len(coef)} coefficients")
+        return features, target, coef, intercept
+    except OSError as error:
+        raise CommandError(f"cannot read {path!r}: {error.strerror or error}") from None
+    except (AttributeError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CommandError(f"--predict: {path!r} is no file that --output wrote ({error})") from None
+
+
 def decompressed(file: BinaryIO) -> BinaryIO:
     """The content of a file, or what gzip compressed to it."""
     buffered = io.BufferedReader(file)  # type: ignore[type-var]
@@ -186,21 +202,19 @@ def as_names(row: list[str] | None, name: str, where: str) -> list[str]:
     names = [cell.strip() for cell in row]
     if all(is_number(cell) for cell in names):
         raise CommandError(f"{where}: expected a header of column names, got the numbers {join_names(names)}")
-    check_columns(names, name, where, ", with a comma between")
+    check_columns(names, where)
     return names
 
 
-def check_columns(names: list[str], name: str, where: str, separated: str = "") -> None:
-    """Raise a CommandError if a name is empty or stands twice, or if there is only one column."""
+def check_columns(names: list[str], where: str) -> None:
+    """Raise a CommandError if a name is empty or stands twice."""
     if "" in names:
-        raise CommandError(f"{where}: column {names.index('') + 1} has no name")
+        index = "" if names[0] else "; if it is the index of a pandas frame, write the file with index=False"
+        raise CommandError(f"{where}: column {names.index('') + 1} has no name{index}")
     first: dict[str, int] = {}
     for column, cell in enumerate(names, 1):
         if first.setdefault(cell, column) < column:
             raise CommandError(f"{where}: columns {first[cell]} and {column} have the same name, {cell!r}")
-    if len(names) < 2:
-        count = f"only one column, {names[0]!r}" if names else "no columns"
-        raise CommandError(f"{name!r} has {count}; it needs the target and a feature{separated}")
 
 
 def is_number(cell: str) -> bool:
@@ -223,7 +237,7 @@ def as_numbers(row: list[str], names: list[str], name: str, line: int, commas: b
         pass
     for column, cell, number in zip(names, row, cells, strict=True):
         where = f"{name!r} line {line}, column {column!r}"
-        advice = "" if column == names[-1] else "; leave the column out with --drop"
+        advice = "" if column == names[-1] else DROP
         if not cell.strip():
             raise CommandError(f"{where}: the value is missing{advice}")
         if not is_number(number):

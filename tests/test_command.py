@@ -136,6 +136,9 @@ def test_a_table_gives_the_numbers_of_fit(fitted, houses):
         "status": "completed",
         "epochs": 30,
         "loss": want.loss,
+        "r2": pytest.approx(want.score(X, y), rel=1e-13),
+        "lr": 0.05,
+        "momentum": 0.8,
         "coefficients": dict(zip(["rooms", "distance", "age"], want.coef.tolist(), strict=True)),
         "intercept": want.intercept,
         "options": {
@@ -166,7 +169,28 @@ def test_a_table_prints_norms_and_coefficients(sgdm_says, houses):
     assert len({len(line) for line in lines[:12]}) == 1
     assert lines[12:14] == ["", "11 of the 100 epochs recorded are shown."]
     assert lines[15] == "price ="
-    assert [line.split()[0] for line in lines[16:]] == ["rooms", "distance", "age", "(intercept)"]
+    assert [line.split()[0] for line in lines[16:20]] == ["rooms", "distance", "age", "(intercept)"]
+    assert lines[20] == ""
+    score = sgdm.fit(X, y, lr=0.05, epochs=100, fit_intercept=True, standardize=True).score(X, y)
+    assert lines[21:] == [f"R2 = {score:.6f}"]
+
+
+def test_a_constant_target_has_no_r_squared(sgdm_says, fitted, write):
+    path = write("x,y\n1,5\n2,5\n")
+    assert "R2" not in sgdm_says(path, "--target", "y")[1]
+    assert fitted(path, "--target", "y")["r2"] is None
+
+
+def test_the_command_chooses_lr_and_momentum(sgdm_says, fitted, houses):
+    path, X, y = houses
+    want = sgdm.fit(X, y, lr="auto", momentum="auto", epochs=50, fit_intercept=True, standardize=True)
+    chosen = ["--lr", "auto", "--momentum", "auto"]
+    got = fitted(path, "--target", "price", *chosen)
+    assert (got["lr"], got["momentum"], got["options"]["lr"]) == (want.lr, want.momentum, "auto")
+    assert list(got["coefficients"].values()) == want.coef.tolist()
+    lines = sgdm_says(path, "--target", "price", *chosen)[1].splitlines()
+    assert lines[-1] == f"lr = {want.lr:.6g}, momentum = {want.momentum:.6g}"
+    assert fitted(path, "--target", "price", "--lr", "auto")["momentum"] == 0.8
 
 
 def test_a_table_of_many_columns_stays_narrow(sgdm_says, write):
@@ -212,7 +236,10 @@ def test_an_unknown_target_among_many_columns_names_some(refused, write):
         (["--features", "x"], "--features needs DATA"),
         (["--drop", "x"], "--drop needs DATA"),
         (["--standardize", "--raw"], "argument --raw: not allowed with argument --standardize"),
-        (["--lr", "fast"], "argument --lr: invalid float value: 'fast'"),
+        (["--momentum", "auto"], 'momentum="auto" needs lr="auto"'),
+        (["--predict", "m.npz"], "--predict needs DATA, the file with the features"),
+        (["a.csv", "--predict", "m.npz", "--json"], "--predict and --json don't go together: the fit is done already"),
+        (["--lr", "fast"], "argument --lr: must be a number or auto, got 'fast'"),
         (["--lr"], "argument --lr: expected one argument"),
         (["--lr", "-1"], "lr must be finite and not negative, got -1.0"),
         (["--lr", "nan"], "lr must be finite and not negative, got nan"),

@@ -35,6 +35,45 @@ def test_the_output_holds_the_fit_and_its_history(sgdm_says, tmp_path, houses):
     assert sorted(os.listdir(tmp_path)) == ["data.csv", "result.npz"]
 
 
+def test_a_fit_that_was_saved_predicts_for_other_data(sgdm_says, refused, write, tmp_path, houses):
+    path, X, y = houses
+    model = tmp_path / "model.npz"
+    assert sgdm_says(path, "--target", "price", "--output", model)[0] == 0
+    want = sgdm.fit(X, y, fit_intercept=True, standardize=True)
+    new = write("age,id,distance,rooms\n1.5,7,0.5,2\n2.5,8,-1,3\n", "new.csv")  # another order, and one column more
+    code, out, err = sgdm_says(new, "--predict", model)
+    assert (code, err) == (0, "")
+    header, *values = out.splitlines()
+    assert header == "price"
+    np.testing.assert_allclose(np.array(values, float), want.predict([[2, 0.5, 1.5], [3, -1, 2.5]]), rtol=1e-14)
+
+    short = write("age,rooms\n1,2\n", "short.csv")
+    assert "short.csv' lacks the fit's feature 'distance'; the columns are 'age', 'rooms'" in refused(
+        short, "--predict", model
+    )
+    text = write("age,distance,rooms\n1,x,2\n", "text.csv")
+    assert refused(text, "--predict", model).endswith("column 'distance': expected a number, got 'x'\n")
+
+
+def test_a_fit_of_one_feature_predicts_for_a_file_of_one_column(sgdm_says, write, tmp_path):
+    model, data = tmp_path / "m.npz", write("x,a,b\n" + "\n".join(f"{i},{i},{2 * i}" for i in range(9)))
+    assert sgdm_says(data, "--target", "b", "--features", "x", "--epochs", 500, "--output", model)[0] == 0
+    code, out, _ = sgdm_says(write("x\n10\n", "new.csv"), "--predict", model)
+    assert (code, out.splitlines()[0]) == (0, "b")
+    assert float(out.splitlines()[1]) == pytest.approx(20)
+
+
+def test_what_is_no_saved_fit_predicts_nothing(refused, write, tmp_path, houses):
+    path = houses[0]
+    np.save(tmp_path / "array.npy", np.ones(3))
+    np.savez(tmp_path / "other.npz", coef=np.ones(3))
+    parts = {"coef": np.ones(2), "intercept": 0.0, "features": np.array(["rooms"]), "target": "price"}
+    np.savez(tmp_path / "uneven.npz", **parts)
+    for name in ("array.npy", "other.npz", "uneven.npz", path.name):
+        assert "is no file that --output wrote (" in refused(path, "--predict", tmp_path / name)
+    assert "No such file or directory" in refused(path, "--predict", tmp_path / "none.npz")
+
+
 def test_the_output_is_replaced_whole(sgdm_says, tmp_path):
     output = tmp_path / "any name"
     output.write_text("old")

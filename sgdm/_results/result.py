@@ -130,28 +130,29 @@ class FitResult(ArrayFields):
         return X @ self.coef + self.intercept
 
     def score(self, X, y, sample_weight=None) -> Any:
-        """The share of the variance of y that the predictions explain, R².
+        """R², the share of the variance of `y` that the predictions explain.
 
-        It is at most 1, and 0 for the mean of y.
+        It is 1 for exact predictions, 0 for those of the mean of `y`, and below 0 for worse ones. If `y` is constant,
+        it is NaN or -inf.
 
         Parameters
         ----------
-        X : array of shape (n, d), or (B, n, d) for the result of `fit_many`
-            The rows, as for `predict`.
-        y : array of shape (n,) or (n, k); of `fit_many`'s result (n,) or (B, n)
-            The targets.
+        X : array of shape (n, d)
+            The rows to predict, as for `predict`.
+        y : array of shape (n,) or (n, k)
+            Their targets. For a result of `fit_many` of shape (n,) or (B, n).
         sample_weight : array of shape (n,), optional
-            The weights of the rows. By default all are 1.
+            Their weights, 1 by default.
 
         Returns
         -------
-        float or array of shape (k,) or (B,)
-            R², of each target or fit. NaN or -inf if y is constant.
+        float or array of shape (k,)
+            R² of each target. For a result of `fit_many` that of each fit, (B,).
 
         Raises
         ------
         ValueError
-            If the shapes of X, y and the result don't go together.
+            If y does not have the shape of the predictions, or holds NaN or infinity.
 
         Examples
         --------
@@ -171,18 +172,18 @@ class FitResult(ArrayFields):
     def history_columns(self) -> dict[str, np.ndarray]:
         """The history as columns by name, for ``pandas.DataFrame`` or ``polars.DataFrame``.
 
-        What was not recorded is left out, and so is ``val_loss`` with a row per update.
-
         Returns
         -------
         dict of str to array of shape (rows,)
-            The columns ``epoch`` and ``loss``, and ``grad_``, ``step_`` and ``coef_`` with the name of each parameter.
-            With several targets, ``_`` and the number of the target follow.
+            ``epoch``, ``loss`` and ``val_loss``; ``grad_NAME``, ``step_NAME`` and ``coef_NAME`` for each parameter. The
+            names are those of the columns of X, or x0, x1, ...; the intercept's is (intercept). With several targets,
+            the number of the target follows: ``loss_0``. What was not recorded is left out, and so is ``val_loss`` if
+            there is a row per update.
 
         Raises
         ------
         TypeError
-            If this is the result of many fits.
+            If this is the result of `fit_many`: take one of its fits, ``result[i]``.
 
         Examples
         --------
