@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
         return self.result_.history
 
     @property
-    def loss_curve_(self) -> np.ndarray | None:
+    def loss_curve_(self) -> np.ndarray | Any:
         """The loss of each recorded epoch, an array of shape (epochs,) or (epochs, k)."""
         return self.result_.history.loss
 

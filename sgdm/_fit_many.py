@@ -35,6 +35,7 @@ from ._validation import (
     as_number,
     as_real,
     as_series,
+    as_threads,
     as_weights,
     cast,
     ceil_div,
@@ -118,7 +119,8 @@ def fit_many(
         Whether to descend on the rows of each fit or on their reduction. Both give the same result up to rounding.
         "auto" reduces the rows where that is clearly faster. X that all fits share is reduced once.
     n_threads : int, default 1
-        The number of threads that share the fits. The bits of the result are the same for any number.
+        The number of threads that share the fits; -1 stands for all CPUs that the process may use. The bits of the
+        result are the same for any number.
 
     Returns
     -------
@@ -294,7 +296,7 @@ class Options(ManyOptions):
                 "record must be 'all', 'loss' or None here, got 'updates'; an epoch of these is one update"
             )
         self.record, self.record_every = record, as_count(record_every, "record_every")
-        self.n_threads, self.method = as_count(n_threads, "n_threads"), as_method(method)
+        self.n_threads, self.method = as_threads(n_threads), as_method(method)
         arrays = {"X": problems.lines, "y": problems.targets, "sample_weight": problems.weights, "coef0": start}
         constants = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "l1": l1}
         B = count_fits(arrays, constants)

@@ -121,7 +121,10 @@ OPTIONS = {
     "record": (["all", "loss", "updates", None], ["x", b"all", 1, True, ["all"], np.array(["all", "loss"]), {}]),
     "record_every": ([1, 2, 3, 100, 2**63 - 1], [*COUNTS, None]),
     "method": (["auto", "direct", "compress"], ["x", None, 1, ["auto"], np.array(["auto", "direct"]), {}]),
-    "n_threads": ([1, 2, 3, 10**6], [*(x for x in COUNTS if type(x) not in (int, np.int8) or x != -1), None]),
+    "n_threads": (
+        [1, 2, 3, 10**6, -1, np.int8(-1)],
+        [*(x for x in COUNTS if type(x) not in (int, np.int8) or x != -1), None],
+    ),
     "seed": ([None, 0, 7, 2**70, np.uint32(3)], [-1, 1.5, "x", {}, np.ones(2), 1j, object()]),
     "callback": ([None, lambda progress: progress.result], [1, "x", np.ones(2), {}]),
     "callback_every": ([1], [*COUNTS, None]),

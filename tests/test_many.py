@@ -370,3 +370,8 @@ def test_many_fits_warn_of_nothing_that_fit_does_not(dtype):
     many = sgdm.fit_many(X.astype(dtype), exact, lr=3.0, epochs=1000)
     assert (many.history.loss.max(axis=1) > 1.5 * many.history.loss[:, 0]).any()
     sgdm.fit_many(X.astype(dtype), exact, lr=[0.1, 0.1, 1e30, 0.1, 0.1])
+
+
+def test_all_cpus_share_the_fits():
+    X, y = np.random.default_rng(0).standard_normal((2, 40, 30, 3))
+    assert sgdm.fit_many(X, y[..., 0], n_threads=-1) == sgdm.fit_many(X, y[..., 0])

@@ -1,6 +1,7 @@
 """Rows that come in blocks: memory maps, iterables, tables and files, interruptions, checkpoints, constant memory."""
 
 import functools
+import gzip
 import inspect
 import os
 import re
@@ -139,7 +140,7 @@ def test_nothing_that_is_not_finite_gets_through(column, value, weights):
             (X,),
             {"target": "y"},
             TypeError,
-            "target needs a data frame, a Parquet file, or a table",
+            "target needs a data frame, a Parquet or CSV file, or a table",
         ),
         (GOOD, {"checkpoint_every": -1}, ValueError, "checkpoint_every must be finite and not negative, got -1"),
     ],
@@ -523,3 +524,23 @@ def test_an_array_of_small_integers_is_converted_a_leaf_at_a_time():
     finally:
         tracemalloc.stop()
     assert peak < 120e6
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "ROWS.CSV", "rows.csv.gz"])
+def test_a_csv_file_is_reduced(tmp_path, name):
+    """Also if a column has fractions only after the rows that pyarrow looks at to guess its type."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("narwhals")
+    n = 200_000
+    X = np.column_stack([np.arange(n) % 1000.0, np.linspace(0, 1, n)])
+    X[-1, 0] = 0.5
+    y = X @ [2.0, -1.0]
+    lines = ["a,b,y", *(f"{a:g},{b!r},{t!r}" for (a, b), t in zip(X.tolist(), y.tolist(), strict=True))]
+    path = tmp_path / name
+    text = "\n".join(lines).encode()
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    reduced = sgdm.compress(path, target="y", n_threads=-1)
+    assert reduced.feature_names == ("a", "b")
+    np.testing.assert_allclose(reduced.solve(), [2, -1], rtol=1e-9)
+    with pytest.raises(ValueError, match=r"target must name a column, got 'z'; the columns are a, b, y"):
+        sgdm.compress(str(path), target="z")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._descent.descent import progress_bar
 from .._results.status import attach_result
-from .._validation import as_count, as_flag, as_number, raise_if_foreign
+from .._validation import as_flag, as_number, as_threads, raise_if_foreign
 from .compressed import Compressed
 from .leaves import Reduction
 from .sources import blocks_of, is_dask, is_spark, reduce_dask, reduce_spark
@@ -40,10 +40,10 @@ def compress(
     X : array of shape (n, d), iterable of blocks, table, path, or Dask collection
         The rows. Arrays of float32 or float64, memory maps too, are read in place. An iterable yields blocks
         ``(X, y)`` or ``(X, y, sample_weight)``. Tables need `target`, and are read a few blocks at a time: a pyarrow
-        Table, RecordBatch, RecordBatchReader or data set, the path of a Parquet file or folder, a DataFrame (pandas,
-        polars, modin), a polars LazyFrame, anything with an Arrow stream (a DuckDB query, an Ibis table), a Dask or
-        Spark DataFrame. A DataFrame with `y` is converted as a whole. A Dask or Spark frame is reduced where its
-        partitions are.
+        Table, RecordBatch, RecordBatchReader or data set, the path of a Parquet file or folder or of a CSV file, a
+        DataFrame (pandas, polars, modin), a polars LazyFrame, anything with an Arrow stream (a DuckDB query, an Ibis
+        table), a Dask or Spark DataFrame. A DataFrame with `y` is converted as a whole. A Dask or Spark frame is
+        reduced where its partitions are.
     y : array of shape (n,) or (n, k), optional
         The targets, if X is an array or a table; a Dask array if X is one.
     sample_weight : array of shape (n,) or str, optional
@@ -53,8 +53,8 @@ def compress(
     target : str, optional
         The name of the column to predict. All others but the weights are features.
     n_threads : int, default 1
-        The number of threads that factor rows. It has no effect with Dask or Spark. The bits of the result are the same
-        for any number.
+        The number of threads that factor rows; -1 stands for all CPUs that the process may use. It has no effect with
+        Dask or Spark. The bits of the result are the same for any number.
     progress : bool, default False
         Whether to show a bar of rows, which needs tqdm.
     checkpoint : path, optional
@@ -123,7 +123,7 @@ def compress(
             saved = time.monotonic()
 
     try:
-        fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_count(n_threads, "n_threads")
+        fit_intercept, n_threads = as_flag(fit_intercept, "fit_intercept"), as_threads(n_threads)
         if is_dask(X):
             if checkpoint is not None or progress:
                 raise ValueError("checkpoint and progress don't go together with Dask, whose scheduler does both")

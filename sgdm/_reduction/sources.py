@@ -91,7 +91,7 @@ def frames_of(table):
         if not hasattr(table, "__arrow_c_stream__"):
             advice = "; collect it first" if hasattr(table, "collect") else ""
             raise TypeError(
-                "target needs a data frame, a Parquet file, or a table with an Arrow stream, "
+                "target needs a data frame, a Parquet or CSV file, or a table with an Arrow stream, "
                 f"got {type(table).__name__}{advice}"
             )
         arrow = import_arrow(f"a {type(table).__name__}")
@@ -124,8 +124,15 @@ def import_arrow(what):
 
 
 def arrow_dataset(path):
-    """A Parquet file or folder as a pyarrow data set."""
-    return import_arrow("Parquet").dataset.dataset(os.fspath(path), format="parquet")
+    """A Parquet file or folder, or a CSV file, as a pyarrow data set."""
+    path = os.fspath(path)
+    if not path.lower().endswith((".csv", ".csv.gz")):
+        return import_arrow("Parquet").dataset.dataset(path, format="parquet")
+    arrow = import_arrow("CSV")
+    found = arrow.dataset.dataset(path, format="csv").schema  # from the first rows; later ones may have fractions
+    whole = (arrow.types.is_integer, arrow.types.is_null)
+    fields = [(f.name, arrow.float64() if any(test(f.type) for test in whole) else f.type) for f in found]
+    return arrow.dataset.dataset(path, format="csv", schema=arrow.schema(fields))
 
 
 def is_dask(X):
