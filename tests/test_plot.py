@@ -529,7 +529,13 @@ def test_lines_and_text_are_legible(style, points, descent, wide):
 
 
 @pytest.mark.parametrize("style", [STYLES[0], *(pytest.param(style, marks=pytest.mark.slow) for style in STYLES[1:])])
-@pytest.mark.parametrize("case", ["one epoch", "no intercept", "float32", "exact", "many points", "diverged", "long"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("one epoch", "no intercept", "float32", "exact", "diverged", "long"),
+        pytest.param("many points", marks=pytest.mark.slow),
+    ],
+)
 def test_odd_cases_can_be_drawn(style, case, points, diverged):
     x, y = points
     result, options = None, {}

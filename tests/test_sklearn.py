@@ -191,7 +191,7 @@ def test_warm_starts_with_automatic_constants_converge(max_iter):
         {},
         pytest.param({"momentum": 0.5, "dampening": 0.0}, marks=pytest.mark.slow),
         pytest.param({"nesterov": True}, marks=pytest.mark.slow),
-        {"dampening": 1.0},
+        pytest.param({"dampening": 1.0}, marks=pytest.mark.slow),
     ],
 )
 def test_partial_fits_with_automatic_constants_converge(options):
