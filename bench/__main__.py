@@ -1,4 +1,4 @@
-"""sgdm against what else is installed, in one table: `python -m bench`, in the root folder. It takes half a minute.
+"""sgdm against what else is installed, in one table: `python -m bench`, in the root folder. It takes a minute.
 
 `pytest bench` has more problems, and the range of each ratio.
 """

@@ -3,11 +3,12 @@
 `fit` fits a problem, and `fit_many` many in one call. `compress` reduces any number of rows, read once, to a small
 problem with the same losses and gradients. `sgdm.schedules` has learning rates that change, `sgdm.sklearn` estimators,
 `sgdm.plot` pictures. The folder docs/ of the source has tutorials, how-tos and explanations: begin with
-docs/tutorials/start.md, or with docs/lesson.ipynb to learn how gradient descent works.
+docs/tutorials/start.md, or with docs/lesson.ipynb to learn how gradient descent works. help(sgdm.fit),
+help(sgdm.fit_many) and help(sgdm.compress) list all options.
 """
 
 try:
-    from . import _kernel as _  # noqa: F401 - whether it is compiled
+    from . import _kernel  # noqa: F401 - whether it is compiled
 except ModuleNotFoundError as missing:
     if not str(missing.name).startswith(f"{__name__}._kernel."):
         raise

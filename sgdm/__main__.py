@@ -228,7 +228,8 @@ def choose_columns(options: argparse.Namespace, names: list[str]) -> list[str]:
     for option, chosen in given.items():
         for name in chosen:
             if name not in names:
-                raise CommandError(f"--{option}: there is no column {name!r}; {known}")
+                one = "; give --drop once for each column" if option == "drop" and "," in name else ""
+                raise CommandError(f"--{option}: there is no column {name!r}; {known}{one}")
     for option in ("features", "drop"):
         if target in given[option]:
             raise CommandError(f"--{option}: {target!r} is the target")
@@ -236,6 +237,10 @@ def choose_columns(options: argparse.Namespace, names: list[str]) -> list[str]:
     features = [name for name in options.features or names if name not in left_out]
     if not features:
         raise CommandError("there must be a feature beside the target; leave fewer columns out")
+    if "" in features:
+        index = "" if names[0] else "; if it is the index of a pandas frame, write the file with index=False"
+        advice = f"{index}; or leave it out with --drop ''"
+        raise CommandError(f"{options.data!r}: column {names.index('') + 1} has no name{advice}")
     return [*dict.fromkeys(features), target]
 
 

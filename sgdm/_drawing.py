@@ -130,7 +130,9 @@ def as_pair(params, names):
     given = list(params) if np.iterable(params) else []
     pair = [int(i) % len(names) for i in given if isinstance(i, (int, np.integer)) and -len(names) <= i < len(names)]
     if len(given) != 2 or len(set(pair)) != 2:
-        raise ValueError(f"params must be two different parameters of 0 to {len(names) - 1}, got {params!r:.80}")
+        raise ValueError(
+            f"params must be the numbers of two different parameters, of 0 to {len(names) - 1}, got {params!r:.80}"
+        )
     return pair
 
 

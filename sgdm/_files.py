@@ -20,6 +20,12 @@ _DAMAGE = (
     RecursionError, RuntimeError, SyntaxError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
 )  # fmt: skip
 _MAX_HEADER_BYTES = 1024
+
+
+class _OtherKind(ValueError):
+    """What a sound file holds, where something else was asked for."""
+
+
 _OF_THE_COMMAND = "it holds what the command's --output writes, which is for numpy.load and the command's --predict"
 _READERS = {"result": "sgdm.load", "reduction": "sgdm.Compressed.load", "checkpoint": "sgdm.compress(checkpoint=...)"}
 
@@ -74,20 +80,22 @@ def read_npz(path, kind, build):
             found, form = metadata.pop("kind"), metadata.pop("format")
             if digest.shape or digest != _digest(arrays):
                 raise ValueError("its parts are not those that were written together")
+            if found != kind and found in _READERS:
+                raise _OtherKind(f"it holds a {found}, which is for {_READERS[found]}")
             if found != kind:
-                raise ValueError(f"it holds a {found}, which is for {_READERS.get(found)}")
+                raise ValueError(f"it holds a {found!r:.20}")
             if form != _FORMATS[kind]:
                 raise ValueError(f"its format is {form!r:.20}, and this version reads {_FORMATS[kind]}")
             del arrays["sgdm"]
             return build(arrays, metadata)
+        except _OtherKind as error:
+            raise ValueError(f"{os.fspath(path)} is no {kind}: {error}") from None
         except Exception as error:
             if type(error) not in damage:  # out of memory, or raised by a signal handler
                 raise
             reason = str(error) or type(error).__name__
             if isinstance(error, KeyError):
                 reason = f"it has no {reason}"
-            if reason == _OF_THE_COMMAND:
-                raise ValueError(f"{os.fspath(path)} is no {kind}: {reason}") from None
             raise ValueError(
                 f"{os.fspath(path)} is damaged, or not a {kind} saved by this version of sgdm ({reason}); "
                 "make it anew, or restore a copy"
@@ -106,7 +114,7 @@ def _read_arrays(stream):
             raise ValueError("its parts take more bytes than it has")
         names = [member.filename.removesuffix(".npy") for member in members]
         if "history_epoch" in names and "features" in names:
-            raise ValueError(_OF_THE_COMMAND)
+            raise _OtherKind(_OF_THE_COMMAND)
         if len(set(names)) < len(members):
             raise ValueError("it holds two parts of one name")
         for name, member in zip(names, members, strict=True):

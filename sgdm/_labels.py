@@ -21,7 +21,7 @@ def label_ends(ax, ends):
     for x, y, label, colour in ends:
         joint = {"arrowstyle": "-", "color": colour, "alpha": 0.6, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
         text = ax.annotate(
-            textwrap.fill(shorten(label, 60), width), (x, y), (1.03, y), textcoords="axes fraction",
+            broken(shorten(label, 60), width), (x, y), (1.03, y), textcoords="axes fraction",
             annotation_clip=False, arrowprops=joint, color=legible(colour, ax), va="center", parse_math=False,
         )  # fmt: skip
         text.set_label("end")
@@ -148,6 +148,12 @@ def line_height(ax):
 def three_digits(value):
     """A number to three digits, or to all digits before the point."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def broken(label, width):
+    """The label in lines of so many characters, or of its longest word if that has no more than twice as many."""
+    longest = max(map(len, label.split()), default=0)
+    return textwrap.fill(label, max(width, min(longest, 2 * width)), break_on_hyphens=False)
 
 
 def shorten(text, length):

@@ -35,7 +35,7 @@ class CommandError(Exception):
 def read_table(path: str, choose: Choose) -> tuple[list[str], np.ndarray]:
     """The names of the chosen columns of a file and their cells, (rows, columns). A file with an unknown ending is read
     as CSV, and so is stdin, for "-"."""
-    kind = os.path.splitext(path)[1].lower()
+    kind = ".parquet" if os.path.isdir(path) else os.path.splitext(path)[1].lower()
     if path == "-":
         return read_csv(lambda: sys.stdin.buffer, "stdin", choose)
     if kind not in (".parquet", ".pq", ".npy", ".npz"):
@@ -64,6 +64,8 @@ def read_table(path: str, choose: Choose) -> tuple[list[str], np.ndarray]:
 def read_parquet(path: str, choose: Choose) -> list[tuple[str, np.ndarray]]:
     """The names and the chosen columns of a Parquet file, or of a folder of Parquet files."""
     table = arrow_dataset(path).to_table()
+    if not table.column_names and os.path.isdir(path):
+        raise CommandError(f"{path!r} holds no Parquet files")
     check_columns(table.column_names, repr(path))
     names = choose(table.column_names)
     frame, columns = import_narwhals().from_native(table.select(names)), []
@@ -173,6 +175,9 @@ def read_model(path: str) -> tuple[list[str], str, np.ndarray, float]:
     """The features' names, the target's, the coefficients and the intercept of a fit that ``--output`` saved."""
     try:
         with np.load(path, allow_pickle=False) as saved:
+            if "sgdm" in saved.files:
+                advice = f"in Python, sgdm.load({path!r}).predict(X) uses it"
+                raise CommandError(f"--predict: {path!r} was written by sgdm in Python, not by --output; {advice}")
             features, target = [str(name) for name in saved["features"]], str(saved["target"])
             coef, intercept = as_column(saved["coef"], "coef"), float(saved["intercept"])
         if len(features) != len(coef):
@@ -207,13 +212,10 @@ def as_names(row: list[str] | None, name: str, where: str) -> list[str]:
 
 
 def check_columns(names: list[str], where: str) -> None:
-    """Raise a CommandError if a name is empty or stands twice."""
-    if "" in names:
-        index = "" if names[0] else "; if it is the index of a pandas frame, write the file with index=False"
-        raise CommandError(f"{where}: column {names.index('') + 1} has no name{index}")
+    """Raise a CommandError if a name stands twice. Columns without a name can only be left out."""
     first: dict[str, int] = {}
     for column, cell in enumerate(names, 1):
-        if first.setdefault(cell, column) < column:
+        if cell and first.setdefault(cell, column) < column:
             raise CommandError(f"{where}: columns {first[cell]} and {column} have the same name, {cell!r}")
 
 

@@ -82,7 +82,8 @@ def as_matrix(value, name, convert=True):
             as_column(values, f"column {column!r}", count_missing(values))
         raise
     if array.ndim != 2:
-        hint = f"; for a single feature use {name}.reshape(-1, 1)" if array.ndim == 1 else ""
+        column = "to_frame()" if hasattr(value, "to_frame") else "reshape(-1, 1)"
+        hint = f"; for a single feature use {name}.{column}" if array.ndim == 1 else ""
         raise ValueError(f"{name} must be 2-D, (rows, columns), got shape {array.shape}{hint}")
     if array.size == 0:
         raise ValueError(f"{name} must have at least one row and one column, got shape {array.shape}")
@@ -279,6 +280,9 @@ def as_series(value, name, count, of="epochs", start=0, high=math.inf, *, below=
         return value
     if callable(value) and of == "epochs":
         value = [value(epoch) for epoch in range(start, start + count)]
+    if isinstance(value, str) and value.lower() == "auto":
+        advice = 'fit knows "auto"' if of == "epochs" else "for constants from the data, see Compressed.tune"
+        raise TypeError(f"{name} must be a number, got {value!r} of type str; {advice}")
     if isinstance(value, (Real, str, bytes, np.bool_)) or value is None or ndim_of(value, name) == 0:
         return as_number(value, name, high, below=below)
     array = as_real(value, name)

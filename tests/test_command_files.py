@@ -94,10 +94,10 @@ BAD_FILES = {
     "short row": ("x,z,y\n1,2,3\n1,2\n", r"line 3: expected 3 cells as in the header, got 2"),
     "long row": ("x,y\n1,2,3\n", r"line 2: expected 2 cells as in the header, got 3"),
     "duplicates": ("x,y,x\n1,2,3\n", r"line 1: columns 1 and 3 have the same name, 'x'"),
-    "no name": ("x,,y\n0,1,2\n", r"line 1: column 2 has no name$"),
+    "no name": ("x,,y\n0,1,2\n", r"column 2 has no name; or leave it out with --drop ''$"),
     "index": (
         ",x,y\n0,1,2\n",
-        r"column 1 has no name; if it is the index of a pandas frame, .* index=False$",
+        r"column 1 has no name; if it is the index of a pandas frame, .* index=False; or leave it out with --drop ''$",
     ),
     "one column": ("y\n1\n2\n", r"has only one column, 'y'; it needs the target and a feature"),
     "bars": ("x|y\n1|2\n", r"has only one column, 'x\|y'"),
@@ -187,9 +187,36 @@ def test_a_missing_file_is_refused(refused, tmp_path):
     assert "absent.csv': No such file or directory" in refused(tmp_path / "absent.csv", "--target", "y")
 
 
-def test_a_folder_is_refused(refused, tmp_path):
-    message = refused(tmp_path, "--target", "y")
-    assert re.search(r"cannot read '.+': (Is a directory|Permission denied)", message)
+@pytest.mark.parametrize("options", [["--features", "x"], ["--drop", ""]])
+def test_a_column_without_a_name_can_be_left_out(options, write, fitted):
+    path = write(",x,y\n0,1,2\n1,2,3\n2,3,4\n")
+    assert list(fitted(path, "--target", "y", *options)["coefficients"]) == ["x"]
+
+
+def test_a_folder_without_parquet_files_is_refused(refused, tmp_path):
+    pytest.importorskip("pyarrow")
+    assert "holds no Parquet files" in refused(tmp_path, "--target", "y")
+
+
+def test_a_folder_of_any_name_is_read_as_parquet(fitted, tmp_path):
+    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for part in range(2):
+        table = arrow.table({"x": [1.0 + part, 2.0], "y": [1.0, 3.0]})
+        parquet.write_table(table, folder / f"{part}.parquet")
+    assert list(fitted(folder, "--target", "y")["coefficients"]) == ["x"]
+
+
+def test_a_fit_that_python_saved_is_no_model_of_the_command(refused, write, tmp_path):
+    sgdm.fit(TABLE_X, TABLE_Y).save(tmp_path / "fit.npz")
+    message = refused(write("x,y\n1,2\n"), "--predict", tmp_path / "fit.npz")
+    assert "was written by sgdm in Python, not by --output; in Python, sgdm.load(" in message
+
+
+def test_names_to_drop_are_given_one_by_one(refused, write):
+    message = refused(write("a,b,x,y\n1,2,3,4\n"), "--target", "y", "--drop", "a,b")
+    assert "there is no column 'a,b'; the columns are 'a', 'b', 'x', 'y'; give --drop once for each column" in message
 
 
 # NumPy's arrays and Parquet

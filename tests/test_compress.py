@@ -363,6 +363,16 @@ def test_a_validation_loss_beyond_float32_is_infinite():
 # Parts that merge
 
 
+def test_the_refusal_to_add_reductions_tells_their_names_apart():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [1.0, 3.0]})
+    ab, ba, unnamed = (compress(X, [1.0, 2.0]) for X in (frame, frame[["b", "a"]], frame.to_numpy()))
+    with pytest.raises(ValueError, match=r"same features, .*; the features are 'a', 'b' and 'b', 'a'$"):
+        ab + ba
+    with pytest.raises(ValueError, match=r"; the features are 'a', 'b' and no names$"):
+        Compressed.merge([ab, unnamed])
+
+
 @pytest.mark.parametrize("targets", [None, 2])
 @intercepts
 def test_parts_merge_into_the_whole(fit_intercept, targets):

@@ -132,7 +132,7 @@ assert _thread._count() == 0
 
 
 @alarms
-@pytest.mark.parametrize("times", [20, pytest.param(8000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [20, pytest.param(3000, marks=pytest.mark.slow)])
 def test_compress_with_threads_ends_at_each_of_many_interrupts(run_python, times):
     for seed in range(max(1, times // 400)):
         process = run_python(INTERRUPTED_SCRIPT.format(times=min(times, 400), seed=seed))

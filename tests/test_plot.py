@@ -635,7 +635,7 @@ def test_contours_that_cannot_be_drawn_are_refused(points, descent, wide):
     with pytest.raises(ValueError, match=r"needs two parameters, the fit has one, x; draw sgdm.plot.paths\(result\)"):
         plot.contours(sgdm.fit(x, y), x, y)
     for params in ((0, 0), (0, 2), (1, -1), (0,), (0, 1.0), "ab", 1):
-        with pytest.raises(ValueError, match="params must be two different parameters of 0 to 1, got"):
+        with pytest.raises(ValueError, match="params must be the numbers of two different parameters, of 0 to 1, got"):
             plot.contours(descent, x, y, params=params)
     reduced = sgdm.compress(x, y)
     with pytest.raises(ValueError, match=r"the 2 parameters of the fit, intercept included, .* got Compressed"):

@@ -441,18 +441,17 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, end):
 
 def test_a_foreign_checkpoint_is_refused(tmp_path):
     path = tmp_path / "other.npz"
-    for save in (
-        compress(X, Y).save,
-        sgdm.fit(X, Y).save,
-        lambda path: np.savez(path, X),
-        lambda path: np.save(path, X),
+    damaged = r"other\.npz\S* is damaged, or not a checkpoint saved by this version of sgdm"
+    for save, message in (
+        (compress(X, Y).save, "is no checkpoint: it holds a reduction, which is for sgdm.Compressed.load"),
+        (sgdm.fit(X, Y).save, "is no checkpoint: it holds a result, which is for sgdm.load"),
+        (lambda path: np.savez(path, X), damaged),
+        (lambda path: np.save(path, X), damaged),
     ):
         save(path)
         written = path if path.exists() else path.with_suffix(".npz.npy")
         content = written.read_bytes()
-        with pytest.raises(
-            ValueError, match=r"other\.npz\S* is damaged, or not a checkpoint saved by this version of sgdm"
-        ):
+        with pytest.raises(ValueError, match=message):
             compress(all_blocks(), checkpoint=written)
         assert written.read_bytes() == content
         written.unlink()

@@ -150,6 +150,7 @@ class Compressed:
         if self._kind() != other._kind():
             raise ValueError(
                 f"both parts must have the same features, targets, intercept and dtype, got {self!r} and {other!r}"
+                f"{_differing_names(self, other)}"
             )
         return Compressed(
             join(self.R, other.R),
@@ -681,3 +682,12 @@ class Compressed:
             dampening = as_number(dampening, "dampening", 1)
         modes = self._modes(coef0, weight_decay, self._scaling_for(standardize))
         return best_constants(modes, epochs, momentum, dampening, nesterov)
+
+
+def _differing_names(one, other):
+    """What to say of the names of two reductions where these differ."""
+    own, others = one.feature_names, other.feature_names
+    if own == others:
+        return ""
+    names = ("no names" if part is None else ", ".join(map(repr, part[:10])) for part in (own, others))
+    return "; the features are {} and {}".format(*names)

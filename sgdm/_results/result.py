@@ -104,7 +104,7 @@ class FitResult(ArrayFields):
         ----------
         X : array of shape (n, d)
             The rows to predict. If the fit and X are both of tables, the columns are taken by name, and other columns
-            of X are ignored.
+            of X are ignored. The prediction for a row with NaN is NaN.
 
         Returns
         -------
