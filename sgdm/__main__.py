@@ -197,7 +197,7 @@ def execute(options: argparse.Namespace) -> None:
         if options.output is not None:
             save(options.output, lambda file: write_arrays(file, result, features, target))
         if options.plot is not None:
-            figure = notebook(X, y, result, features=features, target=target)
+            figure = notebook(result, X, y, features=features, target=target)
             save(options.plot, lambda file: figure.savefig(file, format=suffix(options.plot), dpi=150))
     finally:  # print the fit even if a file can't be written
         print_out(report)

@@ -351,13 +351,13 @@ def contours(
     return ax
 
 
-def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, target: str = "y") -> Figure:
+def notebook(result: FitResult, X, y, *, features: Sequence[str] | None = None, target: str = "y") -> Figure:
     """Draw three panels, as ``sgdm --plot`` does: the model before the descent, the model after it, and the loss.
 
     Parameters
     ----------
-    X, y, result, features, target : as for `line`
-        The rows to draw, the fit, and the names of features and target.
+    result, X, y, features, target : as for `line`
+        The fit, the rows to draw, and the names of features and target.
 
     Returns
     -------
@@ -377,7 +377,7 @@ def notebook(X, y, result: FitResult, *, features: Sequence[str] | None = None, 
     >>> import numpy as np, sgdm.plot
     >>> x, y = np.loadtxt(files("sgdm") / "data/lesson2_points.csv", delimiter=",", skiprows=1, unpack=True)
     >>> result = sgdm.fit(x.reshape(-1, 1), y, fit_intercept=True, coef0=[-1, 1])
-    >>> figure = sgdm.plot.notebook(x.reshape(-1, 1), y, result)
+    >>> figure = sgdm.plot.notebook(result, x.reshape(-1, 1), y)
     >>> [ax.get_title() for ax in figure.axes]
     ['at the start', 'after 50 epochs', 'loss']
     """

@@ -196,7 +196,7 @@ def test_a_plot_needs_matplotlib(monkeypatch, refused, tmp_path, points):
     message = "needs matplotlib: pip install 'sgdm[plot]'"
     assert f"--plot {message}" in refused("--plot", tmp_path / "fit.png")
     with pytest.raises(ImportError, match=re.escape(f"sgdm.plot {message}")):
-        command.notebook(*points, sgdm.fit(*points))
+        command.notebook(sgdm.fit(*points), *points)
 
 
 @plots
@@ -224,7 +224,7 @@ def test_matplotlib_is_imported_for_plot_alone_and_pyplot_never(tmp_path, run_py
 def test_the_picture_of_one_feature_shows_points_and_lines(points):
     x, y = points
     result = sgdm.fit(x, y, fit_intercept=True, coef0=[-1, 1])
-    left, middle, right = command.notebook(x, y, result).axes
+    left, middle, right = command.notebook(result, x, y).axes
     ends = np.array([x.min(), x.max()])
     for axes, (slope, intercept), equation in (
         (left, (-1, 1), "y = −1.00x + 1.00"),
@@ -246,7 +246,7 @@ def test_the_picture_of_one_feature_shows_points_and_lines(points):
 def test_the_picture_of_several_features_shows_predictions(houses):
     _, X, y = houses
     result = sgdm.fit(X, y, lr=0.05, epochs=1)
-    left, middle, _ = command.notebook(X, y, result, features=list("abc"), target="price").axes
+    left, middle, _ = command.notebook(result, X, y, features=list("abc"), target="price").axes
     assert np.array_equal(left.collections[0].get_offsets(), np.column_stack([y, 0 * y]))
     assert np.array_equal(middle.collections[0].get_offsets(), np.column_stack([y, result.predict(X)]))
     assert (left.get_xlabel(), left.get_ylabel()) == ("actual price", "predicted price")
@@ -255,7 +255,7 @@ def test_the_picture_of_several_features_shows_predictions(houses):
 
 @plots
 def test_a_perfect_start_is_drawn_on_a_linear_scale(tmp_path):
-    figure = command.notebook([[1.0], [2.0]], [0.0, 0.0], sgdm.fit([[1.0], [2.0]], [0.0, 0.0]))
+    figure = command.notebook(sgdm.fit([[1.0], [2.0]], [0.0, 0.0]), [[1.0], [2.0]], [0.0, 0.0])
     assert figure.axes[2].get_yscale() == "linear"
     figure.savefig(tmp_path / "zero.png")
 
@@ -264,7 +264,7 @@ def test_a_perfect_start_is_drawn_on_a_linear_scale(tmp_path):
 def test_many_points_in_float32_are_drawn_as_pixels(tmp_path):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((5000, 2), np.float32), rng.standard_normal(5000, np.float32)
-    figure = command.notebook(X, y, sgdm.fit(X, y, fit_intercept=True))
+    figure = command.notebook(sgdm.fit(X, y, fit_intercept=True), X, y)
     assert figure.axes[0].collections[0].get_rasterized()
     figure.savefig(tmp_path / "many.svg")
 
@@ -273,8 +273,8 @@ def test_many_points_in_float32_are_drawn_as_pixels(tmp_path):
 def test_pictures_that_cannot_be_drawn_are_refused(points):
     x, y = points
     with pytest.raises(ValueError, match=r"y must be one target, of shape \(100,\), got shape \(100, 2\)"):
-        command.notebook(x, np.column_stack([y, y]), sgdm.fit(x, np.column_stack([y, y])))
+        command.notebook(sgdm.fit(x, np.column_stack([y, y])), x, np.column_stack([y, y]))
     with pytest.raises(ValueError, match="fit with record='all'"):
-        command.notebook(x, y, sgdm.fit(x, y, record="loss"))
+        command.notebook(sgdm.fit(x, y, record="loss"), x, y)
     with pytest.raises(ValueError, match="X must have the 1 columns of the fit, got 2"):
-        command.notebook(np.column_stack([x, x]), y, sgdm.fit(x, y))
+        command.notebook(sgdm.fit(x, y), np.column_stack([x, x]), y)

@@ -491,7 +491,7 @@ def test_axes_keep_scales_of_their_own(points, descent):
 
 
 def test_figure_of_the_notebook_is_not_pyplots(points, descent):
-    figure = sgdm.plot.notebook(*points, descent)
+    figure = sgdm.plot.notebook(descent, *points)
     assert plt.get_fignums() == []
     assert len(figure.axes) == 3
 
