@@ -159,9 +159,9 @@ def test_the_plot_of_a_table_is_in_original_units(monkeypatch, sgdm_says, tmp_pa
     drawn = {}
     original = command.notebook
 
-    def watched(X, y, result, **names):
+    def watched(result, X, y, **names):
         drawn.update(X=X, result=result, **names)
-        return original(X, y, result, **names)
+        return original(result, X, y, **names)
 
     monkeypatch.setattr(command, "notebook", watched)
     argv = [path, "--target", "price", "--standardize", "--epochs", 3000, "--plot", tmp_path / "fit.png"]
