@@ -53,6 +53,8 @@ def contents_of_one(result):
     if result.optimal_loss is not None:
         facts.append(("optimal loss", format_losses(result.optimal_loss)))
         facts.append(("gap", format_losses(result.loss - result.optimal_loss)))
+    if not result.checkpoint.fit_intercept:
+        facts.append(("intercept", "none"))
 
     names = list(result.feature_names or (f"x{j}" for j in range(len(result.coef))))
     params = result.coef.reshape(len(names), -1)

@@ -397,6 +397,25 @@ def test_targets_whose_sum_overflows_are_tuned_for(epochs):
     assert tuned.objective < 1e-20
 
 
+@intercepts
+@pytest.mark.parametrize("targets", [None, 2])
+def test_predictions_are_those_of_the_least_squares_solution(targets, fit_intercept):
+    X, y = make_data(targets=targets)
+    reduced = compress(X, y, fit_intercept=fit_intercept)
+    Z = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X
+    want = Z @ np.linalg.lstsq(Z, y, rcond=None)[0]
+    np.testing.assert_allclose(reduced.predict(X), want, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match=f"X must have the {X.shape[1]} columns of the fit, got 2"):
+        reduced.predict(X[:, :2])
+
+
+def test_predictions_take_the_columns_of_a_table_by_name():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X60, columns=list("abcde"))
+    reduced = compress(frame, Y60)
+    np.testing.assert_array_equal(reduced.predict(frame[list("edcba")]), REDUCED.predict(X60))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("targets", [1, 4, 5])
 @pytest.mark.parametrize("columns", [1, 3, 4, 20, 65, 520])

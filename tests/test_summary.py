@@ -71,7 +71,7 @@ def test_a_summary_of_many_features_and_targets_shows_some():
     result = sgdm.fit(np.ones((4, 100)), np.ones((4, 5)), lr=1e-3)
     lines = result.summary().splitlines()
     assert lines[-1] == "60 of the 100 parameters and 4 of the 5 targets are shown."
-    assert [lines[9].split()[0], lines[-2].split()[0]] == ["x1", "x99"]
+    assert [lines[10].split()[0], lines[-2].split()[0]] == ["x1", "x99"]
     assert len(lines[9].split()) == 1 + 2 * 4
 
 
@@ -226,3 +226,12 @@ def test_the_axis_of_updates_counts_updates():
     html = result._repr_html_()
     assert ">update<" in html
     assert ">16<" in html  # rows 0 to 4 are updates 0, 4, ..., 16
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_a_summary_says_that_there_is_no_intercept(fit_intercept):
+    """Who forgot it sees it there."""
+    result = sgdm.fit(TABLE_X, TABLE_Y, fit_intercept=fit_intercept)
+    for shown in (result.summary(), result._repr_html_()):
+        facts = re.sub(r"<.*?>", "", shown.partition("<table>")[0].partition("\n\n")[0])
+        assert bool(re.search(r"intercept\s+none", facts)) is not fit_intercept

@@ -16,6 +16,7 @@ from .._descent.state import as_start
 from .._descent.tuning import Tuned, best_constants
 from .._files import read_npz, write_npz
 from .._results.history import History
+from .._results.result import predictions
 from .._validation import as_count, as_flag, as_number, as_penalty
 from .checks import check_reduction
 from .factor import at_cache_lines, column_norms, join
@@ -326,6 +327,37 @@ class Compressed:
         if not np.isfinite(solution).all():
             raise ValueError("the parameters for these X and y overflow; scale the columns of X up, or y down")
         return solution.reshape(p, *self.target_shape)
+
+    @np.errstate(all="ignore")
+    def predict(self, X) -> np.ndarray:
+        """Predict targets by the parameters that minimise the loss, those of `solve`.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            The rows to predict. If the reduction and X are both of tables, the columns are taken by name, and other
+            columns of X are ignored. The prediction for a row with NaN is NaN.
+
+        Returns
+        -------
+        array of shape (n,) or (n, k)
+            The predictions.
+
+        Raises
+        ------
+        ValueError
+            If X is not 2-D, has another number of columns than the reduction, or is a table without one of its
+            columns; or as for `solve`.
+
+        Examples
+        --------
+        >>> import numpy as np, sgdm
+        >>> x = np.linspace(-1, 1, 100)
+        >>> sgdm.compress(x.reshape(-1, 1), 3 * x + 2, fit_intercept=True).predict([[0.0], [10.0]]).round(6)
+        array([ 2., 32.])
+        """
+        coef, intercept = np.split(self.solve(), [self.n_features])
+        return predictions(X, self.feature_names, coef, intercept.sum(axis=0))
 
     def _row_space(self):
         """The row space of the columns scaled to norm 1. Only with that scale can the rank be decided.

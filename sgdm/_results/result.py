@@ -124,10 +124,7 @@ class FitResult(ArrayFields):
         >>> result.predict([[0.0], [10.0]]).round(3)
         array([ 2., 32.])
         """
-        X = as_matrix(by_name(X, self.feature_names), "X")
-        if X.shape[1] != len(self.coef):
-            raise ValueError(f"X must have the {len(self.coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
-        return X @ self.coef + self.intercept
+        return predictions(X, self.feature_names, self.coef, self.intercept)
 
     def score(self, X, y, sample_weight=None) -> Any:
         """R², the share of the variance of `y` that the predictions explain.
@@ -279,6 +276,14 @@ class FitResult(ArrayFields):
         """
         check_result(self)
         write_npz(path, "result", *flatten(self))
+
+
+def predictions(X, feature_names, coef, intercept):
+    """``X @ coef + intercept``, the columns of a table taken by name."""
+    X = as_matrix(by_name(X, feature_names), "X")
+    if X.shape[1] != len(coef):
+        raise ValueError(f"X must have the {len(coef)} columns of the fit, got {X.shape[1]} (shape {X.shape})")
+    return X @ coef + intercept
 
 
 @np.errstate(all="ignore")
