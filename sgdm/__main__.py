@@ -20,7 +20,6 @@ import numpy as np
 from . import ConvergenceWarning, DivergenceError, FitResult, fit
 from ._drawing import equation
 from ._files import write_atomically
-from ._results.result import r_squared
 from ._summary import align_columns, one_line, six_digits
 from ._tables import DROP, CommandError, join_names, read_csv, read_model, read_table
 from .plot import notebook
@@ -191,7 +190,7 @@ def execute(options: argparse.Namespace) -> None:
     features, X, y, target = read_data(options)
     start = np.array([-1.0, 1.0])[: 1 + options.intercept] if options.data is None else None  # the line y = -x + 1
     result = run_fit(options, X, y, start)
-    explained = r_squared(y, result.predict(X))
+    explained = result.score(X, y)
     report = (json_report if options.json else text_report)(options, result, features, target, explained)
     try:
         if options.output is not None:

@@ -8,7 +8,7 @@ from ._labels import is_dark, label_ends, line_height, place_legend, shorten
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._results.status import Status
-from ._summary import curve_names
+from ._summary import curve_names, evenly
 from ._validation import as_matrix, as_targets
 
 # Okabe and Ito's colours, for colour-blind readers: those with a contrast of at least 3:1 against white, and against
@@ -254,7 +254,7 @@ def draw_curves(ax, x, ys, labels, log=False, diverged=False, first=None, linewi
     many = len(named) > MAX_LABELLED
     ramp = import_module("matplotlib.colors").LinearSegmentedColormap.from_list("", list(palette[:2]))
     if many:
-        named = [named[i] for i in np.linspace(0, len(named) - 1, MAX_LABELLED // 2).round().astype(int)]
+        named = [named[i] for i in evenly(len(named), MAX_LABELLED // 2)]
     for i, (y, label) in enumerate(zip(ys.T, labels, strict=True)):
         if label is None:
             style = {"color": palette[-1], "linewidth": 0.7, "alpha": 0.4, "zorder": 1.5}

@@ -26,7 +26,6 @@ class _OtherKind(ValueError):
     """What a sound file holds, where something else was asked for."""
 
 
-_OF_THE_COMMAND = "it holds what the command's --output writes, which is for numpy.load and the command's --predict"
 _READERS = {"result": "sgdm.load", "reduction": "sgdm.Compressed.load", "checkpoint": "sgdm.compress(checkpoint=...)"}
 
 
@@ -114,7 +113,9 @@ def _read_arrays(stream):
             raise ValueError("its parts take more bytes than it has")
         names = [member.filename.removesuffix(".npy") for member in members]
         if "history_epoch" in names and "features" in names:
-            raise _OtherKind(_OF_THE_COMMAND)
+            raise _OtherKind(
+                "it holds what the command's --output writes, which is for numpy.load and the command's --predict"
+            )
         if len(set(names)) < len(members):
             raise ValueError("it holds two parts of one name")
         for name, member in zip(names, members, strict=True):

@@ -169,11 +169,8 @@ def with_minus(text):
 def luminance(colour):
     """The relative luminance of a colour, 0 to 1, as the WCAG define it."""
     channels = np.array(import_module("matplotlib.colors").to_rgb(colour))
-    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ (
-        0.2126,
-        0.7152,
-        0.0722,
-    )
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
 
 
 def is_dark(ax):

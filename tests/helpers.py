@@ -391,3 +391,12 @@ def assert_each_is_fit(X=MANY_X, y=MANY_Y, **options):
 def turned(array):
     """The array, its last two axes the other way round in memory."""
     return np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+_NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
+
+
+def pairs_of_numbers(text, expected):
+    """The numbers of two texts, side by side. Asserts that the texts differ in nothing else."""
+    assert _NUMBER.sub("#", text) == _NUMBER.sub("#", expected)
+    return list(zip(_NUMBER.findall(text), _NUMBER.findall(expected), strict=True))

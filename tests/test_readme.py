@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import pairs_of_numbers
 
 import sgdm
 from sgdm.__main__ import main
@@ -17,7 +18,6 @@ from sgdm.__main__ import main
 ROOT = Path(__file__).parent.parent
 PAGES = {"performance.md", "wheels.md"}  # for developers
 GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in PAGES)
-NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 OPTIONAL = ("distributed", "duckdb", "matplotlib", "pandas", "pyarrow", "sgdm.plot", "sklearn", "torch")
 
 
@@ -61,8 +61,7 @@ def test_the_python_of_the_readme_prints_what_is_shown(capsys):
         exec(compile(blocks[i], "README.md", "exec"), scope)
         assert languages[i + 1] == "text"
         printed = capsys.readouterr().out
-        assert NUMBER.sub("#", printed) == NUMBER.sub("#", blocks[i + 1])
-        for number, shown in zip(NUMBER.findall(printed), NUMBER.findall(blocks[i + 1]), strict=True):
+        for number, shown in pairs_of_numbers(printed, blocks[i + 1]):
             assert float(number) == pytest.approx(float(shown), rel=1e-9, abs=0)
 
 

@@ -357,7 +357,7 @@ class Compressed:
         array([ 2., 32.])
         """
         coef, intercept = np.split(self.solve(), [self.n_features])
-        return predictions(X, self.feature_names, coef, intercept.sum(axis=0))
+        return predictions(X, self.feature_names, coef, intercept.sum(axis=0))  # 0 without one
 
     def _row_space(self):
         """The row space of the columns scaled to norm 1. Only with that scale can the rank be decided.

@@ -28,7 +28,7 @@ def at_cache_lines(rows):
     Long rows begin at cache lines, with zeros between them, which saves up to a third of an epoch's time.
     """
     n, d = rows.shape
-    if d <= _LINE // 2:  # the kernel reads those by columns, without gaps
+    if d <= _LINE // 2:  # the kernel reads up to three columns as such, and those only without gaps
         return np.ascontiguousarray(rows)
     step = ceil_div(d, _LINE) * _LINE
     memory = np.zeros(n * step + _LINE)

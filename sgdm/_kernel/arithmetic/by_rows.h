@@ -40,13 +40,15 @@ SGDM_INLINE FOR_LEVEL void NAME(row_residuals)(const int panel, const ptrdiff_t 
                                                const REAL *y, const REAL *w, REAL intercept, const REAL *z, REAL *r,
                                                REAL *wr) {
 #ifdef SGDM_VECTORS
-    for (int q = 0; q < panel && panel % 4 == 0 && !permuted; q += 4) {
-        QUAD four = *(const QUAD *)(z + q) + (intercept - *(const QUAD *)(y + row[q]));
-        *(QUAD *)(r + q) = four;
-        if (w) four *= *(const QUAD *)(w + row[q]);
-        *(QUAD *)(wr + q) = four;
+    if (panel % 4 == 0 && !permuted) {
+        for (int q = 0; q < panel; q += 4) {
+            QUAD four = *(const QUAD *)(z + q) + (intercept - *(const QUAD *)(y + row[q]));
+            *(QUAD *)(r + q) = four;
+            if (w) four *= *(const QUAD *)(w + row[q]);
+            *(QUAD *)(wr + q) = four;
+        }
+        return;
     }
-    if (panel % 4 == 0 && !permuted) return;
 #endif
     SGDM_UNROLL
     for (int q = 0; q < panel; q++) r[q] = z[q] + (intercept - y[row[q]]);
