@@ -405,8 +405,8 @@ class Descents:
         coef, velocity = states.parameters.swapaxes(0, 1)
         status = np.where(states.outcomes < 0, "stopped", np.array(OUTCOMES)[states.outcomes])
         epoch = np.arange(0, 0 if options.record is None else options.epochs, record.every)
-        unwritten = epoch >= states.epochs[:, np.newaxis]
-        if unwritten.any():
+        if (states.epochs < options.epochs).any() and record.loss is not None:
+            unwritten = epoch >= states.epochs[:, np.newaxis]
             record.loss[unwritten] = np.nan
             if record.paths is not None:
                 record.paths[:, unwritten] = np.nan

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from helpers import MANY_X as X
 from helpers import MANY_Y as y
-from helpers import alone, assert_each_is_fit, assert_same_descent, dtypes, ignore_far, intercepts
+from helpers import alone, assert_each_is_fit, assert_same_descent, dtypes, ignore_far, intercepts, turned
 
 import sgdm
 from sgdm import _fit_many
+from sgdm._kernel import factor_many
 from sgdm._reduction import factor, many
 
 pytestmark = ignore_far
@@ -51,12 +52,42 @@ def stack(fits, n, d):
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 7, 8, 9, 16, 20, 21])
 @intercepts
 def test_fits_in_lanes_have_the_bits_of_fit(monkeypatch, fit_intercept, d):
-    """Eight at a time from the second epoch on, in slices of a few epochs; the last fit alone."""
+    """Eight at a time, in slices of a few epochs; the last fit alone."""
     monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", 10_000)
     for options in ({"record_every": 3}, {"nesterov": True, "weight_decay": 0.1, "record": "loss"}, {"record": None}):
         assert_each_is_fit(
             *stack(17, 40, d), **REDUCED | {"lr": 0.05, "epochs": 21, "fit_intercept": fit_intercept, **options}
         )
+
+
+def factors_of(X, intercept, y, roots, together):
+    """The factors of 8 fits, so many of which are computed together, and the sizes of their columns."""
+    d = X.shape[2] + intercept
+    lines, targets = np.full((8, d + 1, d), np.nan), np.full((8, d + 1), np.nan)
+    firsts = range(0, 8, together)
+    sizes = [factor_many(X, intercept, y, roots, lines, targets, i, i + together) for i in firsts]
+    return lines, targets, np.concatenate(sizes)
+
+
+@pytest.mark.parametrize("order", "CF")
+@dtypes
+@pytest.mark.parametrize("rows_of_weights", [0, 1, 8])
+@intercepts
+def test_eight_factors_at_once_have_the_bits_of_each(fit_intercept, rows_of_weights, dtype, order):
+    """Of one block of rows or two; with columns that are zero, duplicated, tiny or not finite. Any NaN is as good."""
+    for n, d in itertools.product([1, 9, 192, 200], [1, 2, 3, 4, 7, 8, 11, 20 - fit_intercept]):
+        X, y = (array.astype(dtype) for array in stack(8, n, d))
+        X[1, :, -1], X[2], X[3], X[4, :, 0] = 0, 1, X[3] * dtype(1e-30), np.nan
+        X[5, :, -1] = X[5, :, 0]
+        X = turned(X) if order == "F" else X
+        roots = np.sqrt(rng.integers(0, 3, (rows_of_weights, n)).astype(float)) if rows_of_weights else None
+        together, alone = (factors_of(X, fit_intercept, y, roots, count) for count in (8, 1))
+        for part, expected in zip(together, alone, strict=True):
+            part, expected = (np.where(np.isnan(array), np.nan, array) for array in (part, expected))
+            assert part.tobytes() == expected.tobytes(), (n, d)
+        lines, targets, sizes = together
+        np.testing.assert_array_equal(sizes[:, :-1], np.abs(lines).max(axis=1))
+        np.testing.assert_array_equal(sizes[:, -1], np.abs(targets).max(axis=1))
 
 
 @pytest.mark.parametrize("d", [2, 6])
@@ -165,7 +196,7 @@ def test_an_interrupt_while_rows_are_reduced_hands_over_what_was_done(monkeypatc
     def fail(*arguments):
         if next(calls) == after:
             raise KeyboardInterrupt
-        factor_many(*arguments)
+        return factor_many(*arguments)
 
     monkeypatch.setattr(many, "factor_many", fail)
     with pytest.raises(KeyboardInterrupt) as caught:

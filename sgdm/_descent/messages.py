@@ -37,7 +37,8 @@ def beyond_rounding(objective, y):
 
 def risen(start, end, y):
     """Which objectives (k,) rose from start to end by more than rounding."""
-    return (end > start * (1 + _ROUNDING * np.finfo(y.dtype).eps)) & beyond_rounding(end, y)
+    rose = end > start * (1 + _ROUNDING * np.finfo(y.dtype).eps)
+    return rose & beyond_rounding(end, y) if rose.any() else rose
 
 
 def convergence_message(descent, result):

@@ -3,10 +3,11 @@
 import numpy as np
 
 from cython cimport floating
+from libc.string cimport memcpy, memset
 
 from .checks cimport check_fits, check_history, check_shape
 from .descent cimport COMPLETED, Outcome, descend, losses_at
-from .nouns cimport COLUMN_TERMS, LAST_LOSS, METRICS, Options, Problem, Record, State
+from .nouns cimport COLUMN_TERMS, INITIAL_NORM, INITIAL_OBJECTIVE, LAST_LOSS, METRICS, Options, Problem, Record, State
 from .rows cimport PASS, SGDM_FITS, SGDM_MOST_PARAMETERS, Fits, Rows, arithmetic, set_columns, take
 
 
@@ -93,13 +94,28 @@ cdef int _losses_many(problems, const floating[:, :, ::1] lines, const floating[
         Rows rows = Rows(problems.one)
         const double[::1] total_weights = problems.total_weights
         floating[:, :, ::1] work = rows.work
+        bint in_lanes = is_small_factor(problems)
+        Py_ssize_t together
+        Fits lanes
     check_problems(rows.problem, lines, targets, weights, total_weights, fits)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, rows.problem.p)
+    lanes.p, lanes.first, lanes.last = rows.problem.p, 0, 0
     with nogil:
-        for i in range(fits):
-            take_fit(rows, i, lines, targets, weights, total_weights)
-            losses_at(rows, work, &parameters[i, 0, 0])
-            loss[i] = rows.sums[PASS, 0, rows.at_loss] / rows.total_weight
+        i = 0
+        while i < fits:
+            together = 0
+            if floating is double:
+                if in_lanes and i + SGDM_FITS <= fits:
+                    take_lanes(i, &lanes, lines, targets, total_weights, parameters)
+                    arithmetic().descend_lanes(&lanes)
+                    if lanes.overflowed == 0:
+                        together = SGDM_FITS
+                        memcpy(&loss[i], lanes.last_loss, sizeof(lanes.last_loss))
+            if not together:
+                take_fit(rows, i, lines, targets, weights, total_weights)
+                losses_at(rows, work, &parameters[i, 0, 0])
+                loss[i] = rows.sums[PASS, 0, rows.at_loss] / rows.total_weight
+            i += max(together, 1)
     return 0
 
 
@@ -110,7 +126,7 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
     record: its loss is (B, rows), its paths are (3, B, rows, p). ValueError if an array has not the room for what will
     be read or written.
     """
-    cdef bint in_lanes = goes_in_lanes(problems, options)
+    cdef bint in_lanes = is_small_factor(problems) and fits_together(problems.one, options) > 1
     if problems.lines.itemsize == 4:
         _advance_many[float](problems, options, states, record, first, last, epochs, problems.lines, problems.targets,
                              problems.weights, in_lanes)
@@ -119,10 +135,10 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
                               problems.targets, problems.weights, in_lanes)
 
 
-cdef bint goes_in_lanes(problems, options) except -1:
-    """Whether the fits descend in lanes, from their second epoch on."""
+cdef bint is_small_factor(problems) except -1:
+    """Whether arithmetic/lanes.h can read the rows of these problems."""
     cdef Problem one = problems.one
-    return one.triangular and one.n == one.p + 1 and problems.weights is None and fits_together(one, options) > 1
+    return one.triangular and one.n == one.p + 1 <= SGDM_MOST_PARAMETERS + 1 and problems.weights is None
 
 
 def fits_together(Problem one, options):
@@ -142,6 +158,7 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         const double[:, ::1] penalties = options.penalties
         double[:, :, ::1] columns = options.columns
         floating[:, :, ::1] work = rows.work
+        floating[:, :, ::1] all_parameters = states.parameters
         floating[:, :, :, ::1] parameters = states.parameters[..., np.newaxis]
         double[:, :, ::1] metrics = states.metrics[..., np.newaxis]
         Py_ssize_t[::1] done = states.epochs
@@ -176,8 +193,10 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
             i = first
             while in_lanes and i + SGDM_FITS <= last:
                 if go_together(i, epochs, total, done, outcomes, &fits):
-                    take_lanes(i, &fits, lines, targets, total_weights, rates, penalties, parameters, loss, paths)
-                    keep_lanes(i, arithmetic().descend_lanes(&fits), &fits, total, metrics, done, outcomes)
+                    take_lanes(i, &fits, lines, targets, total_weights, all_parameters)
+                    take_options(i, &fits, rates, penalties, loss, paths)
+                    arithmetic().descend_lanes(&fits)
+                    keep_lanes(i, &fits, total, metrics, done, outcomes)
                 i += SGDM_FITS
         for i in range(first, last):
             if outcomes[i] >= 0 or done[i] > begun[i]:
@@ -193,8 +212,6 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
             if paths is not None:
                 own_paths = paths[:, i]
             steps = min(epochs, total - state.epoch)
-            if in_lanes and done[i] == 0:
-                steps = min(steps, 1)
             outcome = descend[floating](rows, None, own, state, record, steps, NULL,
                                         work, parameters[i], nothing, None, metrics[i], own_loss, nothing, own_paths)
             done[i] = state.epoch
@@ -208,38 +225,54 @@ cdef bint go_together(Py_ssize_t first, Py_ssize_t epochs, Py_ssize_t total, Py_
     """Whether the fits from `first` on can do the same epochs in lanes; sets which."""
     cdef Py_ssize_t i
     for i in range(first, first + SGDM_FITS):
-        if outcomes[i] >= 0 or done[i] == 0 or done[i] != done[first]:
+        if outcomes[i] >= 0 or done[i] != done[first]:
             return False
     fits.first, fits.last = done[first], min(total, done[first] + epochs)
-    return True
+    return fits.first < fits.last
 
 
 cdef void take_lanes(Py_ssize_t first, Fits* fits, const double[:, :, ::1] lines, const double[:, ::1] targets,
-                     const double[::1] total_weights, const double[:, ::1] rates, const double[:, ::1] penalties,
-                     double[:, :, :, ::1] parameters, double[:, :, ::1] loss,
-                     double[:, :, :, :, ::1] paths) noexcept nogil:
-    """Sets the data of the fits from `first` on, and where their results go."""
-    cdef Py_ssize_t lane, i, part
+                     const double[::1] total_weights, double[:, :, ::1] parameters) noexcept nogil:
+    """Sets the data of the fits from `first` on, with constants of 0 and without histories."""
+    cdef Py_ssize_t lane, i
+    memset(fits.loss, 0, sizeof(fits.loss))
+    memset(fits.paths, 0, sizeof(fits.paths))
+    memset(fits.rates, 0, sizeof(fits.rates))
+    memset(fits.decay, 0, sizeof(fits.decay))
     for lane in range(SGDM_FITS):
         i = first + lane
         fits.X[lane] = &lines[i if lines.shape[0] > 1 else 0, 0, 0]
         fits.y[lane] = &targets[i if targets.shape[0] > 1 else 0, 0]
         fits.weight[lane] = total_weights[i if total_weights.shape[0] > 1 else 0]
-        fits.rates[lane], fits.decay[lane] = &rates[i, 0], penalties[i, 0]
-        fits.a[lane], fits.v[lane] = &parameters[i, 0, 0, 0], &parameters[i, 1, 0, 0]
-        fits.loss[lane] = &loss[i, 0, 0] if loss is not None else NULL
+        fits.a[lane], fits.v[lane] = &parameters[i, 0, 0], &parameters[i, 1, 0]
+
+
+cdef void take_options(Py_ssize_t first, Fits* fits, const double[:, ::1] rates, const double[:, ::1] penalties,
+                       double[:, :, ::1] loss, double[:, :, :, :, ::1] paths) noexcept nogil:
+    """Sets the constants of the fits from `first` on, and where their histories go."""
+    cdef Py_ssize_t lane, i, part
+    for lane in range(SGDM_FITS):
+        i = first + lane
         for part in range(3):
-            fits.paths[part][lane] = &paths[part, i, 0, 0, 0] if paths is not None else NULL
+            fits.rates[part][lane] = rates[i, part]
+        fits.decay[lane] = penalties[i, 0]
+        if loss is not None:
+            fits.loss[lane] = &loss[i, 0, 0]
+        if paths is not None:
+            for part in range(3):
+                fits.paths[part][lane] = &paths[part, i, 0, 0, 0]
 
 
-cdef void keep_lanes(Py_ssize_t first, int overflowed, const Fits* fits, Py_ssize_t total, double[:, :, ::1] metrics,
+cdef void keep_lanes(Py_ssize_t first, const Fits* fits, Py_ssize_t total, double[:, :, ::1] metrics,
                      Py_ssize_t[::1] done, signed char[::1] outcomes) noexcept nogil:
     """Counts the epochs of the fits from `first` on. Those that overflowed stay, for `descend` to do."""
     cdef Py_ssize_t lane, i
     for lane in range(SGDM_FITS):
         i = first + lane
-        if overflowed >> lane & 1 == 0:
+        if fits.overflowed >> lane & 1 == 0:
             metrics[i, LAST_LOSS, 0], done[i] = fits.last_loss[lane], fits.last
+            if fits.first == 0:
+                metrics[i, INITIAL_OBJECTIVE, 0], metrics[i, INITIAL_NORM, 0] = fits.objective[lane], fits.norm[lane]
             if fits.last == total:
                 outcomes[i] = COMPLETED
 

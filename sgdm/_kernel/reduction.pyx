@@ -1,13 +1,14 @@
 """What a reduction needs: the triangular factor of rows, by arithmetic/factor.h, and a digest of its data."""
 
 from cython cimport floating
+from libc.math cimport fabs
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from .checks cimport check_fits, check_shape
-from .rows cimport Array, arithmetic
+from .rows cimport SGDM_FITS, SGDM_MOST_PARAMETERS, Array, FitsRows, arithmetic
 
 
 cdef Array _array_of(const floating[:, :] values) noexcept:
@@ -63,13 +64,15 @@ def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] 
     """Writes the factors of the rows [X, 1, y] of fits `first` to `last`, without the GIL.
 
     X (B, n, d), y and roots (B, n) as for `add_rows`; what all fits share leads with 1. With p = d + intercept, lines
-    (B, p + 1, p) are the columns of [X, 1] in each factor, and targets (B, p + 1) that of y.
+    (B, p + 1, p) are the columns of [X, 1] in each factor, and targets (B, p + 1) that of y. Returns the size of the
+    largest number in each column, (last - first, p + 1), NaN if there is one.
     """
     cdef:
-        Py_ssize_t n = X.shape[1], d = X.shape[2], p = d + intercept, stride = (p + 8) // 8 * 8, i, row
+        Py_ssize_t n = X.shape[1], d = X.shape[2], p = d + intercept, stride = (p + 8) // 8 * 8
+        Py_ssize_t i = first, lane, row, column
         double[:, ::1] R = np.empty((stride, stride))
-        Array to_X, to_y
-        const double* c_roots = NULL
+        double[:, ::1] sizes
+        FitsRows rows
         bint enough = True
     if first < 0 or first > last:
         raise ValueError(f"fits must run from 0 or later to no less, got {first} to {last}")
@@ -82,23 +85,49 @@ def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] 
     check_fits("targets", targets.shape[0], last, False, targets.shape[1], p + 1)
     if n == 0 or d == 0:
         raise ValueError(f"X must have rows and columns, got {n} and {d}")
-    to_X.columns, to_X.row_step, to_X.column_step, to_X.single = d, X.strides[1], X.strides[2], floating is float
-    to_y.columns, to_y.row_step, to_y.column_step, to_y.single = 1, y.strides[1], 0, floating is float
+    rows.n, rows.intercept = n, intercept
+    sizes = np.zeros((last - first, p + 1))
     with nogil:
-        for i in range(first, last):
+        while p <= SGDM_MOST_PARAMETERS and i + SGDM_FITS <= last and enough:
+            for lane in range(SGDM_FITS):
+                take_rows(&rows, lane, i + lane, X, y, roots)
+                rows.lines[lane], rows.targets[lane] = &lines[i + lane, 0, 0], &targets[i + lane, 0]
+            enough = arithmetic().factor_lanes(&rows)
+            i += SGDM_FITS
+        while i < last and enough:
             memset(&R[0, 0], 0, stride * stride * sizeof(double))
-            to_X.data = &X[i if X.shape[0] > 1 else 0, 0, 0]
-            to_y.data = &y[i if y.shape[0] > 1 else 0, 0]
-            if roots is not None:
-                c_roots = &roots[i if roots.shape[0] > 1 else 0, 0]
-            enough = arithmetic().factor(&to_X, intercept, &to_y, c_roots, n, False, &R[0, 0], stride)
-            if not enough:
-                break
+            take_rows(&rows, 0, i, X, y, roots)
+            enough = arithmetic().factor(&rows.X[0], intercept, &rows.y[0], <const double*> rows.roots[0].data, n,
+                                         False, &R[0, 0], stride)
             for row in range(p + 1):
                 memcpy(&lines[i, row, 0], &R[row, 0], p * sizeof(double))
                 targets[i, row] = R[row, p]
+            i += 1
+        for i in range(first, last):
+            for row in range(p + 1):
+                for column in range(row, p):
+                    enlarge(&sizes[i - first, column], fabs(lines[i, row, column]))
+                enlarge(&sizes[i - first, p], fabs(targets[i, row]))
     if not enough:
         raise MemoryError("no memory for the block of rows that is factored")
+    return np.asarray(sizes)
+
+
+cdef inline void enlarge(double* largest, double size) noexcept nogil:
+    """largest = max(largest, size), NaN if one of them is."""
+    if size > largest[0] or size != size:
+        largest[0] = size
+
+
+cdef inline void take_rows(FitsRows* rows, Py_ssize_t lane, Py_ssize_t fit, const floating[:, :, :] X,
+                           const floating[:, :] y, const double[:, ::1] roots) noexcept nogil:
+    """Sets the data of a lane."""
+    cdef bint single = floating is float
+    rows.X[lane] = Array(&X[fit if X.shape[0] > 1 else 0, 0, 0], X.shape[2], X.strides[1], X.strides[2], single)
+    rows.y[lane] = Array(&y[fit if y.shape[0] > 1 else 0, 0], 1, y.strides[1], 0, single)
+    rows.roots[lane] = Array(NULL, 1, sizeof(double), 0, False)
+    if roots is not None:
+        rows.roots[lane].data = &roots[fit if roots.shape[0] > 1 else 0, 0]
 
 
 cdef inline void _mix_words(const void* content, size_t size, uint64_t* digest) noexcept nogil:

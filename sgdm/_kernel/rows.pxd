@@ -50,7 +50,7 @@ cdef extern from "arithmetic/rows.h" nogil:
         bint nesterov
         const double* X[SGDM_FITS]
         const double* y[SGDM_FITS]
-        const double* rates[SGDM_FITS]
+        double rates[3][SGDM_FITS]
         double weight[SGDM_FITS]
         double decay[SGDM_FITS]
         double* a[SGDM_FITS]
@@ -58,13 +58,26 @@ cdef extern from "arithmetic/rows.h" nogil:
         double* loss[SGDM_FITS]
         double* paths[3][SGDM_FITS]
         double last_loss[SGDM_FITS]
-    ctypedef int (*DescendLanes)(Fits*) noexcept nogil
+        double objective[SGDM_FITS]
+        double norm[SGDM_FITS]
+        int overflowed
+    ctypedef void (*DescendLanes)(Fits*) noexcept nogil
+    struct FitsRows "sgdm_fits_rows":
+        Py_ssize_t n
+        bint intercept
+        Array X[SGDM_FITS]
+        Array y[SGDM_FITS]
+        Array roots[SGDM_FITS]
+        double* lines[SGDM_FITS]
+        double* targets[SGDM_FITS]
+    ctypedef bint (*FactorLanes)(const FitsRows*) noexcept nogil
     struct Level "sgdm_level":
         const char* name
         const FloatArithmetic* for_float
         const DoubleArithmetic* for_double
         Factor factor
         DescendLanes descend_lanes
+        FactorLanes factor_lanes
     const Level* sgdm_levels(int* count)
     Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t row_step, Py_ssize_t itemsize,
                         bint by_columns, bint triangular, Py_ssize_t batch)

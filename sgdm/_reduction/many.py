@@ -81,9 +81,9 @@ class ReducedProblems(Problems):
             for i in range(first, last):
                 self._set(i, self._factor(i, self._of(rows.targets, i)[np.newaxis]))
         else:
-            factor_many(self._X, intercept, rows.targets, self._roots, self.lines, self.targets, first, last)
-            sizes = np.abs(self.lines[first:last]).max(axis=1), np.abs(self.targets[first:last]).max(axis=1)
-            for i in first + np.flatnonzero(out_of_range(np.column_stack(sizes)).any(axis=1)):
+            data = self._X, intercept, rows.targets, self._roots
+            outside = out_of_range(factor_many(*data, self.lines, self.targets, first, last))
+            for i in first + np.flatnonzero(outside.any(axis=1) if outside.any() else ()):
                 data = self._of(self._X, i), self._of(rows.targets, i), self._of(rows.weights, i)
                 self._set(i, factor_rows(*data, intercept))
         self.reduced[first:last] = True
@@ -105,7 +105,8 @@ class ReducedProblems(Problems):
         """The least mean squared error of each fit, (B,), in the dtype of the results; NaN of rows not reduced."""
         p, weight, n_fits = self.one.p, self.total_weights, len(self.reduced)
         independent = np.abs(np.diagonal(self.lines[:, :p], axis1=1, axis2=2))
-        full = (independent > INDEPENDENT * np.linalg.norm(self.lines, axis=1)).all(axis=1)
+        norms = np.sqrt(sum(row**2 for row in self.lines.swapaxes(0, 1)))  # linalg.norm takes longer than the rest
+        full = (independent > INDEPENDENT * norms).all(axis=1)
         losses = np.broadcast_to(self.targets[:, p] ** 2 / weight, n_fits).copy()
         for i in np.flatnonzero(~np.broadcast_to(full, n_fits)):
             R = join(np.column_stack([self._of(self.lines, i), self._of(self.targets, i)]))

@@ -13,6 +13,7 @@ _EPOCH_NS = 0.27  # for an element of X in an epoch
 _UPDATE_NS = 80  # for an epoch without any rows
 _START_NS = 500  # for a reduction without any rows
 _REDUCE_NS = 1.7  # for reducing an element of a row
+_LANE_NS = 60, 0.6  # both, where fits are reduced together, for each of them
 _PRODUCT_NS = 0.075  # for each product of two elements of a row that is reduced
 _NOTICED_NS = 5e7
 
@@ -69,13 +70,14 @@ def chooses_reduction(problem, options):
 
 def reducing_is_faster(problem, epochs, fits=1, reductions=1, together=1):
     """Whether reducing the rows first is clearly faster than all epochs over them, for so many fits like this one. They
-    may share a reduction, and several reduced ones may descend together."""
+    may share a reduction, and several may be reduced and descend together."""
     n, p, k, q = problem.n, problem.p, problem.k, problem.p + problem.k
     updates = fits * epochs
     direct = updates * (_UPDATE_NS + n * p * k * _EPOCH_NS)
     if direct <= _NOTICED_NS:
         return False
-    reduction = reductions * (_START_NS + n * q * (_REDUCE_NS + _PRODUCT_NS * q))
+    start, reduce = _LANE_NS if together > 1 and reductions > 1 else (_START_NS, _REDUCE_NS)
+    reduction = reductions * (start + n * q * (reduce + _PRODUCT_NS * q))
     return direct > 2 * (reduction + updates * (_UPDATE_NS / together + q * p * k * _EPOCH_NS))
 
 

@@ -91,38 +91,39 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(reflect_strip)(const struct NAME(pane
         NAME(reflect_tiles)(p, v, strip + j, tiles, above + j, stride);
 }
 
-/* Transposes the tiles. */
+/* to[i][j] = from[j][i], for i and j below 8. Both may be the same tile. */
+SGDM_INLINE FOR_LEVEL void NAME(transpose_tile)(const double *const *from, double *const *to) {
+#ifdef SGDM_VECTORS
+    QUAD block[2][2][4];
+    SGDM_UNROLL
+    for (int i = 0; i < 2; i++)
+        SGDM_UNROLL
+        for (int j = 0; j < 2; j++) {
+            QUAD *const t = block[j][i];
+            const QUAD a = *(const QUAD *)(from[i * 4] + j * 4), b = *(const QUAD *)(from[i * 4 + 1] + j * 4);
+            const QUAD c = *(const QUAD *)(from[i * 4 + 2] + j * 4), d = *(const QUAD *)(from[i * 4 + 3] + j * 4);
+            const QUAD ab0 = SHUFFLE(a, b, 0, 4, 2, 6), ab1 = SHUFFLE(a, b, 1, 5, 3, 7);
+            const QUAD cd0 = SHUFFLE(c, d, 0, 4, 2, 6), cd1 = SHUFFLE(c, d, 1, 5, 3, 7);
+            t[0] = SHUFFLE(ab0, cd0, 0, 1, 4, 5);
+            t[1] = SHUFFLE(ab1, cd1, 0, 1, 4, 5);
+            t[2] = SHUFFLE(ab0, cd0, 2, 3, 6, 7);
+            t[3] = SHUFFLE(ab1, cd1, 2, 3, 6, 7);
+        }
+    SGDM_UNROLL
+    for (int i = 0; i < 8; i++)
+        SGDM_UNROLL
+        for (int j = 0; j < 2; j++) *(QUAD *)(to[i] + j * 4) = block[i / 4][j][i % 4];
+#else
+    double tile[TILE];
+    for (int i = 0; i < TILE; i++) tile[i] = from[i % 8][i / 8];
+    for (int i = 0; i < 8; i++) memcpy(to[i], tile + i * 8, 8 * sizeof(double));
+#endif
+}
+
 static FOR_LEVEL void NAME(transpose_tiles)(double *strip, ptrdiff_t tiles) {
     for (double *s = strip, *end = strip + tiles * TILE; s < end; s += TILE) {
-#ifdef SGDM_VECTORS
-        QUAD block[2][2][4];
-        SGDM_UNROLL
-        for (int i = 0; i < 2; i++)
-            SGDM_UNROLL
-            for (int j = 0; j < 2; j++) {
-                const double *const from = s + i * 32 + j * 4;
-                QUAD *const to = block[j][i];
-                const QUAD a = *(const QUAD *)from, b = *(const QUAD *)(from + 8);
-                const QUAD c = *(const QUAD *)(from + 16), d = *(const QUAD *)(from + 24);
-                const QUAD ab0 = SHUFFLE(a, b, 0, 4, 2, 6), ab1 = SHUFFLE(a, b, 1, 5, 3, 7);
-                const QUAD cd0 = SHUFFLE(c, d, 0, 4, 2, 6), cd1 = SHUFFLE(c, d, 1, 5, 3, 7);
-                to[0] = SHUFFLE(ab0, cd0, 0, 1, 4, 5);
-                to[1] = SHUFFLE(ab1, cd1, 0, 1, 4, 5);
-                to[2] = SHUFFLE(ab0, cd0, 2, 3, 6, 7);
-                to[3] = SHUFFLE(ab1, cd1, 2, 3, 6, 7);
-            }
-        SGDM_UNROLL
-        for (int i = 0; i < 8; i++)
-            SGDM_UNROLL
-            for (int j = 0; j < 2; j++) *(QUAD *)(s + i * 8 + j * 4) = block[i / 4][j][i % 4];
-#else
-        for (int i = 0; i < 8; i++)
-            for (int j = 0; j < i; j++) {
-                const double x = s[i * 8 + j];
-                s[i * 8 + j] = s[j * 8 + i];
-                s[j * 8 + i] = x;
-            }
-#endif
+        double *const rows[8] = {s, s + 8, s + 16, s + 24, s + 32, s + 40, s + 48, s + 56};
+        NAME(transpose_tile)((const double *const *)rows, rows);
     }
 }
 
@@ -301,5 +302,4 @@ FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const stru
     free(memory);
     return 1;
 }
-#undef TILE
 #undef COLUMNS_TOGETHER

@@ -21,6 +21,7 @@
  *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
  *     factor.h       the triangular factor of rows
  *     lanes.h        epochs of eight small fits at once
+ *     factor_lanes.h the triangular factors of eight small fits at once
  *     update.h       the momentum update
  *     template.h     includes these, for one element type and CPU level
  *     both_types.h   includes the template twice, for float and for double
@@ -127,15 +128,29 @@ struct sgdm_fits {
     ptrdiff_t first, last, every;                    /* the epochs to do; every so many are recorded */
     int nesterov;
     const double *X[SGDM_FITS], *y[SGDM_FITS];       /* (p + 1, p) and (p + 1,), a triangular factor */
-    const double *rates[SGDM_FITS];                  /* lr, momentum and 1 - dampening */
+    double rates[3][SGDM_FITS];                      /* lr, momentum and 1 - dampening */
     double weight[SGDM_FITS], decay[SGDM_FITS];      /* the sum of the weights, and the weight decay */
     double *a[SGDM_FITS], *v[SGDM_FITS];             /* (p,), read and written */
     double *loss[SGDM_FITS], *paths[3][SGDM_FITS];   /* the histories (rows,) and (rows, p), or NULL */
-    double last_loss[SGDM_FITS];
+    double last_loss[SGDM_FITS];                     /* of the last epoch; at `a`, if there are no epochs to do */
+    double objective[SGDM_FITS], norm[SGDM_FITS];    /* before the first update: set if that is done */
+    int overflowed;                                  /* which fits did, as bits: their parameters are as they were */
 };
 
-/* Epochs of eight fits, none of them the first; returns which fits overflowed, as bits. */
-typedef int sgdm_descend_lanes(struct sgdm_fits *);
+/* Epochs of eight fits. */
+typedef void sgdm_descend_lanes(struct sgdm_fits *);
+
+/* The rows of eight fits, for `factor_lanes`: arrays of one layout. */
+struct sgdm_fits_rows {
+    ptrdiff_t n;
+    int intercept;
+    struct sgdm_array X[SGDM_FITS], y[SGDM_FITS], roots[SGDM_FITS]; /* roots: their data are NULL for ones */
+    double *lines[SGDM_FITS], *targets[SGDM_FITS];                  /* written: R (p + 1, p) and its last column */
+};
+
+/* The triangular factors of eight fits with at most SGDM_MOST_PARAMETERS, as `factor` has them. Returns whether there
+ * was memory for it. */
+typedef int sgdm_factor_lanes(const struct sgdm_fits_rows *);
 
 struct sgdm_level {
     const char *name; /* "baseline", "v3" or "v4" of x86-64 */
@@ -143,6 +158,7 @@ struct sgdm_level {
     const struct sgdm_arithmetic_double *for_double;
     sgdm_factor *factor;
     sgdm_descend_lanes *descend_lanes;
+    sgdm_factor_lanes *factor_lanes;
 };
 
 /* The levels that this CPU runs, the lowest first; there are `*count`. */

@@ -81,6 +81,7 @@ SGDM_INLINE ptrdiff_t NAME(in_place)(const struct NAME(block) *s) {
 #ifdef FACTORS
 #include "factor.h"
 #include "lanes.h"
+#include "factor_lanes.h"
 #endif
 
 #undef NAME
