@@ -48,7 +48,7 @@ def threads_before():
 
 @cases
 def test_an_exception_at_some_lines_leaves_nothing_wrong(name):
-    _, wrong = inject.places(name, most=12)
+    _, wrong = inject.places(name, most=6)
     assert not wrong
 
 

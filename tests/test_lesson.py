@@ -50,6 +50,7 @@ def assert_same_to_the_digits_shown(text, expected):
         assert math.isclose(float(number), float(wanted), abs_tol=1.01 * last, rel_tol=0), (number, wanted)
 
 
+@pytest.mark.slow
 def test_the_lesson_prints_what_is_committed(tmp_path):
     kept = texts(read())
     assert sum(map(bool, kept)) > 10

@@ -37,7 +37,10 @@ for status in set(result.status):
     [
         ((20_000, 100, 2, 10_000), "[]", {"record": "loss", "record_every": 5000}),
         ((3, 200, 20, 5_000_000), "[]", {"record": "all", "record_every": 10_000}),
-        ((3, 200, 20, 5_000_000), "1:", {"record": "loss", "record_every": 1000, "tol": 0.0}),
+        pytest.param(
+            *((3, 200, 20, 5_000_000), "1:", {"record": "loss", "record_every": 1000, "tol": 0.0}),
+            marks=pytest.mark.slow,
+        ),
         ((3, 200, 20, 5_000_000), ":-1", {"record": "loss", "record_every": 1000, "tol": 0.0}),
         ((3, 200, 20, 5_000_000), "[]", {"record": "loss", "record_every": 1000, "method": "compress"}),
     ],

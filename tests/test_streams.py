@@ -530,7 +530,7 @@ def test_a_csv_file_is_reduced(tmp_path, name):
     """Also if a column has fractions only after the rows that pyarrow looks at to guess its type."""
     pytest.importorskip("pyarrow")
     pytest.importorskip("narwhals")
-    n = 200_000
+    n = 80_000
     X = np.column_stack([np.arange(n) % 1000.0, np.linspace(0, 1, n)])
     X[-1, 0] = 0.5
     y = X @ [2.0, -1.0]
