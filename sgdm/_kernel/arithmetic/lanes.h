@@ -72,6 +72,11 @@ SGDM_INLINE FOR_LEVEL V NAME(epoch_of_lanes)(struct NAME(lanes) *s, const ptrdif
     return (p <= SGDM_NARROWEST ? NAME(epoch_of_columns)(s, p) : NAME(epoch_of_rows)(s, p)) / s->weight;
 }
 
+/* The loss of fits that have no epochs to do. */
+static SGDM_NOT_INLINE FOR_LEVEL V NAME(loss_of_lanes)(struct NAME(lanes) *s, const ptrdiff_t p) {
+    return NAME(epoch_of_lanes)(s, p);
+}
+
 /* The parameters after an epoch, from g, which becomes the gradient. first: the velocity becomes it, undamped. */
 SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features, int nesterov,
                                               int first) {
@@ -104,12 +109,14 @@ static FOR_LEVEL void NAME(spread)(const double *columns, ptrdiff_t count, doubl
         for (int l = 0; l < SGDM_FITS; l++) to[l][at + j] = columns[j * 8 + l];
 }
 
-SGDM_INLINE FOR_LEVEL void NAME(gather_lanes)(double *const *from, ptrdiff_t at, ptrdiff_t count, V *to) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(gather_lanes)(double *const *from, ptrdiff_t at, ptrdiff_t count, V *to) {
+    SGDM_ROLLED
     for (ptrdiff_t j = 0; j < count; j++)
+        SGDM_ROLLED
         for (int l = 0; l < WIDTH; l++) ((double *)(to + j))[l] = from[l][at + j];
 }
 
-SGDM_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, const ptrdiff_t p, int fit, struct NAME(lanes) *s) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, const ptrdiff_t p, int fit, struct NAME(lanes) *s) {
     const ptrdiff_t width = NAME(width_of)(p);
     memset(s->X, 0, (size_t)((p + 1) * width) * sizeof(V));
     memset(s->a, 0, (size_t)width * sizeof(V));
@@ -126,8 +133,9 @@ SGDM_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, const ptr
 }
 
 /* Writes where the fits are now, but those that overflowed. */
-SGDM_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit, struct NAME(lanes) *s) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit, struct NAME(lanes) *s) {
     for (ptrdiff_t j = 0; j < p; j++) s->overflow += s->a[j] * 0.0;
+    SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
         if (((double *)&s->overflow)[l] != 0) {
             f->overflowed |= 1 << (fit + l);
@@ -141,8 +149,9 @@ SGDM_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, const ptrdiff_
 
 /* Sets the objective and the norm of its gradient, at the parameters `a` where the gradient is g; `penalty` and
  * `subgradient_norm` in descent.pyx have the same bits. */
-SGDM_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit, const struct NAME(lanes) *s,
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit, const struct NAME(lanes) *s,
                                                const V *a) {
+    SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
         double penalty = 0, largest = 0, total = 0, u[MOST] = {0};
         for (ptrdiff_t j = 0; j < p; j++) {
@@ -196,7 +205,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
         }
     }
     for (int h = 0; h < GROUP; h++) {
-        if (f->first == f->last) s[h].loss = NAME(epoch_of_lanes)(s + h, p);
+        if (f->first == f->last) s[h].loss = NAME(loss_of_lanes)(s + h, p);
         NAME(close_lanes)(f, p, h * WIDTH, s + h);
     }
 }
