@@ -116,7 +116,8 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(gather_lanes)(double *const *from, pt
         for (int l = 0; l < WIDTH; l++) ((double *)(to + j))[l] = from[l][at + j];
 }
 
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, const ptrdiff_t p, int fit, struct NAME(lanes) *s) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, const ptrdiff_t p, int fit,
+                                                       struct NAME(lanes) *s) {
     const ptrdiff_t width = NAME(width_of)(p);
     memset(s->X, 0, (size_t)((p + 1) * width) * sizeof(V));
     memset(s->a, 0, (size_t)width * sizeof(V));
@@ -133,7 +134,8 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f
 }
 
 /* Writes where the fits are now, but those that overflowed. */
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit, struct NAME(lanes) *s) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit,
+                                                        struct NAME(lanes) *s) {
     for (ptrdiff_t j = 0; j < p; j++) s->overflow += s->a[j] * 0.0;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
@@ -149,8 +151,8 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, con
 
 /* Sets the objective and the norm of its gradient, at the parameters `a` where the gradient is g; `penalty` and
  * `subgradient_norm` in descent.pyx have the same bits. */
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit, const struct NAME(lanes) *s,
-                                               const V *a) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit,
+                                                          const struct NAME(lanes) *s, const V *a) {
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
         double penalty = 0, largest = 0, total = 0, u[MOST] = {0};
