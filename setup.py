@@ -4,6 +4,7 @@ import glob
 import os
 import re
 import sysconfig
+import threading
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -48,7 +49,13 @@ The compiler's own messages, if there is a compiler, are above."""
 
 
 class BuildExt(build_ext):
-    """Runs Cython with its C files in the build directory, so that no sdist or wheel contains them."""
+    """Compiles on all CPUs. C files of Cython go to the build directory, so that no sdist or wheel contains them."""
+
+    cython = threading.Lock()  # Cython is for one thread at a time
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, ext):
         from Cython.Build import cythonize
@@ -59,13 +66,14 @@ class BuildExt(build_ext):
             ext.extra_link_args = SANITIZER_FLAGS
             if not DEBUG and not SANITIZE and os.name == "posix" and os.uname().sysname == "Linux":
                 ext.extra_link_args = ["-Wl,--strip-all"]
-        (translated,) = cythonize(
-            [ext],
-            build_dir=os.path.join(self.build_temp, "cython"),
-            compiler_directives=DIRECTIVES,
-            force=True,  # a debug build must not reuse the C of a release build
-            quiet=True,
-        )
+        with self.cython:
+            (translated,) = cythonize(
+                [ext],
+                build_dir=os.path.join(self.build_temp, "cython"),
+                compiler_directives=DIRECTIVES,
+                force=True,  # a debug build must not reuse the C of a release build
+                quiet=True,
+            )
         sources, ext.sources = ext.sources, translated.sources
         try:
             super().build_extension(ext)
@@ -102,8 +110,8 @@ setup(
     long_description=description(),
     long_description_content_type="text/markdown",
     ext_modules=[
-        *map(extension, ("nouns", "checks", "descent", "many", "reduction")),
-        extension("rows", LEVELS),
+        extension("rows", LEVELS),  # it takes the longest
+        *map(extension, ("many", "descent", "reduction", "nouns", "checks")),
     ],
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
