@@ -1,5 +1,8 @@
 /* Epochs of eight reduced fits at once, a fit in each lane. Part of template.h, for double.
  *
+ * What runs in every epoch is inlined for each small number of parameters, so that they stay in registers. The rest is
+ * compiled once.
+ *
  * Every number has the bits of `sums` and `update` for the fit alone: its sums are added in the same order. The rows of
  * a fit are the p + 1 rows of a triangular factor, of p columns.
  */
@@ -72,11 +75,6 @@ SGDM_INLINE FOR_LEVEL V NAME(epoch_of_lanes)(struct NAME(lanes) *s, const ptrdif
     return (p <= SGDM_NARROWEST ? NAME(epoch_of_columns)(s, p) : NAME(epoch_of_rows)(s, p)) / s->weight;
 }
 
-/* The loss of fits that have no epochs to do. */
-static SGDM_NOT_INLINE FOR_LEVEL V NAME(loss_of_lanes)(struct NAME(lanes) *s, const ptrdiff_t p) {
-    return NAME(epoch_of_lanes)(s, p);
-}
-
 /* The parameters after an epoch, from g, which becomes the gradient. first: the velocity becomes it, undamped. */
 SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features, int nesterov,
                                               int first) {
@@ -116,9 +114,8 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(gather_lanes)(double *const *from, pt
         for (int l = 0; l < WIDTH; l++) ((double *)(to + j))[l] = from[l][at + j];
 }
 
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, const ptrdiff_t p, int fit,
-                                                       struct NAME(lanes) *s) {
-    const ptrdiff_t width = NAME(width_of)(p);
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
+    const ptrdiff_t p = f->p, width = NAME(width_of)(p);
     memset(s->X, 0, (size_t)((p + 1) * width) * sizeof(V));
     memset(s->a, 0, (size_t)width * sizeof(V));
     for (ptrdiff_t i = 0; i <= p; i++) NAME(gather_lanes)((double *const *)f->X + fit, i * p, p, s->X + i * width);
@@ -133,9 +130,10 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f
     s->overflow = (V){0};
 }
 
-/* Writes where the fits are now, but those that overflowed. */
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit,
-                                                        struct NAME(lanes) *s) {
+/* Writes where the fits are now, but those that overflowed. Without an epoch, the loss is still to be computed. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
+    const ptrdiff_t p = f->p;
+    if (f->first == f->last) s->loss = NAME(epoch_of_lanes)(s, p);
     for (ptrdiff_t j = 0; j < p; j++) s->overflow += s->a[j] * 0.0;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
@@ -151,8 +149,9 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, con
 
 /* Sets the objective and the norm of its gradient, at the parameters `a` where the gradient is g; `penalty` and
  * `subgradient_norm` in descent.pyx have the same bits. */
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, const ptrdiff_t p, int fit,
-                                                          const struct NAME(lanes) *s, const V *a) {
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, int fit, const struct NAME(lanes) *s,
+                                                          const V *a) {
+    const ptrdiff_t p = f->p;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
         double penalty = 0, largest = 0, total = 0, u[MOST] = {0};
@@ -176,7 +175,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
     double loss[TILE], paths[3][TILE * MOST];
     ptrdiff_t waiting = 0; /* recorded epochs that are not written */
     f->overflowed = 0;
-    for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, p, h * WIDTH, s + h);
+    for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
         const int recorded = f->loss[0] && epoch % f->every == 0;
         SGDM_UNROLL
@@ -187,7 +186,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
             s[h].overflow += s[h].loss * 0.0; /* NaN from an overflow on */
             for (ptrdiff_t j = 0; j < p; j++) before[j] = s[h].a[j];
             NAME(update_lanes)(s + h, p, f->features, f->nesterov, epoch == 0);
-            if (epoch == 0) NAME(measure_lanes)(f, p, h * WIDTH, s + h, before);
+            if (epoch == 0) NAME(measure_lanes)(f, h * WIDTH, s + h, before);
             if (!recorded) continue;
             AT(loss + waiting * 8 + h * WIDTH) = s[h].loss;
             if (!f->paths[0][0]) continue;
@@ -206,10 +205,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
             waiting = 0;
         }
     }
-    for (int h = 0; h < GROUP; h++) {
-        if (f->first == f->last) s[h].loss = NAME(loss_of_lanes)(s + h, p);
-        NAME(close_lanes)(f, p, h * WIDTH, s + h);
-    }
+    for (int h = 0; h < GROUP; h++) NAME(close_lanes)(f, h * WIDTH, s + h);
 }
 
 extern sgdm_descend_lanes NAME(descend_lanes);
