@@ -189,7 +189,7 @@ def test_a_fit_with_batches_and_validation_leaves_its_inputs_alone():
     before = [array.copy() for array in given]
     for array in given:
         array.flags.writeable = False
-    result = sgdm.fit(X, y, epochs=5, batch_size=4, validation=held_out, patience=2, average=True, **arrays)
+    result = sgdm.fit(X, y, epochs=5, batch_size=4, seed=0, validation=held_out, patience=2, average=True, **arrays)
     assert all(map(np.array_equal, given, before))
     held = [result.coef, result.average_coef, result.velocity, *vars(result.history).values(), *result.checkpoint[:5]]
     assert not any(np.shares_memory(ours, theirs) for ours in held for theirs in given)

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import HISTORIES, history_sizes, intercepts, make_noise, refuse
+from helpers import HISTORIES, history_sizes, intercepts, make_data, make_noise, refuse
 
 import sgdm
 
@@ -247,13 +247,13 @@ def test_the_columns_of_a_history_make_a_data_frame():
     ("options", "expected"),
     [
         ({"record": None}, ["epoch"]),
-        ({"record": "loss", "validation": 0.2}, ["epoch", "loss", "val_loss"]),
+        ({"record": "loss", "validation": 0.2, "seed": 0}, ["epoch", "loss", "val_loss"]),
         (
-            {"record": "updates", "batch_size": 7, "validation": 0.2},
+            {"record": "updates", "batch_size": 7, "validation": 0.2, "seed": 0},
             ["epoch", "loss", "grad_x0", "step_x0", "coef_x0"],
         ),
     ],
 )
 def test_what_was_not_recorded_is_no_column(options, expected):
-    X, y = make_noise(d=1)
+    X, y = make_data(d=1)
     assert list(sgdm.fit(X, y, lr=0.01, **options).history_columns()) == expected

@@ -222,10 +222,10 @@ def test_auto_reaches_least_squares_on_columns_as_they_come():
     np.testing.assert_allclose(result.intercept, exact[5], rtol=1e-8)
 
 
-@pytest.mark.parametrize("batch_size", [None, 16])
-def test_the_largest_stable_lr_is_that_of_the_standardized_descent(batch_size):
+@pytest.mark.parametrize("batches", [{}, {"batch_size": 16, "seed": 0}], ids=["all rows", "batches"])
+def test_the_largest_stable_lr_is_that_of_the_standardized_descent(batches):
     X, y = raw_data()
-    options = {"fit_intercept": True, "standardize": True, "epochs": 2000, "batch_size": batch_size}
+    options = {"fit_intercept": True, "standardize": True, "epochs": 2000, **batches}
     with pytest.raises(sgdm.DivergenceError) as caught:
         sgdm.fit(X, y, lr=50.0, method="direct", **options)
     assert 0.01 < caught.value.max_lr < 50
