@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import sgdm
 from sgdm import compress
-from sgdm._kernel import METRICS, Options, Problem, Record, Rows, State, advance, losses
+from sgdm._kernel import METRICS, Options, Problem, Record, Rows, State, advance, follow_modes, losses
 
 pytestmark = ignore_far
 X60, Y60 = make_data()
@@ -246,6 +246,32 @@ def test_the_path_is_the_history_of_the_fit(targets, standardize, form, weight_d
     assert reduced.path(epochs=3, **options).coef.shape == (1, 6, *y.shape[1:])
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("from_start", [False, True])
+def test_the_distances_are_those_of_exact_arithmetic(from_start, nesterov):
+    """The gradient at x is 1 + s x where distances are measured from the start, and s x where from the optimum."""
+    rng = np.random.default_rng(2)
+    counts = np.array([0, 1, 2, 3, 4, 7, 8, 40, 41])
+    constants = np.array([rng.uniform(0.1, 1.5, 9), rng.uniform(0, 0.95, 9), rng.uniform(0.1, 1, 9)])
+    curvature = np.array([1.0, 0.7, 0.3, 0.1, 1e-3, 1e-9, 1e-200, 0.0, 0.9, 0.2])
+    exact = np.empty((9, 10))
+    for (i, count), (j, s) in itertools.product(enumerate(counts), enumerate(curvature)):
+        lr, momentum, gradient_weight, s = map(Fraction, (*constants[:, i].tolist(), float(s)))
+        x, v = Fraction(not from_start), Fraction(0)
+        for epoch in range(count):
+            gradient = from_start + s * x
+            v = momentum * v + gradient_weight * gradient if epoch else gradient
+            x -= lr * (gradient_weight * gradient + momentum * v if nesterov else v)
+        exact[i, j] = x
+    distance = follow_modes(curvature, constants, counts, nesterov, from_start)
+    np.testing.assert_allclose(distance, exact, rtol=0, atol=200 * EPS * abs(exact).max())
+    np.testing.assert_array_equal(distance[0], 0.0 if from_start else 1.0)
+    np.testing.assert_allclose(distance[1], exact[1], rtol=4 * EPS)
+    weights = rng.uniform(0, 1, 10)
+    sums = follow_modes(curvature, constants, counts, nesterov, from_start, weights)
+    np.testing.assert_allclose(sums, distance**2 @ weights, rtol=10 * EPS)
+
+
 def test_directions_without_curvature_stay_where_they_start():
     X, y = make_data(30, 4)
     reduced = compress(np.column_stack([X, X[:, 0]]), y)
@@ -280,6 +306,7 @@ def test_a_learning_curve_of_a_billion_epochs():
         ([1.5], TypeError, "epochs must be whole numbers, got dtype float64"),
         ([], ValueError, "epochs must hold at least one number, got none"),
         ([True], TypeError, "epochs must be whole numbers, got dtype bool"),
+        ([2**63], ValueError, "epochs must be at most sys.maxsize, got 9223372036854775808"),
     ],
 )
 def test_bad_epochs_of_a_curve_are_refused(epochs, error, message):
@@ -318,12 +345,11 @@ def test_a_forecast_refuses_bad_constants():
 def best_of_grid(reduced, epochs, nesterov=False, weight_decay=0.0):
     """The lowest forecast over 40 lr around the stability limit x 40 momenta, as EMA and as heavy ball."""
     modes = reduced._modes(None, weight_decay)
-    momentum, share = np.meshgrid(np.linspace(0, 0.999, 40), np.logspace(-4, 1, 40))
+    momentum, share = map(np.ravel, np.meshgrid(np.linspace(0, 0.999, 40), np.logspace(-4, 1, 40)))
     lowest = np.inf
     for undamped in (1 + 0 * momentum, 1 - momentum):
         limit = 2 * (1 + momentum) / ((1 + 2 * momentum if nesterov else 1) * undamped * modes.curvature[0])
-        losses = modes.losses(share * limit, momentum, undamped, nesterov, epochs, True).sum(-1)
-        lowest = min(lowest, losses.min())
+        lowest = min(lowest, modes.objectives(share * limit, momentum, undamped, nesterov, epochs).min())
     return lowest
 
 
@@ -376,7 +402,8 @@ def test_a_momentum_that_is_given_is_kept_in_tuning(name, momentum, epochs):
         assert (tuned.momentum, tuned.dampening) == (momentum, 1 - undamped)
         modes = reduced._modes(None, 0.0)
         lr = np.logspace(-6, 6, 3000) / modes.curvature[0]
-        assert tuned.objective <= 1.01 * modes.losses(lr, momentum, undamped, False, epochs).sum(-1).min() + 1e-20
+        objectives = modes.objectives(lr, np.full(3000, momentum), np.full(3000, undamped), False, epochs)
+        assert tuned.objective <= 1.01 * objectives.min() + 1e-20
 
 
 def test_targets_and_zeros_are_tuned_for():

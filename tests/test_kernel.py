@@ -18,6 +18,7 @@ from sgdm._kernel import (
     advance,
     advance_many,
     factor_many,
+    follow_modes,
     parts,
 )
 
@@ -299,3 +300,23 @@ def test_many_factors_without_room_are_refused(changed, message):
     factor_many(*arguments.values())
     with pytest.raises(ValueError, match=message):
         factor_many(*(arguments | changed).values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"constants": np.zeros((3, 5))}, "^constants must have 3 rows of 4, got 3 of 5"),
+        ({"constants": np.zeros((2, 4))}, "^constants must have 3 rows of 4, got 2 of 4"),
+        ({"epochs": np.zeros(3, int)}, "^constants must have 3 rows of 3, got 3 of 4"),
+        ({"weights": np.zeros(8)}, "^weights must have 9 rows of 1, got 8 of 1"),
+    ],
+)
+def test_modes_that_do_not_fit_their_constants_are_refused(changed, message):
+    arguments = {
+        "curvature": np.ones(9), "constants": np.zeros((3, 4)), "epochs": np.zeros(4, int), "nesterov": False,
+        "from_start": False, "weights": np.ones(9),
+    }  # fmt: skip
+    assert follow_modes(*arguments.values()).tolist() == [9.0] * 4
+    with pytest.raises(ValueError, match=message):
+        follow_modes(*(arguments | changed).values())
+    assert follow_modes(np.ones(0), np.zeros((3, 4)), np.zeros(4, int), False, False).shape == (4, 0)

@@ -1,7 +1,10 @@
 """Loss and parameters after any number of epochs, without doing them."""
 
+import sys
+
 import numpy as np
 
+from .._kernel import follow_modes
 from .._validation import as_count, ndim_of
 
 
@@ -19,6 +22,8 @@ def as_epochs(value):
         raise ValueError(f"epochs must be a whole number or 1-D, got shape {array.shape}")
     if array.min() < 0:
         raise ValueError(f"epochs must not be negative, got {array.min()}")
+    if array.max() > sys.maxsize:
+        raise ValueError(f"epochs must be at most sys.maxsize, got {array.max()}")
     return array.astype(np.int64)
 
 
@@ -61,79 +66,47 @@ class Modes:
         self.outside = (self.U @ optimum - B) / scale
         self.orthogonal = not decay.any()
         # Over the stacked rows, U is orthogonal whatever the penalty: the objective is its least value + sum(image**2)
+        self.squares = (self.image**2).sum(1)  # of all targets
         self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum / scale) ** 2).sum(0)
 
     @np.errstate(all="ignore")
-    def losses(self, lr, momentum, gradient_weight, nesterov, epochs, penalised=False):
-        """f after `epochs` epochs, or with `penalised` the objective; inf where it overflows.
+    def losses(self, lr, momentum, gradient_weight, nesterov, epochs):
+        """f (k,) after `epochs` epochs; inf where it overflows. gradient_weight is 1 - dampening."""
+        growth = self._follow([lr, momentum, gradient_weight], nesterov, epochs, False)
+        return self._loss(growth.T * self.image)
 
-        The constants are arrays of one shape; the losses have that shape + (k,). gradient_weight is 1 - dampening.
+    @np.errstate(all="ignore")
+    def objectives(self, lr, momentum, gradient_weight, nesterov, epochs):
+        """The objectives after `epochs` epochs with n constants each, (n,), summed over the targets.
+
+        They are inf where they overflow.
         """
-        constants = np.broadcast_arrays(lr, momentum, gradient_weight)
-        lr, m, gradient_weight = (np.asarray(constant, float)[..., None] for constant in constants)
-        s, image = self.curvature, self.image
-        if epochs == 0:
-            return self._loss(np.broadcast_to(image, (*lr.shape[:-1], *image.shape)), penalised)
-        M = _epoch(lr * gradient_weight * s, m, nesterov)
-        growth = 1 - lr * s * (gradient_weight + m if nesterov else 1), lr * s  # of e, and lr * v, by the first epoch
-        growth, _ = apply_power(M, epochs - 1, growth)
-        loss = self._loss(growth[..., None] * image, penalised)
-        return np.where(np.isfinite(loss), loss, np.inf)
+        distances = self._follow([lr, momentum, gradient_weight], nesterov, epochs, False, self.squares)
+        return finite(distances + self.least.sum())
 
     @np.errstate(all="ignore")
     def path(self, lr, momentum, gradient_weight, nesterov, epochs):
         """f (n, k) and the parameters (n, p, k) after each of the `epochs` (n,); f is inf where it overflows.
 
         The distance from the start is followed, not that from the optimum: along the eigenvectors of small curvature
-        that would lose the digits of the way done. It starts from 0, and the gradient at the start drives it.
+        that would lose the digits of the way done.
         """
-        M = _epoch(lr * gradient_weight * self.curvature, momentum, nesterov)
-        pull = lr * gradient_weight * (1 + momentum if nesterov else 1)
-        first = np.where(epochs > 0, -lr * (gradient_weight + momentum if nesterov else 1), 0.0)
-        zeros = np.zeros((len(epochs), len(self.curvature)))
-        x, y = zeros + first[:, None], zeros + lr
-        way = apply_powers(M, np.maximum(epochs - 1, 0), x, y, -pull, lr * gradient_weight)
+        way = self._follow([lr, momentum, gradient_weight], nesterov, epochs, True)
         steps = way[..., None] * (2 * self.unit * self.image)  # the gradient at the start along each eigenvector
-        loss = self._loss(self.image + self.unit * steps, False)
-        return np.where(np.isfinite(loss), loss, np.inf), self.start + self.Vt.T @ steps
+        return self._loss(self.image + self.unit * steps), self.start + self.Vt.T @ steps
 
-    def _loss(self, image, penalised):
-        """f, or the objective, where the distances from the penalised optimum have this image."""
-        if penalised or self.orthogonal:  # then `outside` and the columns of U are orthogonal
-            return self.least + (image**2).sum(-2)
-        return ((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1)
+    def _follow(self, constants, nesterov, epochs, from_start, weights=None):
+        """How far n descents are along each of p eigenvectors after so many epochs, (n, p), or sums over them, (n,)."""
+        epochs, *constants = np.broadcast_arrays(np.atleast_1d(np.int64(epochs)), *constants)
+        return follow_modes(self.curvature, np.array(constants), np.array(epochs), nesterov, from_start, weights)
 
-
-def _epoch(rate, momentum, nesterov):
-    """The matrix M of an epoch but the first; rate is lr (1 - dampening) times the curvature."""
-    if nesterov:
-        return 1 - rate * (1 + momentum), -(momentum**2), rate, momentum
-    return 1 - rate, -momentum, rate, momentum
+    def _loss(self, image):
+        """f where the distances from the penalised optimum have this image; inf where it overflows."""
+        if self.orthogonal:  # `outside` and the columns of U are
+            return finite(self.least + (image**2).sum(-2))
+        return finite(((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1))
 
 
-def doublings(M, n):
-    """M to the powers 1, 2, 4, ... of the binary digits of n; 2 x 2 matrices as four arrays, row by row."""
-    a, b, c, d = M
-    while n:
-        yield a, b, c, d
-        n >>= 1
-        if n:
-            a, b, c, d = a * a + b * c, b * (a + d), c * (a + d), d * d + b * c
-
-
-def apply_power(M, n, vector):
-    """The n-th powers of 2 x 2 matrices times vectors."""
-    x, y = vector
-    for digit, (a, b, c, d) in enumerate(doublings(M, n)):
-        if n >> digit & 1:
-            x, y = a * x + b * y, c * x + d * y
-    return x, y
-
-
-def apply_powers(M, n, x, y, f, g):
-    """x after ``(x, y) <- M (x, y) + (f, g)``, n times; x, y and n have a row for each number n. x and y change."""
-    for digit, (a, b, c, d) in enumerate(doublings(M, int(n.max()))):
-        rows = (n >> digit & 1).astype(bool)
-        x[rows], y[rows] = a * x[rows] + b * y[rows] + f, c * x[rows] + d * y[rows] + g
-        f, g = a * f + b * g + f, c * f + d * g + g
-    return x
+def finite(values):
+    """The values, inf where they are NaN."""
+    return np.where(np.isnan(values), np.inf, values)

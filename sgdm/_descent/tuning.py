@@ -104,9 +104,8 @@ class Tuned(NamedTuple):
 
 
 # The search for the best constants: the distances of the first points in log(lr) and in -log(1 - momentum); how many
-# minima are followed; how often a step in lr, and one in momentum, is taken or halved; how many numbers are computed at
-# once, for the cache.
-_LR_STEP, _MOMENTUM_STEP, _FOLLOWED, _LR_STEPS, _MOMENTUM_STEPS, _AT_ONCE = 0.125, 0.25, 16, 24, 16, 1 << 16
+# minima are settled; how many of them, the best ones, are followed for _MOMENTUM_STEPS steps each time.
+_LR_STEP, _MOMENTUM_STEP, _SETTLED, _FOLLOWED, _LR_STEPS, _MOMENTUM_STEPS = 0.125, 0.25, 128, (16, 4), 8, 8
 
 
 def best_constants(modes, epochs, momentum, dampening, nesterov):
@@ -123,8 +122,8 @@ class _Search:
     optimum.
 
     x stands for lr and z for the momentum. Over these the objective has many narrow, curved valleys, in which the
-    steepest directions come out right at the last epoch. So for each of many momenta the search first settles the lr,
-    from every minimum of a coarse grid. Then it follows the best of these along z, and settles the lr at every step.
+    steepest directions come out right at the last epoch. So the search first settles the lr at the lowest minima of a
+    coarse grid, for each of many momenta. Then it follows the best of these along z, and settles the lr at every step.
     """
 
     def __init__(self, modes, epochs, momentum, dampening, nesterov):
@@ -141,24 +140,28 @@ class _Search:
 
     def objective(self, x, z):
         """The forecast objectives, summed over the targets."""
-        at_once = max(1, _AT_ONCE // self.modes.image.size)
-        cuts = [slice(i, i + at_once) for i in range(0, len(x), at_once)]
-        parts = [self.modes.losses(*self.constants(x[cut], z[cut]), self.nesterov, self.epochs, True) for cut in cuts]
-        return np.concatenate(parts).sum(-1)
+        return self.modes.objectives(*self.constants(x, z), self.nesterov, self.epochs)
 
+    @np.errstate(all="ignore")
     def settle(self, x, z):
-        """The nearest minimum over x for each z, and its objective. A step is halved where neither side is lower."""
-        lowest, step = self.objective(x, z), np.full(x.shape, _LR_STEP / 2)
+        """The nearest minimum over x for each z, and its objective.
+
+        A step compares x, a point to each side, and the vertex of the parabola through these three. If a side is lower
+        than x, it compares a point three times as far to that side instead of the vertex, and the next step is longer.
+        """
+        lowest, step, all_x = self.objective(x, z), np.full(x.shape, _LR_STEP / 2), np.arange(len(x))
         for _ in range(_LR_STEPS):
-            sides = np.array([x - step, x + step])
-            values = self.objective(sides.ravel(), np.tile(z, 2)).reshape(sides.shape)
-            better = values.min(0) < lowest
-            x = np.where(better, np.where(values[0] <= values[1], *sides), x)
-            lowest, step = np.fmin(lowest, values.min(0)), np.where(better, step, step / 2)
+            left, right = self.objective(np.concatenate([x - step, x + step]), np.tile(z, 2)).reshape(2, -1)
+            between = np.minimum(left, right) >= lowest
+            vertex = np.nan_to_num((left - right) / (left - 2 * lowest + right) / 2)  # NaN where one side is inf
+            fourth = x + step * np.where(between, vertex, np.where(left < right, -3, 3))
+            points, values = [x, x - step, x + step, fourth], [lowest, left, right, self.objective(fourth, z)]
+            best = np.argmin(values, axis=0), all_x
+            x, lowest, step = np.array(points)[best], np.array(values)[best], np.where(between, step / 8, 3 * step)
         return x, lowest
 
     def minima(self):
-        """The minima over x on a coarse grid."""
+        """The lowest of the minima over x on a coarse grid."""
         # The first step is not dampened: its scale must be in reach, however small the others are.
         low = -9 + math.log(self.constants(np.zeros(1), np.zeros(1))[2][0] or 1)
         if self.momentum is None:
@@ -167,18 +170,20 @@ class _Search:
             x, z = np.meshgrid(np.arange(low, 9, _LR_STEP / 16), np.zeros(1))
         coarse = self.objective(x.ravel(), z.ravel()).reshape(x.shape)
         beside = np.pad(coarse, ((0, 0), (1, 1)), constant_values=np.inf)
-        lowest = (coarse <= beside[:, :-2]) & (coarse <= beside[:, 2:]) & np.isfinite(coarse)
-        if not lowest.any():
+        minima = (coarse <= beside[:, :-2]) & (coarse <= beside[:, 2:]) & np.isfinite(coarse)
+        if not minima.any():
             raise ValueError(_OVERFLOW)
-        return x[lowest], z[lowest]
+        lowest = np.argsort(coarse[minima], kind="stable")[:_SETTLED]
+        return x[minima][lowest], z[minima][lowest]
 
     def run(self):
         """The best constants."""
         x, z = self.minima()
         x, lowest = self.settle(x, z)
-        if self.momentum is None:
-            best = np.argsort(lowest)[:_FOLLOWED]
-            x, z, lowest, step = x[best], z[best], lowest[best], np.full(len(best), _MOMENTUM_STEP / 2)
+        step = np.full(len(x), _MOMENTUM_STEP / 2)
+        for followed in _FOLLOWED if self.momentum is None else ():
+            best = np.argsort(lowest, kind="stable")[:followed]
+            x, z, lowest, step = x[best], z[best], lowest[best], step[best]
             for _ in range(_MOMENTUM_STEPS):
                 sides = np.maximum([z - step, z + step], 0)
                 settled = self.settle(np.tile(x, 2), sides.ravel())
@@ -186,7 +191,7 @@ class _Search:
                 better, left = values.min(0) < lowest, values[0] <= values[1]
                 x = np.where(better, np.where(left, *x_sides), x)
                 z = np.where(better, np.where(left, *sides), z)
-                lowest, step = np.fmin(lowest, values.min(0)), np.where(better, step, step / 2)
+                lowest, step = np.minimum(lowest, values.min(0)), np.where(better, step, step / 2)
         i = int(lowest.argmin())
         lr, m, gradient_weight = (float(value[0]) for value in self.constants(x[i : i + 1], z[i : i + 1]))
         return Tuned(lr, m, 1 - gradient_weight, float(lowest[i]))

@@ -13,12 +13,12 @@ from .nouns import (
     Record,
     State,
 )
-from .reduction import add_rows, factor_many, is_triangular, mix
+from .reduction import add_rows, factor_many, follow_modes, is_triangular, mix
 from .rows import ISA, LEVELS, Rows, Team, parts
 
 __all__ = [
     "INITIAL_OBJECTIVE", "INVERSE_DEVIATION", "ISA", "LAST_LOSS", "LEVELS", "MEAN", "METRICS",
     "OUTCOMES", "ManyOptions", "Options", "Problem", "Problems", "Record", "Rows", "State", "States", "Team",
-    "add_rows", "advance", "advance_many", "column_sums", "factor_many", "fits_together", "is_triangular", "losses",
-    "losses_many", "mix", "parts",
+    "add_rows", "advance", "advance_many", "column_sums", "factor_many", "fits_together", "follow_modes",
+    "is_triangular", "losses", "losses_many", "mix", "parts",
 ]  # fmt: skip

@@ -24,4 +24,12 @@ def factor_many(
     first: int,
     last: int,
 ) -> NDArray[np.float64]: ...
+def follow_modes(
+    curvature: NDArray[np.float64],
+    constants: NDArray[np.float64],
+    epochs: NDArray[np.longlong],
+    nesterov: bool,
+    from_start: bool,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]: ...
 def mix(digest: NDArray[np.uint64], content: NDArray[np.uint8]) -> None: ...

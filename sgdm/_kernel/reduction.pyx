@@ -1,4 +1,5 @@
-"""What a reduction needs: the triangular factor of rows, by arithmetic/factor.h, and a digest of its data."""
+"""What a reduction needs: the triangular factor of rows, by arithmetic/factor.h; descents along the eigenvectors of its
+Hessian, by arithmetic/modes.h; and a digest of its data."""
 
 from cython cimport floating
 from libc.math cimport fabs
@@ -8,7 +9,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from .checks cimport check_fits, check_shape
-from .rows cimport SGDM_FITS, SGDM_MOST_PARAMETERS, Array, FitsRows, arithmetic
+from .rows cimport SGDM_FITS, SGDM_MOST_PARAMETERS, Array, FitsRows, Modes, arithmetic
 
 
 cdef Array _array_of(const floating[:, :] values) noexcept:
@@ -128,6 +129,34 @@ cdef inline void take_rows(FitsRows* rows, Py_ssize_t lane, Py_ssize_t fit, cons
     rows.roots[lane] = Array(NULL, 1, sizeof(double), 0, False)
     if roots is not None:
         rows.roots[lane].data = &roots[fit if roots.shape[0] > 1 else 0, 0]
+
+
+def follow_modes(const double[::1] curvature, const double[:, ::1] constants, const long long[::1] epochs,
+                 bint nesterov, bint from_start, const double[::1] weights=None):
+    """How far n descents are along p eigenvectors after so many epochs each, (n, p), without the GIL.
+
+    With weights (p,), the sums of weights * distance**2 instead, (n,). curvature (p,); constants (3, n) are lr,
+    momentum and 1 - dampening; epochs (n,). arithmetic/rows.h says from where distances are measured, and their unit.
+    """
+    cdef:
+        Modes modes
+        Py_ssize_t n = epochs.shape[0], p = curvature.shape[0], padded = (p + 7) // 8 * 8
+        double[:, ::1] columns = np.zeros((2, padded)), distance = np.empty((0 if weights is not None else n, padded))
+        double[::1] sums = np.zeros(n if weights is not None else 0)
+    check_shape("constants", constants.shape[0], constants.shape[1], 3, n)
+    columns[0, :p] = curvature
+    if weights is not None:
+        check_shape("weights", weights.shape[0], 1, p, 1)
+        columns[1, :p] = weights
+    if n > 0 and p > 0:
+        modes.n, modes.p, modes.nesterov, modes.from_start = n, padded, nesterov, from_start
+        modes.curvature, modes.weights, modes.epochs = &columns[0, 0], &columns[1, 0], &epochs[0]
+        modes.lr, modes.momentum, modes.gradient_weight = &constants[0, 0], &constants[1, 0], &constants[2, 0]
+        modes.distance = &distance[0, 0] if weights is None else NULL
+        modes.sums = &sums[0] if weights is not None else NULL
+        with nogil:
+            arithmetic().follow_modes(&modes)
+    return np.asarray(distance)[:, :p] if weights is None else np.asarray(sums)
 
 
 cdef inline void _mix_words(const void* content, size_t size, uint64_t* digest) noexcept nogil:

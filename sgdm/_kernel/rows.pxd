@@ -71,6 +71,18 @@ cdef extern from "arithmetic/rows.h" nogil:
         double* lines[SGDM_FITS]
         double* targets[SGDM_FITS]
     ctypedef bint (*FactorLanes)(const FitsRows*) noexcept nogil
+    struct Modes "sgdm_modes":
+        Py_ssize_t n, p
+        const double* curvature
+        const double* weights
+        const double* lr
+        const double* momentum
+        const double* gradient_weight
+        const long long* epochs
+        bint nesterov, from_start
+        double* distance
+        double* sums
+    ctypedef void (*FollowModes)(const Modes*) noexcept nogil
     struct Level "sgdm_level":
         const char* name
         const FloatArithmetic* for_float
@@ -78,6 +90,7 @@ cdef extern from "arithmetic/rows.h" nogil:
         Factor factor
         DescendLanes descend_lanes
         FactorLanes factor_lanes
+        FollowModes follow_modes
     const Level* sgdm_levels(int* count)
     Shape sgdm_shape_of(Py_ssize_t n, Py_ssize_t d, Py_ssize_t k, Py_ssize_t row_step, Py_ssize_t itemsize,
                         bint by_columns, bint triangular, Py_ssize_t batch)

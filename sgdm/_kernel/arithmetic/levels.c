@@ -13,15 +13,19 @@ extern const struct sgdm_arithmetic_double sgdm_baseline_double, sgdm_v3_double,
 extern sgdm_factor sgdm_factor_baseline_double, sgdm_factor_v3_double, sgdm_factor_v4_double;
 extern sgdm_descend_lanes sgdm_descend_lanes_baseline_double, sgdm_descend_lanes_v3_double, sgdm_descend_lanes_v4_double;
 extern sgdm_factor_lanes sgdm_factor_lanes_baseline_double, sgdm_factor_lanes_v3_double, sgdm_factor_lanes_v4_double;
+extern sgdm_follow_modes sgdm_follow_modes_baseline_double, sgdm_follow_modes_v3_double, sgdm_follow_modes_v4_double;
 
 static const struct sgdm_level levels[] = {
     {"baseline", &sgdm_baseline_float, &sgdm_baseline_double, sgdm_factor_baseline_double,
-     sgdm_descend_lanes_baseline_double, sgdm_factor_lanes_baseline_double},
+     sgdm_descend_lanes_baseline_double, sgdm_factor_lanes_baseline_double,
+     sgdm_follow_modes_baseline_double},
 #ifdef SGDM_X86
     {"v3", &sgdm_v3_float, &sgdm_v3_double, sgdm_factor_v3_double,
-     sgdm_descend_lanes_v3_double, sgdm_factor_lanes_v3_double},
+     sgdm_descend_lanes_v3_double, sgdm_factor_lanes_v3_double,
+     sgdm_follow_modes_v3_double},
     {"v4", &sgdm_v4_float, &sgdm_v4_double, sgdm_factor_v4_double,
-     sgdm_descend_lanes_v4_double, sgdm_factor_lanes_v4_double},
+     sgdm_descend_lanes_v4_double, sgdm_factor_lanes_v4_double,
+     sgdm_follow_modes_v4_double},
 #endif
 };
 

@@ -22,6 +22,7 @@
  *     factor.h       the triangular factor of rows
  *     lanes.h        epochs of eight small fits at once
  *     factor_lanes.h the triangular factors of eight small fits at once
+ *     modes.h        descents after any number of epochs, along eigenvectors
  *     update.h       the momentum update
  *     template.h     includes these, for one element type and CPU level
  *     both_types.h   includes the template twice, for float and for double
@@ -152,6 +153,22 @@ struct sgdm_fits_rows {
  * was memory for it. */
 typedef int sgdm_factor_lanes(const struct sgdm_fits_rows *);
 
+/* n descents along p eigenvectors, for `follow_modes`; p is a multiple of 8. */
+struct sgdm_modes {
+    ptrdiff_t n, p;
+    const double *curvature, *weights;             /* (p,) */
+    const double *lr, *momentum, *gradient_weight; /* (n,), the last 1 - dampening */
+    const long long *epochs;                       /* (n,) */
+    int nesterov;
+    int from_start; /* whether the distance is that from the start, for a gradient of 1 there. If not, it is that from
+                     * the optimum, and 1 at the start. */
+    double *distance; /* (n, p), written, or NULL */
+    double *sums;     /* (n,), of weights * distance^2, or NULL */
+};
+
+/* The distances after so many epochs, or the sums. */
+typedef void sgdm_follow_modes(const struct sgdm_modes *);
+
 struct sgdm_level {
     const char *name; /* "baseline", "v3" or "v4" of x86-64 */
     const struct sgdm_arithmetic_float *for_float;
@@ -159,6 +176,7 @@ struct sgdm_level {
     sgdm_factor *factor;
     sgdm_descend_lanes *descend_lanes;
     sgdm_factor_lanes *factor_lanes;
+    sgdm_follow_modes *follow_modes;
 };
 
 /* The levels that this CPU runs, the lowest first; there are `*count`. */

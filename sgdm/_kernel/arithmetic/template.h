@@ -82,6 +82,7 @@ SGDM_INLINE ptrdiff_t NAME(in_place)(const struct NAME(block) *s) {
 #include "factor.h"
 #include "lanes.h"
 #include "factor_lanes.h"
+#include "modes.h"
 #endif
 
 #undef NAME
