@@ -10,6 +10,7 @@
 #ifdef SGDM_VECTORS
 #define SGDM_INLINE static inline __attribute__((always_inline))
 #define SGDM_UNROLL _Pragma("GCC unroll 8")
+#define SGDM_BY_TWO _Pragma("GCC unroll 2")
 #define SGDM_ROLLED _Pragma("GCC unroll 1")
 #ifdef __clang__
 #define SGDM_NO_OVERLAP _Pragma("clang loop vectorize(assume_safety)")
@@ -22,6 +23,7 @@
 #else
 #define SGDM_INLINE static inline
 #define SGDM_UNROLL
+#define SGDM_BY_TWO
 #define SGDM_ROLLED
 #define SGDM_NO_OVERLAP
 #define SGDM_PREFETCH(address) ((void)0)

@@ -279,27 +279,55 @@ static FOR_LEVEL void NAME(factor_block)(double *strips, ptrdiff_t tiles, ptrdif
     }
 }
 
+/* What a factorisation works in: a block, and its panels. */
+struct NAME(work) {
+    double *strips;
+    struct NAME(panel) *panels;
+};
+
+/* Copies a block of the n rows that these arrays have side by side, from row `start` on, into strips. Returns how many
+ * tiles these have. stride: the columns of all strips; those beyond the arrays are zeros. */
+static FOR_LEVEL ptrdiff_t NAME(copy_strips)(const struct sgdm_array *const arrays[3], ptrdiff_t start, ptrdiff_t n,
+                                            const double *roots, ptrdiff_t stride, const struct NAME(work) *work) {
+    const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
+    const ptrdiff_t strip = tiles * TILE;
+    memset(work->strips + (stride / 8 - 1) * strip, 0, (size_t)strip * sizeof(double));
+    for (ptrdiff_t j = 1; b % 8 && j <= stride / 8; j++) memset(work->strips + j * strip - TILE, 0, TILE * sizeof(double));
+    for (ptrdiff_t row = 0, at = 0; row < b; row += 8, at = 0)
+        for (int i = 0; i < 3; at += arrays[i++]->columns)
+            NAME(copy_array)(arrays[i], start + row, b - row < 8 ? b - row : 8, roots, work->strips + row * 8, strip, at);
+    return tiles;
+}
+
+/* R becomes the factor of its own rows and of the n rows that these arrays have side by side. */
+static FOR_LEVEL void NAME(reflect_rows)(const struct sgdm_array *const arrays[3], const double *roots, ptrdiff_t n,
+                                         int triangular, double *R, ptrdiff_t stride, const struct NAME(work) *work) {
+    const ptrdiff_t q = arrays[0]->columns + arrays[1]->columns + arrays[2]->columns;
+    for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
+        const ptrdiff_t tiles = NAME(copy_strips)(arrays, start, n, roots, stride, work);
+        NAME(factor_block)(work->strips, tiles, triangular ? start / 8 * 8 : 0, q, R, stride, work->panels);
+    }
+}
+
+#include "gram.h"
+
 extern sgdm_factor NAME(factor);
 
 FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const struct sgdm_array *y,
                            const double *roots, ptrdiff_t n, int triangular, double *R, ptrdiff_t stride) {
-    const ptrdiff_t q = X->columns + intercept + y->columns;
-    const size_t numbers = (size_t)(stride * SGDM_FACTOR_ROWS + 8), panels = (size_t)(stride / 4);
+    const ptrdiff_t q = X->columns + intercept + y->columns, columns = stride + 8; /* one more, for add_by_gram */
+    const ptrdiff_t first_rows = 2 * q + 2 < 256 ? 256 : 2 * q + 2;
+    const size_t numbers = (size_t)(columns * SGDM_FACTOR_ROWS + 8), panels = (size_t)(columns / 4);
     double *const memory = malloc(numbers * sizeof(double) + panels * sizeof(struct NAME(panel)));
     if (!memory) return 0;
-    double *const strips = (double *)(((size_t)memory + 63) / 64 * 64);
+    const struct NAME(work) work = {(double *)(((size_t)memory + 63) / 64 * 64), (struct NAME(panel) *)(memory + numbers)};
     const struct sgdm_array ones = {.data = &(const double){1}, .columns = intercept};
-    for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
-        const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
-        const ptrdiff_t strip = tiles * TILE, first = triangular ? start / 8 * 8 : 0;
-        if (stride > q) memset(strips + (stride / 8 - 1) * strip, 0, (size_t)strip * sizeof(double));
-        for (ptrdiff_t j = 1; b % 8 && j <= stride / 8; j++) memset(strips + j * strip - TILE, 0, TILE * sizeof(double));
-        NAME(copy_array)(X, start, b, roots, strips, strip, 0);
-        NAME(copy_array)(&ones, start, b, roots, strips, strip, X->columns);
-        NAME(copy_array)(y, start, b, roots, strips, strip, X->columns + intercept);
-        NAME(factor_block)(strips, tiles, first, q, R, stride, (struct NAME(panel) *)(memory + numbers));
-    }
+    const struct sgdm_array *const arrays[3] = {X, &ones, y};
+    int done = 0;
+    if (!triangular && X->columns > SGDM_MOST_PARAMETERS && n >= 8 * first_rows)
+        done = NAME(add_by_gram)(X, intercept, y, roots, n, first_rows, R, stride, &work);
+    if (done == 0) NAME(reflect_rows)(arrays, roots, n, triangular, R, stride, &work);
     free(memory);
-    return 1;
+    return done >= 0;
 }
 #undef COLUMNS_TOGETHER

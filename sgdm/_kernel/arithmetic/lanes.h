@@ -178,7 +178,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
         const int recorded = f->loss[0] && epoch % f->every == 0;
-        SGDM_UNROLL
+        SGDM_BY_TWO /* with vectors of 16 bytes, all four would be 26 kB of code, and no faster */
         for (int h = 0; h < GROUP; h++) {
             V before[MOST];
             const ptrdiff_t at = waiting * p * 8 + h * WIDTH;

@@ -52,7 +52,7 @@ extern sgdm_follow_modes NAME(follow_modes);
 
 FOR_LEVEL void NAME(follow_modes)(const struct sgdm_modes *o) {
     for (ptrdiff_t i = 0; i < o->n; i++) {
-        V total[1][GROUP] = {{0}};
+        V total[1][GROUP] = {0};
         for (ptrdiff_t j = 0; j < o->p; j += 8) {
             V x[GROUP];
             NAME(follow)(o, i, o->curvature + j, x);

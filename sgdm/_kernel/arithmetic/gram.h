@@ -1,0 +1,166 @@
+/* The triangular factor of many well-conditioned rows, by their Gram matrix. Part of template.h, for double.
+ *
+ * Let Z = [X, e, Y], with e the roots of the weights. The factor of the first rows gives the means m and the regression
+ * B of Y on the columns X - e m. Then C = [X - e m, e, Y - e m - (X - e m) B] has Z = C T, with T known. The Gram matrix
+ * C'C takes half of the operations of reflections. With its Cholesky factor, C'C = U'U, the rows U T are joined to R.
+ *
+ * Why this is as accurate as reflections. Let S be C with its columns scaled to length 1, and K the norm of inv(S'S).
+ * Rounding changes S'S, and its factorisation, by E of some eps. For S orthogonal times W, the factor U of S'S + E is
+ * that of Z + F, where F = Q (inv(W') E / 2) to first order, columns scaled: its columns are below sqrt(K) |E| / 2. So
+ * U is the factor of rows that differ from S by some eps, columnwise, if K is small (N. Higham, Accuracy and Stability of
+ * Numerical Algorithms, 2002, sections 10.1 and 20.4). Subtracting the means and the regression is a change of Z by some
+ * eps of it: with K small, no |B_jt| |X_j - e m_j| is much larger than |Y_t|. The first gate looks at the first rows,
+ * before any work, and the second one at all rows: sqrt(K) is at most 10 sqrt(columns) by the Frobenius norm. Other rows
+ * are reflected. All decisions, and the bits, depend on the rows alone. */
+
+#define SIDE (8 / GROUP) /* columns whose products with eight others are in registers */
+
+/* Whether columns `first` to q of the triangular U, scaled to length 1, are well-conditioned. inverse: room for q rows.
+ * NaN is not. */
+static FOR_LEVEL int NAME(are_independent)(const double *U, ptrdiff_t stride, ptrdiff_t first, ptrdiff_t q, double *lengths,
+                                           double *inverse) {
+    double total = 0;
+    for (ptrdiff_t j = first; j < q; j++) {
+        double square = 0;
+        for (ptrdiff_t i = first; i <= j; i++) square += U[i * stride + j] * U[i * stride + j];
+        lengths[j] = sqrt(square);
+    }
+    for (ptrdiff_t i = q - 1; i >= first; i--) {
+        double *const SGDM_RESTRICT row = inverse + i * stride;
+        memset(row, 0, (size_t)stride * sizeof(double));
+        for (ptrdiff_t k = i + 1; k < q; k++) {
+            const double factor = U[i * stride + k] / lengths[k], *const lower = inverse + k * stride;
+            for (ptrdiff_t j = k / 8 * 8; j < stride; j++) row[j] -= factor * lower[j];
+        }
+        const double factor = lengths[i] / U[i * stride + i];
+        row[i] = 1;
+        for (ptrdiff_t j = i; j < q; j++) {
+            row[j] *= factor;
+            total += row[j] * row[j];
+        }
+    }
+    return total <= 100.0 * (double)(q - first);
+}
+
+/* Turns the strips of a block of Z into those of C. means (stride,) are 0 but for X and Y, and B (k, stride) is but for X;
+ * Y begins in column y. */
+static FOR_LEVEL void NAME(centre_block)(double *strips, ptrdiff_t tiles, ptrdiff_t stride, const double *means,
+                                         const double *B, ptrdiff_t y, ptrdiff_t k) {
+    const ptrdiff_t strip = tiles * TILE;
+    for (ptrdiff_t row = 0; row < tiles * 64; row += 32) { /* four rows of eight numbers */
+        double *const rows = strips + row, *const ones = rows + (y - 1) / 8 * strip + (y - 1) % 8;
+        const double e[4] = {ones[0], ones[8], ones[16], ones[24]};
+        for (ptrdiff_t j = 0; j < stride; j += 8)
+            for (int l = 0; l < 4; l++)
+                SGDM_UNROLL
+                for (int h = 0; h < GROUP; h++) {
+                    double *const z = rows + j / 8 * strip + l * 8 + h * WIDTH;
+                    AT(z) = READ(z) - e[l] * READ(means + j + h * WIDTH);
+                }
+        for (ptrdiff_t t = 0; t < k; t++) {
+            V sums[4][GROUP] = {0};
+            double dots[4];
+            for (ptrdiff_t j = 0; j < y; j += 8)
+                SGDM_UNROLL
+                for (int l = 0; l < 4; l++)
+                    SGDM_UNROLL
+                    for (int h = 0; h < GROUP; h++)
+                        sums[l][h] += READ(rows + j / 8 * strip + l * 8 + h * WIDTH) * READ(B + t * stride + j + h * WIDTH);
+            NAME(sum_lanes)(4, sums, dots);
+            for (int l = 0; l < 4; l++) rows[(y + t) / 8 * strip + l * 8 + (y + t) % 8] -= dots[l];
+        }
+    }
+}
+
+/* G += the products of eight columns a with eight columns b of a block. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(add_products)(const double *a, const double *b, ptrdiff_t tiles, double *G,
+                                                         ptrdiff_t stride) {
+    for (int i = 0; i < 8; i += SIDE) {
+        V sums[SIDE][GROUP];
+        SGDM_UNROLL
+        for (int l = 0; l < SIDE; l++)
+            SGDM_UNROLL
+            for (int h = 0; h < GROUP; h++) sums[l][h] = (V){0};
+        SGDM_ROLLED
+        for (ptrdiff_t row = 0; row < tiles * 64; row += 8)
+            SGDM_UNROLL
+            for (int h = 0; h < GROUP; h++) {
+                const V z = READ(b + row + h * WIDTH);
+                SGDM_UNROLL
+                for (int l = 0; l < SIDE; l++) sums[l][h] += a[row + i + l] * z;
+            }
+        SGDM_UNROLL
+        for (int l = 0; l < SIDE; l++)
+            SGDM_UNROLL
+            for (int h = 0; h < GROUP; h++) AT(G + (i + l) * stride + h * WIDTH) += sums[l][h];
+    }
+}
+
+/* G = U'U: U takes the place of G's upper triangle, with zeros below. lengths: of the columns, which U has scaled to 1.
+ * Returns whether all went well. */
+static FOR_LEVEL int NAME(factor_gram)(double *G, ptrdiff_t stride, ptrdiff_t q, double *lengths) {
+    for (ptrdiff_t j = 0; j < q; j++) lengths[j] = sqrt(G[j * stride + j]);
+    for (ptrdiff_t i = 0; i < q; i++) {
+        double *const SGDM_RESTRICT row = G + i * stride;
+        for (ptrdiff_t j = 0; j < q; j++) row[j] = j < i ? 0 : row[j] / (lengths[i] * lengths[j]);
+        for (ptrdiff_t k = 0; k < i; k++) {
+            const double factor = G[k * stride + i], *const upper = G + k * stride;
+            for (ptrdiff_t j = i; j < q; j++) row[j] -= factor * upper[j];
+        }
+        const double pivot = row[i];
+        if (!(pivot > 1e-16)) return 0;
+        for (ptrdiff_t j = i; j < q; j++) row[j] /= sqrt(pivot);
+    }
+    return 1;
+}
+
+/* R becomes the factor of its own rows and of n rows [X, 1, Y], if these are well-conditioned. Returns whether they are,
+ * or -1 if there is no memory. */
+static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept, const struct sgdm_array *Y,
+                                       const double *roots, ptrdiff_t n, ptrdiff_t first_rows, double *R, ptrdiff_t stride,
+                                       const struct NAME(work) *work) {
+    const ptrdiff_t d = X->columns, k = Y->columns, y = d + 1, q = y + k, wide = (q + 7) / 8 * 8, square = wide * wide;
+    const struct sgdm_array ones = {.data = &(const double){1}, .columns = 1};
+    const struct sgdm_array *const ones_first[3] = {&ones, X, Y}, *const in_order[3] = {X, &ones, Y};
+    double *const memory = calloc((size_t)(3 * square + (k + 3) * wide), sizeof(double));
+    if (!memory) return -1;
+    double *const first = memory, *const G = first + square, *const inverse = G + square, *const means = inverse + square;
+    double *const lengths = means + wide, *const scales = lengths + wide, *const B = scales + wide;
+    NAME(reflect_rows)(ones_first, roots, first_rows, 0, first, wide, work);
+    int done = NAME(are_independent)(first, wide, 1, y, lengths, inverse);
+    if (done) {
+        for (ptrdiff_t j = 0; j < q; j++) means[j] = j == d ? 0 : first[j < d ? j + 1 : j] / first[0];
+        for (ptrdiff_t t = 0; t < k; t++)
+            for (ptrdiff_t j = d - 1; j >= 0; j--) {
+                const double *const row = first + (j + 1) * wide;
+                double rest = row[y + t];
+                for (ptrdiff_t l = j + 1; l < d; l++) rest -= row[l + 1] * B[t * wide + l];
+                B[t * wide + j] = rest / row[j + 1];
+            }
+        for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
+            const ptrdiff_t tiles = NAME(copy_strips)(in_order, start, n, roots, wide, work);
+            double *const strips = work->strips;
+            NAME(centre_block)(strips, tiles, wide, means, B, y, k);
+            for (ptrdiff_t i = 0; i < wide; i += 8)
+                for (ptrdiff_t j = i; j < wide; j += 8)
+                    NAME(add_products)(strips + i * tiles * 8, strips + j * tiles * 8, tiles, G + i * wide + j, wide);
+        }
+        done = NAME(factor_gram)(G, wide, q, scales) && NAME(are_independent)(G, wide, 0, q, lengths, inverse);
+    }
+    if (done) {
+        for (ptrdiff_t i = 0; i < q; i++) { /* the rows U T */
+            double *const row = G + i * wide;
+            for (ptrdiff_t j = i; j < q; j++) row[j] *= scales[j];
+            for (ptrdiff_t t = 0; t < k; t++)
+                for (ptrdiff_t j = i; j < d; j++) row[y + t] += row[j] * B[t * wide + j];
+            for (ptrdiff_t j = 0; j < q; j++) row[j] += row[d] * means[j];
+        }
+        const ptrdiff_t size = sizeof(double);
+        const struct sgdm_array of_X = {G, d, wide * size, size, 0}, of_ones = {G + d, intercept, wide * size, size, 0};
+        const struct sgdm_array of_Y = {G + y, k, wide * size, size, 0}, *const rows[3] = {&of_X, &of_ones, &of_Y};
+        NAME(reflect_rows)(rows, NULL, q, 0, R, stride, work);
+    }
+    free(memory);
+    return done;
+}
+#undef SIDE
