@@ -106,6 +106,9 @@ def spoiled(how):
         case "columns nearly equal after the first rows":
             X[1024:, 7] = X[1024:, 3]
             X[1024:, 3:8:4] *= 100
+        case "columns nearly equal in the first rows":
+            X[:256, 7] = X[:256, 3]
+            X[5, 7] += 1
         case "column that begins late":
             X[:300, 7] = 0
         case "mean that moves away":
@@ -121,8 +124,8 @@ def spoiled(how):
 
 SPOILED = [
     "columns nearly equal", "columns equal", "column of zeros", "constant column",
-    "columns nearly equal after the first rows", "column that begins late", "mean that moves away",
-    "target of zeros", "NaN", "infinity",
+    "columns nearly equal after the first rows", "columns nearly equal in the first rows", "column that begins late",
+    "mean that moves away", "target of zeros", "NaN", "infinity",
 ]  # fmt: skip
 
 
