@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_OPTIMA = 3  # that `loss` draws unasked: more would fill the picture
+
 __all__ = ["animate", "contours", "line", "loss", "norms", "notebook", "paths"]
 
 
@@ -97,7 +99,8 @@ def loss(
     result : FitResult
         A fit with a history of the loss.
     optimum : float or array, optional
-        The least possible loss, or one for each curve. By default ``result.optimal_loss``; ``()`` draws none.
+        The least possible loss, or one for each curve. By default ``result.optimal_loss``, or none if the curves have
+        more than three different ones. ``()`` draws none.
     label : str or sequence of str, optional
         The label of the curve, or one for each curve. By default the constants that vary between fits, as "lr 0.1", or
         else "fit 0", "target 0", ...; and none for one curve. Of more than 12 curves, six have labels.
@@ -141,7 +144,10 @@ def loss(
         epoch_ends = np.arange(len(validation)) * result.checkpoint.record_every + 1
         drawing.draw_curves(ax, epoch_ends, validation, drawing.curve_labels(labels, f"validation{best}"), log=True)
     known = result.optimal_loss if optimum is None else optimum
-    for least in np.unique(() if known is None else known).tolist():
+    different = np.unique(() if known is None else known)
+    if optimum is None and len(different) > _MOST_OPTIMA:
+        different = different[:0]
+    for least in different.tolist():
         # A line far below all losses would leave the descent little height: then only the label shows the optimum.
         if least > np.min(training, where=training > 0, initial=np.inf) / 1000:
             ax.axhline(least, color=drawing.colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))

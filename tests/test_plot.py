@@ -253,6 +253,16 @@ def test_several_targets_have_a_curve_each(points):
     assert said(sgdm.plot.norms(result, label=["a", "b"])) == ["a", "b"]
 
 
+@pytest.mark.parametrize("fits", [3, 4, 9])
+def test_many_optima_are_drawn_only_where_they_are_asked_for(points, fits):
+    X, y = points
+    result = sgdm.fit_many(X, y.ravel() * np.arange(1, fits + 1)[:, None], method="compress", fit_intercept=True)
+    least = [text for text in said(sgdm.plot.loss(result)) if text.startswith("optimum")]
+    assert len(least) == (3 if fits == 3 else 0)
+    ax = sgdm.plot.loss(result, optimum=result.optimal_loss)
+    assert len([text for text in said(ax) if text.startswith("optimum")]) == fits
+
+
 def test_the_norms_of_gradient_and_step_are_drawn(descent):
     ax = sgdm.plot.norms(descent)
     for line, vectors in zip(ax.lines, (descent.history.grad, descent.history.step), strict=True):
