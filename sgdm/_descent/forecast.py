@@ -66,7 +66,8 @@ class Modes:
         self.outside = (self.U @ optimum - B) / scale
         self.orthogonal = not decay.any()
         # Over the stacked rows, U is orthogonal whatever the penalty: the objective is its least value + sum(image**2)
-        self.squares = (self.image**2).sum(1)  # of all targets
+        self.size = np.abs(self.image).max(initial=1e-300)
+        self.squares = ((self.image / self.size) ** 2).sum(1)  # of all targets
         self.least = (self.outside**2).sum(0) + ((U[len(A) :] @ optimum / scale) ** 2).sum(0)
 
     @np.errstate(all="ignore")
@@ -82,7 +83,7 @@ class Modes:
         They are inf where they overflow.
         """
         distances = self._follow([lr, momentum, gradient_weight], nesterov, epochs, False, self.squares)
-        return finite(distances + self.least.sum())
+        return inf_for_nan(distances * self.size * self.size + self.least.sum())
 
     @np.errstate(all="ignore")
     def path(self, lr, momentum, gradient_weight, nesterov, epochs):
@@ -102,11 +103,11 @@ class Modes:
 
     def _loss(self, image):
         """f where the distances from the penalised optimum have this image; inf where it overflows."""
-        if self.orthogonal:  # `outside` and the columns of U are
-            return finite(self.least + (image**2).sum(-2))
-        return finite(((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1))
+        if self.orthogonal:  # `outside` and the columns of U are orthogonal
+            return inf_for_nan(self.least + (image**2).sum(-2))
+        return inf_for_nan(((self.outside.T + np.tensordot(image, self.U, (-2, 1))) ** 2).sum(-1))
 
 
-def finite(values):
-    """The values, inf where they are NaN."""
+def inf_for_nan(values):
+    """The values, with inf in the place of NaN."""
     return np.where(np.isnan(values), np.inf, values)

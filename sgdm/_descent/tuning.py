@@ -104,7 +104,8 @@ class Tuned(NamedTuple):
 
 
 # The search for the best constants: the distances of the first points in log(lr) and in -log(1 - momentum); how many
-# minima are settled; how many of them, the best ones, are followed for _MOMENTUM_STEPS steps each time.
+# minima are settled, in _LR_STEPS steps each; the best 16 of these, then the best 4 of those, are followed for
+# _MOMENTUM_STEPS steps.
 _LR_STEP, _MOMENTUM_STEP, _SETTLED, _FOLLOWED, _LR_STEPS, _MOMENTUM_STEPS = 0.125, 0.25, 128, (16, 4), 8, 8
 
 
@@ -153,7 +154,7 @@ class _Search:
         for _ in range(_LR_STEPS):
             left, right = self.objective(np.concatenate([x - step, x + step]), np.tile(z, 2)).reshape(2, -1)
             between = np.minimum(left, right) >= lowest
-            vertex = np.nan_to_num((left - right) / (left - 2 * lowest + right) / 2)  # NaN where one side is inf
+            vertex = np.nan_to_num((left - right) / (left - 2 * lowest + right) / 2)  # NaN: inf, or all equal
             fourth = x + step * np.where(between, vertex, np.where(left < right, -3, 3))
             points, values = [x, x - step, x + step, fourth], [lowest, left, right, self.objective(fourth, z)]
             best = np.argmin(values, axis=0), all_x

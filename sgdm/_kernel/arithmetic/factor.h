@@ -1,6 +1,6 @@
 /* The triangular factor R of rows, R'R = Z'Z, by Householder reflections. Part of template.h, for double.
  *
- * Z = [X, 1, Y] is read in blocks of BLOCK_ROWS rows. A block is stacked below the R of the rows before it, and the
+ * Z = [X, 1, Y] is read in blocks of SGDM_FACTOR_ROWS rows. A block is stacked below the R of the rows before it, and the
  * reflections that make its columns zero turn that R into the new one. Four reflections make a panel:
  *
  *     u_j = [h_j e_j; v_j]       reflector j: v_j lies where column j of the block was, e_j is a row of R
@@ -315,8 +315,8 @@ extern sgdm_factor NAME(factor);
 
 FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const struct sgdm_array *y,
                            const double *roots, ptrdiff_t n, int triangular, double *R, ptrdiff_t stride) {
-    const ptrdiff_t q = X->columns + intercept + y->columns, columns = stride + 8; /* one more, for add_by_gram */
-    const ptrdiff_t first_rows = 2 * q + 2 < 256 ? 256 : 2 * q + 2;
+    const ptrdiff_t q = X->columns + intercept + y->columns, columns = stride + 8; /* a strip more, for add_by_gram */
+    const ptrdiff_t first_rows = 2 * q + 2 < 256 ? 256 : 2 * q + 2; /* for its first gate: twice its columns at least */
     const size_t numbers = (size_t)(columns * SGDM_FACTOR_ROWS + 8), panels = (size_t)(columns / 4);
     double *const memory = malloc(numbers * sizeof(double) + panels * sizeof(struct NAME(panel)));
     if (!memory) return 0;

@@ -1,24 +1,25 @@
 /* The triangular factor of many well-conditioned rows, by their Gram matrix. Part of template.h, for double.
  *
- * Let Z = [X, e, Y], with e the roots of the weights. The factor of the first rows gives the means m and the regression
- * B of Y on the columns X - e m. Then C = [X - e m, e, Y - e m - (X - e m) B] has Z = C T, with T known. The Gram matrix
- * C'C takes half of the operations of reflections. With its Cholesky factor, C'C = U'U, the rows U T are joined to R.
+ * Let Z = [X, e, Y], each row times the root of its weight; e holds the roots. The factor of the first rows gives the
+ * means m and the regression B of Y on the columns X - e m. Then C = [X - e m, e, Y - e m - (X - e m) B] has Z = C T, with
+ * T known. The Gram matrix C'C takes half of the operations of reflections. With its Cholesky factor, C'C = U'U, the rows
+ * U T are joined to R.
  *
- * Why this is as accurate as reflections. Let S be C with its columns scaled to length 1, and K the norm of inv(S'S).
- * Rounding changes S'S, and its factorisation, by E of some eps. For S orthogonal times W, the factor U of S'S + E is
- * that of Z + F, where F = Q (inv(W') E / 2) to first order, columns scaled: its columns are below sqrt(K) |E| / 2. So
- * U is the factor of rows that differ from S by some eps, columnwise, if K is small (N. Higham, Accuracy and Stability of
- * Numerical Algorithms, 2002, sections 10.1 and 20.4). Subtracting the means and the regression is a change of Z by some
- * eps of it: with K small, no |B_jt| |X_j - e m_j| is much larger than |Y_t|. The first gate looks at the first rows,
- * before any work, and the second one at all rows: sqrt(K) is at most 10 sqrt(columns) by the Frobenius norm. Other rows
- * are reflected. All decisions, and the bits, depend on the rows alone. */
+ * Why this is as accurate as reflections. Let S be C with its columns scaled to length 1, and W its triangular factor. In
+ * these units rounding makes U the factor of S'S + E, with E of some eps. With F = S inv(S'S) E / 2, (S + F)'(S + F) is
+ * S'S + E to first order. So U is the factor of S + F, and the columns of F are at most |inv(W)| |E| / 2 long. And as
+ * |inv(W)| is small, no column of C that is multiplied by T is many times as long as the column of Z that it is a part of:
+ * so their rounding is some eps of Z. Two gates bound the Frobenius norm of inv(W), whose square is the number of columns
+ * if they are orthogonal. The first one looks at the first rows, before the Gram matrix is computed. So few rows make the
+ * square up to twice as large. The second one looks at all rows. Other rows are reflected. All decisions, and the bits,
+ * depend on the rows alone. */
 
 #define SIDE (8 / GROUP) /* columns whose products with eight others are in registers */
 
-/* Whether columns `first` to q of the triangular U, scaled to length 1, are well-conditioned. inverse: room for q rows.
- * NaN is not. */
-static FOR_LEVEL int NAME(are_independent)(const double *U, ptrdiff_t stride, ptrdiff_t first, ptrdiff_t q, double *lengths,
-                                           double *inverse) {
+/* The square of the Frobenius norm of inv(W). W: columns `first` to q - 1 of the triangular U, from row `first` on, scaled
+ * to length 1. inverse: room for q rows. */
+static FOR_LEVEL double NAME(norm_of_inverse)(const double *U, ptrdiff_t stride, ptrdiff_t first, ptrdiff_t q,
+                                              double *lengths, double *inverse) {
     double total = 0;
     for (ptrdiff_t j = first; j < q; j++) {
         double square = 0;
@@ -39,11 +40,11 @@ static FOR_LEVEL int NAME(are_independent)(const double *U, ptrdiff_t stride, pt
             total += row[j] * row[j];
         }
     }
-    return total <= 100.0 * (double)(q - first);
+    return total;
 }
 
-/* Turns the strips of a block of Z into those of C. means (stride,) are 0 but for X and Y, and B (k, stride) is but for X;
- * Y begins in column y. */
+/* Turns the strips of a block of Z into those of C. means (stride,) are 0 for e and the padding. B (k, stride) is 0 from
+ * column y - 1, that of e, on. Y begins in column y. */
 static FOR_LEVEL void NAME(centre_block)(double *strips, ptrdiff_t tiles, ptrdiff_t stride, const double *means,
                                          const double *B, ptrdiff_t y, ptrdiff_t k) {
     const ptrdiff_t strip = tiles * TILE;
@@ -96,9 +97,9 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(add_products)(const double *a, const 
     }
 }
 
-/* G = U'U: U takes the place of G's upper triangle, with zeros below. lengths: of the columns, which U has scaled to 1.
- * Returns whether all went well. */
-static FOR_LEVEL int NAME(factor_gram)(double *G, ptrdiff_t stride, ptrdiff_t q, double *lengths) {
+/* The Cholesky factor of G, with rows and columns divided by the lengths: G_ij = (U'U)_ij lengths_i lengths_j. U takes the
+ * place of G's upper triangle, with zeros below. It has NaN if G is not positive. */
+static FOR_LEVEL void NAME(factor_gram)(double *G, ptrdiff_t stride, ptrdiff_t q, double *lengths) {
     for (ptrdiff_t j = 0; j < q; j++) lengths[j] = sqrt(G[j * stride + j]);
     for (ptrdiff_t i = 0; i < q; i++) {
         double *const SGDM_RESTRICT row = G + i * stride;
@@ -107,11 +108,9 @@ static FOR_LEVEL int NAME(factor_gram)(double *G, ptrdiff_t stride, ptrdiff_t q,
             const double factor = G[k * stride + i], *const upper = G + k * stride;
             for (ptrdiff_t j = i; j < q; j++) row[j] -= factor * upper[j];
         }
-        const double pivot = row[i];
-        if (!(pivot > 1e-16)) return 0;
-        for (ptrdiff_t j = i; j < q; j++) row[j] /= sqrt(pivot);
+        const double pivot = sqrt(row[i]);
+        for (ptrdiff_t j = i; j < q; j++) row[j] /= pivot;
     }
-    return 1;
 }
 
 /* R becomes the factor of its own rows and of n rows [X, 1, Y], if these are well-conditioned. Returns whether they are,
@@ -127,7 +126,8 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
     double *const first = memory, *const G = first + square, *const inverse = G + square, *const means = inverse + square;
     double *const lengths = means + wide, *const scales = lengths + wide, *const B = scales + wide;
     NAME(reflect_rows)(ones_first, roots, first_rows, 0, first, wide, work);
-    int done = NAME(are_independent)(first, wide, 1, y, lengths, inverse);
+    const double most = (double)(2 * q + 50); /* NaN is not below it */
+    int done = NAME(norm_of_inverse)(first, wide, 1, y, lengths, inverse) <= 2 * most;
     if (done) {
         for (ptrdiff_t j = 0; j < q; j++) means[j] = j == d ? 0 : first[j < d ? j + 1 : j] / first[0];
         for (ptrdiff_t t = 0; t < k; t++)
@@ -145,7 +145,8 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
                 for (ptrdiff_t j = i; j < wide; j += 8)
                     NAME(add_products)(strips + i * tiles * 8, strips + j * tiles * 8, tiles, G + i * wide + j, wide);
         }
-        done = NAME(factor_gram)(G, wide, q, scales) && NAME(are_independent)(G, wide, 0, q, lengths, inverse);
+        NAME(factor_gram)(G, wide, q, scales);
+        done = NAME(norm_of_inverse)(G, wide, 0, q, lengths, inverse) <= most;
     }
     if (done) {
         for (ptrdiff_t i = 0; i < q; i++) { /* the rows U T */

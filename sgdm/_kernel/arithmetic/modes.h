@@ -2,8 +2,8 @@
  *
  * Along an eigenvector of curvature s a descent has two numbers, the distance x and y = lr * velocity. The gradient is
  * h + s x: h is 1 for the distance from the start, and 0 for that from the optimum. The first epoch is done by itself,
- * for its velocity is the whole gradient. Each later one takes (x, y) to M (x, y) + (f, g), with a 2 x 2 matrix M. So do
- * 2, 4, 8, ... epochs with the squares of M, each with its own f and g, and some of these make any number of epochs. */
+ * for its velocity is the whole gradient. Each later one takes (x, y) to M (x, y) + (f, g), with a 2 x 2 matrix M. The
+ * squares of M do 2, 4, 8, ... epochs at once, each with its own f and g, and some of these make any number of epochs. */
 
 /* The distances x of descent i, along eight eigenvectors. */
 SGDM_INLINE FOR_LEVEL void NAME(follow)(const struct sgdm_modes *o, ptrdiff_t i, const double *curvature, V *x) {
