@@ -209,8 +209,10 @@ def case_settings():
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
+        gc.freeze()  # what is older than the case: looking through it would take most of the time
         yield
         gc.collect()  # archives that were left half open, whose __del__ would complain later
+        gc.unfreeze()
 
 
 # What is called, and what must hold then: functions of a folder that return the two

@@ -29,15 +29,17 @@ def stacked(X, y, weights=None, intercept=False):
 
 
 def whole_numbers(seed, n=TALL, d=D, k=1):
-    """X and y of whole numbers, small enough for exact products in int64, and of two digits' noise in y."""
+    """X and y of whole numbers, small enough for exact products in double, and of two digits' noise in y."""
     rng = np.random.default_rng(seed)
     X = rng.integers(-(2**12), 2**12, (n, d))
     return X, X[:, :3].sum(axis=1, keepdims=True) + rng.integers(-50, 50, (n, k))
 
 
 def error(R, Z):
-    """The largest error of R'R, in units of eps and of the norms of both columns. Z holds whole numbers."""
-    exact = Z.astype(np.int64).T @ Z.astype(np.int64)
+    """The largest error of R'R, in units of eps and of the norms of both columns. Z holds small whole numbers."""
+    Z = Z.astype(float)
+    exact = Z.T @ Z
+    assert np.diagonal(exact).max() < 2**53  # so that no sum was rounded
     R = R.astype(np.longdouble)
     norms = np.sqrt(np.diagonal(exact).astype(float))
     return float(abs((R.T @ R - exact) / np.outer(norms, norms)).max() / EPS)
