@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_OPTIMA = 3  # that `loss` draws unasked: more would fill the picture
-
 __all__ = ["animate", "contours", "line", "loss", "norms", "notebook", "paths"]
+
+_MOST_OPTIMA = 3  # that `loss` draws unasked: more would fill the picture
 
 
 def line(
@@ -144,10 +144,8 @@ def loss(
         epoch_ends = np.arange(len(validation)) * result.checkpoint.record_every + 1
         drawing.draw_curves(ax, epoch_ends, validation, drawing.curve_labels(labels, f"validation{best}"), log=True)
     known = result.optimal_loss if optimum is None else optimum
-    different = np.unique(() if known is None else known)
-    if optimum is None and len(different) > _MOST_OPTIMA:
-        different = different[:0]
-    for least in different.tolist():
+    different = np.unique(() if known is None else known).tolist()
+    for least in different if optimum is not None or len(different) <= _MOST_OPTIMA else ():
         # A line far below all losses would leave the descent little height: then only the label shows the optimum.
         if least > np.min(training, where=training > 0, initial=np.inf) / 1000:
             ax.axhline(least, color=drawing.colours(ax)[-1], linewidth=1, linestyle=(0, (6, 4)))

@@ -41,7 +41,7 @@ def error(R, Z):
     exact = Z.T @ Z
     assert np.diagonal(exact).max() < 2**53  # so that no sum was rounded
     R = R.astype(np.longdouble)
-    norms = np.sqrt(np.diagonal(exact).astype(float))
+    norms = np.sqrt(np.diagonal(exact))
     return float(abs((R.T @ R - exact) / np.outer(norms, norms)).max() / EPS)
 
 

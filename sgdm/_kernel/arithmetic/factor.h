@@ -290,8 +290,8 @@ struct NAME(work) {
 static FOR_LEVEL ptrdiff_t NAME(copy_strips)(const struct sgdm_array *const arrays[3], ptrdiff_t start, ptrdiff_t n,
                                             const double *roots, ptrdiff_t stride, const struct NAME(work) *work) {
     const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
-    const ptrdiff_t strip = tiles * TILE;
-    memset(work->strips + (stride / 8 - 1) * strip, 0, (size_t)strip * sizeof(double));
+    const ptrdiff_t strip = tiles * TILE, q = arrays[0]->columns + arrays[1]->columns + arrays[2]->columns;
+    if (stride > q) memset(work->strips + (stride / 8 - 1) * strip, 0, (size_t)strip * sizeof(double));
     for (ptrdiff_t j = 1; b % 8 && j <= stride / 8; j++) memset(work->strips + j * strip - TILE, 0, TILE * sizeof(double));
     for (ptrdiff_t row = 0, at = 0; row < b; row += 8, at = 0)
         for (int i = 0; i < 3; at += arrays[i++]->columns)
@@ -315,17 +315,14 @@ extern sgdm_factor NAME(factor);
 
 FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const struct sgdm_array *y,
                            const double *roots, ptrdiff_t n, int triangular, double *R, ptrdiff_t stride) {
-    const ptrdiff_t q = X->columns + intercept + y->columns, columns = stride + 8; /* a strip more, for add_by_gram */
-    const ptrdiff_t first_rows = 2 * q + 2 < 256 ? 256 : 2 * q + 2; /* for its first gate: twice its columns at least */
+    const ptrdiff_t columns = stride + 8; /* a strip more, for add_by_gram */
     const size_t numbers = (size_t)(columns * SGDM_FACTOR_ROWS + 8), panels = (size_t)(columns / 4);
     double *const memory = malloc(numbers * sizeof(double) + panels * sizeof(struct NAME(panel)));
     if (!memory) return 0;
     const struct NAME(work) work = {(double *)(((size_t)memory + 63) / 64 * 64), (struct NAME(panel) *)(memory + numbers)};
     const struct sgdm_array ones = {.data = &(const double){1}, .columns = intercept};
     const struct sgdm_array *const arrays[3] = {X, &ones, y};
-    int done = 0;
-    if (!triangular && X->columns > SGDM_MOST_PARAMETERS && n >= 8 * first_rows)
-        done = NAME(add_by_gram)(X, intercept, y, roots, n, first_rows, R, stride, &work);
+    const int done = triangular ? 0 : NAME(add_by_gram)(X, intercept, y, roots, n, R, stride, &work);
     if (done == 0) NAME(reflect_rows)(arrays, roots, n, triangular, R, stride, &work);
     free(memory);
     return done >= 0;

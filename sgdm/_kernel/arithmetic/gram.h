@@ -8,11 +8,11 @@
  * Why this is as accurate as reflections. Let S be C with its columns scaled to length 1, and W its triangular factor. In
  * these units rounding makes U the factor of S'S + E, with E of some eps. With F = S inv(S'S) E / 2, (S + F)'(S + F) is
  * S'S + E to first order. So U is the factor of S + F, and the columns of F are at most |inv(W)| |E| / 2 long. And as
- * |inv(W)| is small, no column of C that is multiplied by T is many times as long as the column of Z that it is a part of:
- * so their rounding is some eps of Z. Two gates bound the Frobenius norm of inv(W), whose square is the number of columns
- * if they are orthogonal. The first one looks at the first rows, before the Gram matrix is computed. So few rows make the
- * square up to twice as large. The second one looks at all rows. Other rows are reflected. All decisions, and the bits,
- * depend on the rows alone. */
+ * |inv(W)| is small, no term of Z = C T is many times as long as its column of Z, so rounding the terms changes Z by some
+ * eps. Two gates bound the Frobenius norm of inv(W), whose square is the number of columns if they are orthogonal. The
+ * first one looks at the first rows, before the Gram matrix is computed. So few rows make the square up to twice as
+ * large. The second one looks at all rows. Other rows are reflected. All decisions, and the bits, depend on the rows
+ * alone. */
 
 #define SIDE (8 / GROUP) /* columns whose products with eight others are in registers */
 
@@ -113,12 +113,14 @@ static FOR_LEVEL void NAME(factor_gram)(double *G, ptrdiff_t stride, ptrdiff_t q
     }
 }
 
-/* R becomes the factor of its own rows and of n rows [X, 1, Y], if these are well-conditioned. Returns whether they are,
- * or -1 if there is no memory. */
+/* R becomes the factor of its own rows and of n rows [X, 1, Y], if these are wide, many and well-conditioned. Returns
+ * whether they are, or -1 if there is no memory. */
 static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept, const struct sgdm_array *Y,
-                                       const double *roots, ptrdiff_t n, ptrdiff_t first_rows, double *R, ptrdiff_t stride,
+                                       const double *roots, ptrdiff_t n, double *R, ptrdiff_t stride,
                                        const struct NAME(work) *work) {
     const ptrdiff_t d = X->columns, k = Y->columns, y = d + 1, q = y + k, wide = (q + 7) / 8 * 8, square = wide * wide;
+    const ptrdiff_t twice = 2 * (d + intercept + k + 1), first_rows = twice < 256 ? 256 : twice;
+    if (d <= SGDM_MOST_PARAMETERS || n < 8 * first_rows) return 0;
     const struct sgdm_array ones = {.data = &(const double){1}, .columns = 1};
     const struct sgdm_array *const ones_first[3] = {&ones, X, Y}, *const in_order[3] = {X, &ones, Y};
     double *const memory = calloc((size_t)(3 * square + (k + 3) * wide), sizeof(double));
@@ -129,14 +131,16 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
     const double most = (double)(2 * q + 50); /* NaN is not below it */
     int done = NAME(norm_of_inverse)(first, wide, 1, y, lengths, inverse) <= 2 * most;
     if (done) {
-        for (ptrdiff_t j = 0; j < q; j++) means[j] = j == d ? 0 : first[j < d ? j + 1 : j] / first[0];
-        for (ptrdiff_t t = 0; t < k; t++)
+        for (ptrdiff_t j = 0; j < d; j++) means[j] = first[j + 1] / first[0];
+        for (ptrdiff_t t = 0; t < k; t++) {
+            means[y + t] = first[y + t] / first[0];
             for (ptrdiff_t j = d - 1; j >= 0; j--) {
                 const double *const row = first + (j + 1) * wide;
                 double rest = row[y + t];
                 for (ptrdiff_t l = j + 1; l < d; l++) rest -= row[l + 1] * B[t * wide + l];
                 B[t * wide + j] = rest / row[j + 1];
             }
+        }
         for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
             const ptrdiff_t tiles = NAME(copy_strips)(in_order, start, n, roots, wide, work);
             double *const strips = work->strips;
