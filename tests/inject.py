@@ -153,14 +153,24 @@ def places(name, every=1, bytecode=False, kind="BaseException", most=sys.maxsize
     with tempfile.TemporaryDirectory() as folder, case_settings():
         total = raise_at(case(folder)[0], -1, bytecode, deep=deep)[0]
         for at in range(1, total + 1, max(every, -(-total // most))):
-            faulthandler.dump_traceback_later(HANGS, exit=True)
-            call, check = case(folder)
-            threads = _thread._count()
-            _, where, came = raise_at(call, at, bytecode, kind_of(kind), deep)
-            if where is not None and (fault := faults(case, check, came, threads)):
+            where, fault = fault_of(
+                case, folder, lambda call, at=at: raise_at(call, at, bytecode, kind_of(kind), deep)[1:]
+            )
+            if fault:
                 wrong[fault, where] += 1
-            faulthandler.cancel_dump_traceback_later()
     return total, wrong
+
+
+def fault_of(case, folder, interrupt):
+    """Where `interrupt(call)` says that the call was interrupted, None if nowhere, and what is wrong then, or None. A
+    function of its own, so that its frame, and all that the exception's traceback holds, is garbage afterwards."""
+    faulthandler.dump_traceback_later(HANGS, exit=True)
+    call, check = case(folder)
+    threads = _thread._count()
+    where, came = interrupt(call)
+    fault = None if where is None else faults(case, check, came, threads)
+    faulthandler.cancel_dump_traceback_later()
+    return where, fault
 
 
 def instants(name, count, seed=0):
@@ -171,25 +181,25 @@ def instants(name, count, seed=0):
         for _ in range(3):
             case(folder)[0]()
         seconds = (time.perf_counter() - start) / 3
-        while came_in_time < count:
-            faulthandler.dump_traceback_later(HANGS, exit=True)
-            call, check = case(folder)
-            threads = _thread._count()
+
+        def ring(call):
             came = alarm(call, max(1e-6, seconds * draw.random()))
-            if came is not None and inside(came):
-                came_in_time += 1
-                if fault := faults(case, check, came, threads):
-                    wrong[fault] += 1
-            faulthandler.cancel_dump_traceback_later()
+            return inside(came), came
+
+        while came_in_time < count:
+            where, fault = fault_of(case, folder, ring)
+            came_in_time += where is not None
+            if fault:
+                wrong[fault] += 1
     return came_in_time, wrong
 
 
 def inside(error):
-    """Whether it came while the package's code ran, and not just before or after."""
-    place = error.__traceback__
+    """The function of the package that ran when it came, or None if that was just before or after, or nothing came."""
+    place = error and error.__traceback__
     while place is not None and not place.tb_frame.f_code.co_filename.startswith(ROOT):
         place = place.tb_next
-    return place is not None
+    return place and place.tb_frame.f_code.co_name
 
 
 @contextlib.contextmanager
@@ -200,10 +210,13 @@ def case_settings():
         states.append(state)
         return advance(problem, settings, state, *rest)
 
+    def ignoring(unraisable):
+        pass
+
     advance = descent.advance
     with (
         mock.patch.object(descent, "advance", remembering),
-        mock.patch.object(sys, "unraisablehook", mock.Mock()),
+        mock.patch.object(sys, "unraisablehook", ignoring),
         mock.patch.object(descent, "SLICE_ELEMENTS", 7 * ROWS * 6),
         mock.patch.object(_fit_many, "SLICE_ELEMENTS", 7 * ROWS * 6),
         warnings.catch_warnings(),
@@ -211,7 +224,8 @@ def case_settings():
         warnings.simplefilter("ignore")
         gc.freeze()  # what is older than the case: looking through it would take most of the time
         yield
-        gc.collect()  # archives that were left half open, whose __del__ would complain later
+        while gc.collect():  # archives that were left half open, whose __del__ would complain later
+            pass
         gc.unfreeze()
 
 
