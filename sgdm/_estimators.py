@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._descent.messages import warn
+from ._descent.options import as_rates
 from ._descent.problem import as_problem
-from ._descent.scaling import Moments
+from ._descent.scaling import Moments, column_terms
+from ._fit_many import Descents
+from ._kernel import ManyOptions, fits_together
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._results.status import ConvergenceWarning, DivergenceError
+from ._reduction.many import Factors
+from ._results.status import DivergenceError
 from ._validation import as_flag, as_weights
 
 try:
@@ -125,6 +128,22 @@ def _first(names):
     return ", ".join(names[:10]) + ("" if len(names) <= 10 else f" and {len(names) - 10} more")
 
 
+class Grid(ManyOptions):
+    """The constants of every setting, options of `Compressed.fit`, for each of so many factors."""
+
+    record, record_every, n_threads = None, 1, 1
+
+    def __init__(self, settings, epochs, factors, features):
+        rates = [as_rates(each["lr"], each["momentum"], each["dampening"], epochs, 0) for each in settings]
+        rows = max(np.size(rate) // 3 for rate in rates)  # one for each epoch where they depend on it
+        rates = np.stack([np.broadcast_to(rate, (rows, 3)) for rate in rates])
+        penalties = np.array([(each["weight_decay"], each["l1"]) for each in settings])
+        rates, penalties = np.tile(rates, (factors, 1, 1)), np.tile(penalties, (factors, 1))
+        super().__init__(rates, penalties, epochs, settings[0]["nesterov"], -1.0)
+        if scaling := settings[0]["standardize"]:
+            self.columns = column_terms(scaling, penalties[:, :1], penalties[:, 1:], features)
+
+
 class Folds:
     """The reductions of every split's training set and test set, and of all rows.
 
@@ -148,12 +167,27 @@ class Folds:
         around = [[part for part in parts if part != 0] for parts in zip(before[:-1], after, strict=True)]
         self.trainings, self.whole = [Compressed.merge(parts) for parts in around], before[-1]
 
-    def validate(self, options, epochs):
-        """The losses (folds, epochs) on the test sets, and the error of the last fold that diverged, or None."""
-        curves, failure = np.full((len(self.tests), epochs), np.inf), None
-        for training, test, curve in zip(self.trainings, self.tests, curves, strict=True):
-            failure = validate(training, test, options, curve) or failure
-        return curves, failure
+    @np.errstate(all="ignore")
+    def validate(self, settings, epochs):
+        """The losses (settings, folds, epochs) on the test sets after every epoch of descents on the training sets, the
+        mean over the targets; inf from an overflow on. All descents run side by side."""
+        problems = Factors(self.trainings, Factors(self.tests))
+        grid = Grid(settings, epochs, len(problems.targets), problems.one.features)
+        problems.together = fits_together(problems.one, grid, False)
+        if problems.together == 1:
+            problems.together = len(settings)  # wide ones run together if they share a factor
+        descents = Descents(problems, grid, None)
+        descents.run()
+        losses = descents.record.val_loss
+        losses[np.arange(epochs) >= descents.states.epochs[:, np.newaxis]] = np.inf
+        losses = losses.reshape(len(self.tests), -1, len(settings), epochs).mean(axis=1)
+        return np.where(np.isfinite(losses), losses, np.inf).swapaxes(0, 1)
+
+    def raise_divergence(self, options, epochs):
+        """Raises the error of a descent on a training set that diverges; for options of which one does."""
+        for training, test in zip(self.trainings, self.tests, strict=True):
+            training.fit(epochs=epochs, record=None, validation=test, **options)
+        raise DivergenceError("the loss on a fold overflows at every epoch; scale the columns of X down")
 
     def mean(self, losses):
         """The mean over folds (first axis). With sample weights, a fold counts as much as the sum of its weights."""
@@ -210,18 +244,3 @@ def _is_partition(splits, n):
         if len(train) != n - len(test) or seen[test].any() or seen.sum() != len(train):
             return False
     return True
-
-
-def validate(training, test, options, curve):
-    """Writes the finite losses on `test` after every epoch into the curve. Returns the error if the fit diverged."""
-    failure = None
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            result = training.fit(epochs=len(curve), record="loss", validation=test, **options)
-        except DivergenceError as error:
-            failure, result = error, error.result
-    losses = result.history.val_loss
-    losses = losses.mean(axis=tuple(range(1, losses.ndim)), dtype=float)  # over the targets, also of no epochs
-    curve[: len(losses)] = np.where(np.isfinite(losses), losses, np.inf)
-    return failure

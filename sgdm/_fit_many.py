@@ -175,7 +175,7 @@ def fit_many(
         nesterov=nesterov, tol=tol, record=record, record_every=record_every, n_threads=n_threads,
         standardize=standardize, method=method,
     )  # fmt: skip
-    together = fits_together(problems.one, options)
+    together = fits_together(problems.one, options, problems.share_rows)
     reduced = ReducedProblems(problems, len(options.rates), together) if reduces(problems, options, together) else None
     descents = Descents(reduced or problems, options, start)
     try:
@@ -339,8 +339,10 @@ class Descents:
         self.states = States(parameters)
         self.over = False  # stops all threads where it is True
         rows, record = ceil_div(options.epochs, options.record_every), options.record
-        loss = paths = None
+        loss = val_loss = paths = None
         try:
+            if problems.tests is not None:
+                val_loss = np.empty((B, rows), dtype)
             if record is not None:
                 loss = np.empty((B, rows), dtype)
             if record == "all":
@@ -348,7 +350,7 @@ class Descents:
         except (MemoryError, ValueError) as error:
             raise_if_foreign(error)
             raise too_large(B * rows, 1 + 3 * p * (record == "all"), dtype, record) from None
-        self.record = Record(loss, None, paths, options.record_every)
+        self.record = Record(loss, val_loss, paths, options.record_every)
 
     def run(self):
         """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""

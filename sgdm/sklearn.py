@@ -487,14 +487,13 @@ class SGDMRegressorCV(DescentRegressor):
             self._warn_of_columns(X, moments)
             scaling = moments.scaling()
         options = [self._with_rates(setting, folds, scaling, max_iter) for setting in settings]
-        curves, failures = zip(*[folds.validate(each, max_iter) for each in options], strict=True)
+        curves = folds.validate(options, max_iter)
         means = [folds.mean(curve) for curve in curves]
         ends = [int(mean.argmin()) for mean in means]
         lowest = np.array([mean[end] for mean, end in zip(means, ends, strict=True)])
         best = int(lowest.argmin())
         if lowest[best] == np.inf:
-            failure = next(filter(None, reversed(failures)), None)
-            raise failure or DivergenceError("the loss on a fold overflows at every epoch; scale the columns of X down")
+            folds.raise_divergence(options[-1], max_iter)
         at_best = [curve[:, end] for curve, end in zip(curves, ends, strict=True)]
         self.n_splits_ = len(splits)
         self.cv_results_ = {

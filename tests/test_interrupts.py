@@ -250,16 +250,14 @@ def test_a_fit_that_is_interrupted_while_it_reduces_carries_no_reduction(monkeyp
 def test_cross_validation_that_is_interrupted_carries_no_fold(monkeypatch):
     sklearn = pytest.importorskip("sgdm.sklearn")
     model = sklearn.SGDMRegressorCV(lr=0.1, max_iter=200, cv=3).fit(X, y)
-    before, validate, calls = dict(vars(model)), _estimators.validate, itertools.count()
+    before = dict(vars(model))
 
-    def interrupt(*fold):
-        if next(calls) == 1:
-            stop = KeyboardInterrupt()
-            stop.result = sgdm.fit(X, y, epochs=1)
-            raise stop
-        return validate(*fold)
+    def interrupt(descents):
+        stop = KeyboardInterrupt()
+        stop.result = sgdm.fit(X, y, epochs=1)
+        raise stop
 
-    monkeypatch.setattr(_estimators, "validate", interrupt)
+    monkeypatch.setattr(_estimators.Descents, "run", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         model.fit(X[:, :2], y)
     assert caught.value.result is None

@@ -216,9 +216,9 @@ def test_many_fits_that_have_room_run():
 
 
 MANY = {
-    "lines": (np.zeros((2, N, D)), "lines must have a row for each of 3 fits, or one, got 2"),
+    "lines": (np.zeros((2, N, D)), "lines must have a row for each of 3 fits, or for equally many of them, got 2"),
     "lines of fewer rows": (np.zeros((3, N - 1, D)), "lines must have 20 rows of 3, got 19 of 3"),
-    "targets": (np.zeros((0, N)), "targets must have a row for each of 3 fits, or one, got 0"),
+    "targets": (np.zeros((0, N)), "targets must have a row for each of 3 fits, or for equally many of them, got 0"),
     "targets of fewer rows": (np.zeros((3, N - 1)), "targets must have 1 rows of 20, got 1 of 19"),
     "weights": (np.zeros((2, N)), "weights must have a row for each"),
     "weights of fewer rows": (np.zeros((3, 1)), "weights must have 1 rows of 20"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import MANY_X as X
 from helpers import MANY_Y as y
-from helpers import alone, assert_each_is_fit, assert_same_descent, dtypes, ignore_far, intercepts, turned
+from helpers import alone, assert_each_is_fit, assert_same_descent, dtypes, ignore_far, intercepts, own, turned
 
 import sgdm
 from sgdm import _fit_many
@@ -49,15 +49,46 @@ def stack(fits, n, d):
     return rng.standard_normal((fits, n, d)), rng.standard_normal((fits, n))
 
 
+LANES = {
+    "every third epoch": {"record_every": 3},
+    "nesterov and weight decay": {"nesterov": True, "weight_decay": 0.1, "record": "loss"},
+    "no history": {"record": None},
+    "l1": {"l1": 0.05, "dampening": 0.3},
+    "standardize": {"standardize": True, "nesterov": True},
+    "standardize and penalties": {"standardize": True, "l1": 0.05, "weight_decay": 0.1},
+}
+
+
+def assert_in_lanes_is_alone(X, y, **options):
+    """Fits in lanes have the bits of a call for each of them; and of `fit`, but where that takes the deviations of
+    columns from the reduction."""
+    options = {"method": "compress", **options}
+    many = sgdm.fit_many(X, y, **options)
+    for i in range(len(many.epochs)):
+        assert many[i] == sgdm.fit_many(**own(i, X=X, y=y, **options))[0], f"fit {i}"
+    if "standardize" not in options:
+        assert_each_is_fit(X, y, **options)
+
+
+@pytest.mark.parametrize("options", LANES.values(), ids=LANES)
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 7, 8, 9, 16, 20, 21])
 @intercepts
-def test_fits_in_lanes_have_the_bits_of_fit(monkeypatch, fit_intercept, d):
+def test_fits_in_lanes_have_the_bits_of_fit(monkeypatch, fit_intercept, d, options):
     """Eight at a time, in slices of a few epochs; the last fit alone."""
     monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", 10_000)
-    for options in ({"record_every": 3}, {"nesterov": True, "weight_decay": 0.1, "record": "loss"}, {"record": None}):
-        assert_each_is_fit(
-            *stack(17, 40, d), **REDUCED | {"lr": 0.05, "epochs": 21, "fit_intercept": fit_intercept, **options}
-        )
+    rows, targets = stack(17, 40, d)
+    rows[:, :, : d > 3] = 5  # constant, if there are others
+    assert_in_lanes_is_alone(rows + 1, targets, lr=0.02, epochs=21, fit_intercept=fit_intercept, **options)
+
+
+@pytest.mark.parametrize("options", LANES.values(), ids=LANES)
+@pytest.mark.parametrize(("d", "fits"), [(2, 3), (7, 5), (21, 17), (22, 2), (40, 4), (131, 9), (254, 3), (255, 3)])
+@intercepts
+def test_constants_in_lanes_have_the_bits_of_fit(fit_intercept, d, fits, options):
+    """X is shared, and may be wide; the last lanes are empty."""
+    rows, targets = (array[0] for array in stack(1, 300, d))
+    constants = {"lr": np.linspace(1e-4, 1e-3, fits), "momentum": np.linspace(0, 0.9, fits)}
+    assert_in_lanes_is_alone(rows + 1, targets, epochs=7, fit_intercept=fit_intercept, **constants | options)
 
 
 def factors_of(X, intercept, y, roots, together):

@@ -15,6 +15,7 @@ class Problems:
     targets: _Floats
     weights: _Floats | None
     total_weights: NDArray[np.float64]
+    tests: Problems | None
     one: Problem
     def __init__(
         self,
@@ -27,6 +28,7 @@ class Problems:
         features: int = -1,
         triangular: bool = False,
         dtype: np.dtype[Any] | None = None,
+        tests: Problems | None = None,
     ) -> None: ...
 
 class ManyOptions:
@@ -58,4 +60,4 @@ def losses_many(problems: Problems, parameters: _Floats) -> NDArray[np.float64]:
 def advance_many(
     problems: Problems, options: ManyOptions, states: States, record: Record, first: int, last: int, epochs: int
 ) -> None: ...
-def fits_together(one: Problem, options: ManyOptions) -> int: ...
+def fits_together(one: Problem, options: ManyOptions, share_rows: bool) -> int: ...

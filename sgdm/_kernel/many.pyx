@@ -1,36 +1,44 @@
-"""Many fits: by the epoch loop, one after another, or small reduced ones by arithmetic/lanes.h, eight at a time."""
+"""Many fits: by the epoch loop, one after another, or reduced ones by arithmetic/lanes.h, eight at a time."""
 
 import numpy as np
 
 from cython cimport floating
-from libc.string cimport memcpy, memset
+from libc.math cimport INFINITY
+from libc.string cimport memset
 
 from .checks cimport check_fits, check_history, check_shape
 from .descent cimport COMPLETED, Outcome, descend, losses_at
 from .nouns cimport COLUMN_TERMS, INITIAL_NORM, INITIAL_OBJECTIVE, LAST_LOSS, METRICS, Options, Problem, Record, State
-from .rows cimport PASS, SGDM_FITS, SGDM_MOST_PARAMETERS, Fits, Rows, arithmetic, set_columns, take
+from .rows cimport (
+    PASS, SGDM_FITS, SGDM_MOST_PARAMETERS, SGDM_MOST_SHARED, Factors, Fits, Rows, arithmetic, set_columns, take,
+)
+
+cdef enum:
+    LEAST_TOGETHER = 3      # fits that are worth eight lanes
 
 
 class Problems:
     """The data of many fits, full batches of one target.
 
     lines (B, n, d), or with by_columns (B, d, n); targets and weights (B, n), weights maybe None; total_weights (B,).
-    What all fits share leads with 1 in place of B. one: the `Problem` of the first fit: all have its sizes. The other
-    arguments are those of `Problem`.
+    Any of these may have fewer than B parts, if equally many fits, one after another, share each: one part is that of
+    all. one: the `Problem` of the first fit: all have its sizes. tests: the `Problems` of held-out rows, or None. The
+    other arguments are those of `Problem`.
     """
 
     def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept, features=-1, triangular=False,
-                 dtype=None):
+                 dtype=None, tests=None):
         self.lines, self.by_columns, self.targets = lines, by_columns, targets
-        self.weights, self.total_weights = weights, total_weights
+        self.weights, self.total_weights, self.tests = weights, total_weights, tests
         self.one = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept, features, triangular, dtype)
 
 
 class ManyOptions:
     """The constants of many fits.
 
-    rates (B, 3): lr, momentum and 1 - dampening. penalties (B, 2): weight_decay and l1. epochs: how many each fit does.
-    nesterov and tol are those of `Options`. columns: (B, COLUMN_TERMS, d), those of `Rows` for each fit; or None.
+    rates: lr, momentum and 1 - dampening, (B, 3), or those of each epoch, (B, epochs, 3). penalties (B, 2):
+    weight_decay and l1. epochs: how many each fit does. nesterov and tol are those of `Options`. columns: (B,
+    COLUMN_TERMS, d), those of `Rows` for each fit; or None.
     """
 
     def __init__(self, rates, penalties, epochs, nesterov, tol):
@@ -52,70 +60,110 @@ class States:
         self.outcomes = np.full(len(parameters), -1, np.int8)
 
 
-cdef int check_problems(Problem first, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
-                        const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits) except -1:
-    """Refuses data that are not of the first problem's size, or fewer than there are fits."""
-    cdef Py_ssize_t n = first.n, d = first.d
-    if first.k != 1:
-        raise ValueError(f"each fit must have one target, got {first.k}")
-    check_fits("lines", lines.shape[0], fits, True)
-    check_shape("lines", lines.shape[1], lines.shape[2], d if first.by_columns else n, n if first.by_columns else d)
-    check_fits("targets", targets.shape[0], fits, True, targets.shape[1], n)
-    if weights is not None:
-        check_fits("weights", weights.shape[0], fits, True, weights.shape[1], n)
-    check_fits("total_weights", total_weights.shape[0], fits, True)
+cdef struct Part:
+    # One array of `Problems`: what the first fit has, the bytes from there to the next, and how many fits share each; 0
+    # for all.
+    const char* first
+    Py_ssize_t step, fits
+
+
+cdef struct Data:
+    Part lines, targets, weights, total_weights     # weights.first: NULL for ones
+
+
+cdef inline const void* part_of(const Part* part, Py_ssize_t i) noexcept nogil:
+    """What fit i has of it."""
+    return part.first if part.fits == 0 else part.first + i // part.fits * part.step
+
+
+cdef int set_part(Part* part, str name, const void* first, Py_ssize_t size, Py_ssize_t count,
+                  Py_ssize_t fits) except -1:
+    """Sets an array of `count` parts, and refuses it if so many fits can't share them evenly."""
+    if count < 1 or fits % count:
+        raise ValueError(f"{name} must have a row for each of {fits} fits, or for equally many of them, got {count}")
+    part.first, part.step, part.fits = <const char*> first, size, 0 if count == 1 else fits // count
     return 0
 
 
-cdef inline void take_fit(Rows rows, Py_ssize_t i, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
-                          const floating[:, ::1] weights, const double[::1] total_weights) noexcept nogil:
-    """Sets the data of fit i."""
-    cdef const floating* w = NULL
+cdef int open_data(problems, Py_ssize_t fits, Data* data) except -1:
+    """Takes the arrays of the data, which must be of the first problem's size and enough for so many fits."""
+    if problems.lines.itemsize == 4:
+        return _open_data[float](problems.one, problems.by_columns, problems.lines, problems.targets, problems.weights,
+                                 problems.total_weights, fits, data)
+    return _open_data[double](problems.one, problems.by_columns, problems.lines, problems.targets, problems.weights,
+                              problems.total_weights, fits, data)
+
+
+cdef int _open_data(Problem one, bint by_columns, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+                    const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits,
+                    Data* data) except -1:
+    cdef Py_ssize_t n = one.n, d = one.d, size = sizeof(floating)
+    if one.k != 1:
+        raise ValueError(f"each fit must have one target, got {one.k}")
+    check_shape("lines", lines.shape[1], lines.shape[2], d if by_columns else n, n if by_columns else d)
+    check_shape("targets", 1, targets.shape[1], 1, n)
+    set_part(&data.lines, "lines", &lines[0, 0, 0], n * d * size, lines.shape[0], fits)
+    set_part(&data.targets, "targets", &targets[0, 0], n * size, targets.shape[0], fits)
+    data.weights.first, data.weights.step, data.weights.fits = NULL, 0, 0
     if weights is not None:
-        w = &weights[i if weights.shape[0] > 1 else 0, 0]
-    take(rows, &lines[i if lines.shape[0] > 1 else 0, 0, 0], &targets[i if targets.shape[0] > 1 else 0, 0], w)
-    rows.total_weight = total_weights[i if total_weights.shape[0] > 1 else 0]
+        check_shape("weights", 1, weights.shape[1], 1, n)
+        set_part(&data.weights, "weights", &weights[0, 0], n * size, weights.shape[0], fits)
+    set_part(&data.total_weights, "total_weights", &total_weights[0], sizeof(double), total_weights.shape[0], fits)
+    return 0
+
+
+cdef inline void take_fit(Rows rows, Py_ssize_t i, const Data* data) noexcept nogil:
+    """Sets the data of fit i."""
+    cdef const void* X = part_of(&data.lines, i)
+    cdef const void* y = part_of(&data.targets, i)
+    cdef const void* w = part_of(&data.weights, i)
+    if rows.float32_lines:
+        take(rows, <const float*> X, <const float*> y, <const float*> w)
+    else:
+        take(rows, <const double*> X, <const double*> y, <const double*> w)
+    rows.total_weight = (<const double*> part_of(&data.total_weights, i))[0]
 
 
 def losses_many(problems, parameters):
     """The mean squared error of each fit, (B,), at its parameters, (B, 2, p)."""
     loss = np.empty(len(parameters))
     if problems.lines.itemsize == 4:
-        _losses_many[float](problems, problems.lines, problems.targets, problems.weights, parameters, loss)
+        _losses_many[float](problems, parameters, loss)
     else:
-        _losses_many[double](problems, problems.lines, problems.targets, problems.weights, parameters, loss)
+        _losses_many[double](problems, parameters, loss)
     return loss
 
 
-cdef int _losses_many(problems, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
-                      const floating[:, ::1] weights, floating[:, :, ::1] parameters, double[::1] loss) except -1:
+cdef int _losses_many(problems, floating[:, :, ::1] parameters, double[::1] loss) except -1:
     cdef:
-        Py_ssize_t i, fits = parameters.shape[0]
+        Py_ssize_t first = 0, end, i, lane, count, fits = parameters.shape[0]
+        Py_ssize_t[SGDM_FITS] chosen
         Rows rows = Rows(problems.one)
-        const double[::1] total_weights = problems.total_weights
         floating[:, :, ::1] work = rows.work
-        bint in_lanes = is_small_factor(problems)
-        Py_ssize_t together
+        bint in_lanes
+        Data data
         Fits lanes
-    check_problems(rows.problem, lines, targets, weights, total_weights, fits)
+    open_data(problems, fits, &data)
+    in_lanes = is_for_lanes(problems, &data)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, rows.problem.p)
-    lanes.p, lanes.first, lanes.last = rows.problem.p, 0, 0
+    lanes.p, lanes.features, lanes.first, lanes.last = rows.problem.p, rows.problem.features, 0, 0
     with nogil:
-        i = 0
-        while i < fits:
-            together = 0
+        while first < fits:
+            count = choose_lanes(first, fits, &data, NULL, NULL, chosen, &end)
+            lanes.overflowed = -1
             if floating is double:
-                if in_lanes and i + SGDM_FITS <= fits:
-                    take_lanes(i, &lanes, lines, targets, total_weights, parameters)
+                if in_lanes and count >= LEAST_TOGETHER:
+                    take_lanes(chosen, &lanes, &data, NULL, parameters)
                     arithmetic().descend_lanes(&lanes)
-                    if lanes.overflowed == 0:
-                        together = SGDM_FITS
-                        memcpy(&loss[i], lanes.last_loss, sizeof(lanes.last_loss))
-            if not together:
-                take_fit(rows, i, lines, targets, weights, total_weights)
-                losses_at(rows, work, &parameters[i, 0, 0])
-                loss[i] = rows.sums[PASS, 0, rows.at_loss] / rows.total_weight
-            i += max(together, 1)
+            for lane in range(count):
+                i = chosen[lane]
+                if lanes.overflowed == 0:
+                    loss[i] = lanes.last_loss[lane]
+                else:
+                    take_fit(rows, i, &data)
+                    losses_at(rows, work, &parameters[i, 0, 0])
+                    loss[i] = rows.sums[PASS, 0, rows.at_loss] / rows.total_weight
+            first = end
     return 0
 
 
@@ -123,55 +171,55 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
     """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, in place and
     without the GIL.
 
-    record: its loss is (B, rows), its paths are (3, B, rows, p). ValueError if an array has not the room for what will
-    be read or written.
+    record: its loss and val_loss are (B, rows), its paths are (3, B, rows, p). val_loss is that of problems.tests.
+    ValueError if an array has not the room for what will be read or written.
     """
-    cdef bint in_lanes = is_small_factor(problems) and fits_together(problems.one, options) > 1
     if problems.lines.itemsize == 4:
-        _advance_many[float](problems, options, states, record, first, last, epochs, problems.lines, problems.targets,
-                             problems.weights, in_lanes)
+        _advance_many[float](problems, options, states, record, first, last, epochs, states.parameters)
     else:
-        _advance_many[double](problems, options, states, record, first, last, epochs, problems.lines,
-                              problems.targets, problems.weights, in_lanes)
+        _advance_many[double](problems, options, states, record, first, last, epochs, states.parameters)
 
 
-cdef bint is_small_factor(problems) except -1:
+cdef bint is_for_lanes(problems, const Data* data):
     """Whether arithmetic/lanes.h can read the rows of these problems."""
     cdef Problem one = problems.one
-    return one.triangular and one.n == one.p + 1 <= SGDM_MOST_PARAMETERS + 1 and problems.weights is None
+    cdef Py_ssize_t most = SGDM_MOST_PARAMETERS if data.lines.fits == 1 else SGDM_MOST_SHARED
+    return one.triangular and one.n == one.p + 1 <= most + 1 and data.weights.first == NULL
 
 
-def fits_together(Problem one, options):
-    """How many fits like this one descend at once if they are reduced: several, if they are small and have no options
-    that arithmetic/lanes.h lacks."""
-    lacks = options.columns is not None or options.tol >= 0 or (options.penalties[:, 1] > 0).any()
-    return 1 if lacks or one.p > SGDM_MOST_PARAMETERS or one.float32_results else SGDM_FITS
+def fits_together(Problem one, options, bint share_rows):
+    """How many fits like this one descend at once if they are reduced: several, if they are small or share their rows,
+    and have no option that arithmetic/lanes.h lacks."""
+    cdef Py_ssize_t most = SGDM_MOST_SHARED if share_rows else SGDM_MOST_PARAMETERS
+    return 1 if options.tol >= 0 or one.p > most or one.float32_results else SGDM_FITS
 
 
 cdef int _advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
-                       const floating[:, :, ::1] lines, const floating[:, ::1] targets,
-                       const floating[:, ::1] weights, bint in_lanes) except -1:
+                       floating[:, :, ::1] all_parameters) except -1:
     cdef:
         Rows rows = Rows(problems.one)
-        const double[::1] total_weights = problems.total_weights
-        const double[:, ::1] rates = options.rates
+        Rows held_out = None if problems.tests is None else Rows(problems.tests.one)
+        const double[:, :, ::1] rates = options.rates if options.rates.ndim == 3 else options.rates[:, np.newaxis]
         const double[:, ::1] penalties = options.penalties
         double[:, :, ::1] columns = options.columns
         floating[:, :, ::1] work = rows.work
-        floating[:, :, ::1] all_parameters = states.parameters
         floating[:, :, :, ::1] parameters = states.parameters[..., np.newaxis]
         double[:, :, ::1] metrics = states.metrics[..., np.newaxis]
         Py_ssize_t[::1] done = states.epochs
         signed char[::1] outcomes = states.outcomes
         floating[:, :, ::1] loss = None if record.loss is None else record.loss[..., np.newaxis]
+        floating[:, :, ::1] val_loss = None if record.val_loss is None else record.val_loss[..., np.newaxis]
         floating[:, :, :, :, ::1] paths = None if record.paths is None else record.paths[..., np.newaxis]
-        floating[:, ::1] own_loss = None, nothing = None
+        floating[:, ::1] own_loss = None, own_val_loss = None, nothing = None
         floating[:, :, :, :] own_paths = None
         Options own = Options((0.0, 0.0, 1.0), options.nesterov, tol=options.tol)
-        State state = State(None, None, None, None)
-        Py_ssize_t total = options.epochs, i, steps
+        State state = State(None, None, None, None, best_loss=-INFINITY)    # no iterate is the best: none is kept
+        Py_ssize_t p = rows.problem.p, total = options.epochs, B = parameters.shape[0], i, until, phase, count
+        Py_ssize_t[SGDM_FITS] chosen
         Py_ssize_t[::1] begun = states.epochs.copy()
+        bint in_lanes
         Outcome outcome
+        Data data, tests
         Fits fits
 
     if first < 0 or first > last or epochs < 0 or total < 0 or record.every < 1:
@@ -179,96 +227,143 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
                          f"least 1, got {first} to {last}, {epochs} of {total} and {record.every}")
     if record.start or record.start_update or record.per_update:
         raise ValueError("the record of many fits must begin at epoch 0 and have a row per epoch")
-    check_problems(rows.problem, lines, targets, weights, total_weights, last)
-    check_fits("rates", rates.shape[0], last, False, rates.shape[1], 3)
+    check_states(p, parameters, metrics, done, outcomes, first, last, total)
+    open_data(problems, B, &data)
+    in_lanes = is_for_lanes(problems, &data) and fits_together(problems.one, options, data.lines.fits != 1) > 1
+    if held_out is not None:
+        check_shape("tests", held_out.problem.d, held_out.problem.p, rows.problem.d, p)
+        if held_out.float32_lines != rows.float32_lines:
+            raise ValueError("tests must have the dtype of the rows")
+        open_data(problems.tests, B, &tests)
+        in_lanes = in_lanes and is_for_lanes(problems.tests, &tests) and tests.lines.fits == data.lines.fits
+    check_fits("rates", rates.shape[0], last, False, rates.shape[2], 3)
+    if rates.shape[1] != 1 and rates.shape[1] < total:
+        raise ValueError(f"rates must be those of every epoch, or of each of {total} epochs, got {rates.shape[1]}")
     if columns is not None:
         check_fits("columns", columns.shape[0], last, False, columns.shape[2], rows.problem.features)
         check_shape("columns", 1, columns.shape[1], 1, COLUMN_TERMS)
     check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
-    check_states(rows.problem.p, parameters, metrics, done, outcomes, first, last, total)
-    check_histories(rows.problem.p, loss, paths, total, record.every, last)
-    fits.p, fits.features, fits.every, fits.nesterov = rows.problem.p, rows.problem.features, record.every, own.nesterov
+    check_histories(p, loss, val_loss, paths, total, record.every, last)
+    fits.p, fits.features, fits.every, fits.nesterov = p, rows.problem.features, record.every, own.nesterov
     with nogil:
-        if floating is double:
-            i = first
-            while in_lanes and i + SGDM_FITS <= last:
-                if go_together(i, epochs, total, done, outcomes, &fits):
-                    take_lanes(i, &fits, lines, targets, total_weights, all_parameters)
-                    take_options(i, &fits, rates, penalties, loss, paths)
-                    arithmetic().descend_lanes(&fits)
-                    keep_lanes(i, &fits, total, metrics, done, outcomes)
-                i += SGDM_FITS
-        for i in range(first, last):
-            if outcomes[i] >= 0 or done[i] > begun[i]:
-                continue
-            take_fit(rows, i, lines, targets, weights, total_weights)
-            own.lr, own.momentum, own.gradient_weight = rates[i, 0], rates[i, 1], rates[i, 2]
-            own.uniform_decay, own.uniform_l1 = penalties[i, 0], penalties[i, 1]
-            if columns is not None:
-                set_columns(rows, columns[i])
-            state.epoch = state.updates = done[i]
-            if loss is not None:
-                own_loss = loss[i]
-            if paths is not None:
-                own_paths = paths[:, i]
-            steps = min(epochs, total - state.epoch)
-            outcome = descend[floating](rows, None, own, state, record, steps, NULL,
-                                        work, parameters[i], nothing, None, metrics[i], own_loss, nothing, own_paths)
-            done[i] = state.epoch
-            if outcome != COMPLETED or state.epoch == total:
-                outcomes[i] = outcome
+        for phase in range(2):
+            if floating is double:
+                i = first
+                while phase == 1 and in_lanes and i < last:
+                    count = choose_lanes(i, last, &data, &done[0], &outcomes[0], chosen, &i)
+                    if count < LEAST_TOGETHER:
+                        continue
+                    fits.first, fits.last = done[chosen[0]], min(total, begun[chosen[0]] + epochs)
+                    if fits.first < fits.last:
+                        take_lanes(chosen, &fits, &data, &tests if held_out is not None else NULL, all_parameters)
+                        take_options(chosen, &fits, rates, penalties, columns, loss, val_loss, paths)
+                        arithmetic().descend_lanes(&fits)
+                        keep_lanes(chosen, count, &fits, total, metrics, done, outcomes)
+            for i in range(first, last):
+                until = min(total, begun[i] + epochs)
+                if phase == 0:      # epoch 0 of fits for which lanes don't measure what is to be known of it
+                    if not in_lanes or (columns is None and penalties[i, 1] == 0):
+                        continue
+                    until = min(until, 1)
+                if outcomes[i] >= 0 or (done[i] >= until and done[i] < total):
+                    continue
+                take_fit(rows, i, &data)
+                if held_out is not None:
+                    take_fit(held_out, i, &tests)
+                own.lr, own.momentum, own.gradient_weight = rates[i, 0, 0], rates[i, 0, 1], rates[i, 0, 2]
+                if rates.shape[1] > 1:
+                    own.rates_view = rates[i]
+                own.uniform_decay, own.uniform_l1 = penalties[i, 0], penalties[i, 1]
+                if columns is not None:
+                    set_columns(rows, columns[i])
+                state.epoch = state.updates = done[i]
+                if loss is not None:
+                    own_loss = loss[i]
+                if val_loss is not None:
+                    own_val_loss = val_loss[i]
+                if paths is not None:
+                    own_paths = paths[:, i]
+                outcome = descend[floating](
+                    rows, held_out, own, state, record, until - state.epoch, NULL, work, parameters[i], nothing, None,
+                    metrics[i], own_loss, own_val_loss, own_paths)
+                done[i] = state.epoch
+                if outcome != COMPLETED or state.epoch == total:
+                    outcomes[i] = outcome
     return 0
 
 
-cdef bint go_together(Py_ssize_t first, Py_ssize_t epochs, Py_ssize_t total, Py_ssize_t[::1] done,
-                      signed char[::1] outcomes, Fits* fits) noexcept nogil:
-    """Whether the fits from `first` on can do the same epochs in lanes; sets which."""
-    cdef Py_ssize_t i
-    for i in range(first, first + SGDM_FITS):
-        if outcomes[i] >= 0 or done[i] != done[first]:
-            return False
-    fits.first, fits.last = done[first], min(total, done[first] + epochs)
-    return fits.first < fits.last
+cdef Py_ssize_t choose_lanes(Py_ssize_t i, Py_ssize_t last, const Data* data, const Py_ssize_t* done,
+                             const signed char* outcomes, Py_ssize_t* chosen, Py_ssize_t* end) noexcept nogil:
+    """Chooses up to SGDM_FITS fits from i on that can do the same epochs in lanes; of one X, where several share one.
+    The last of them fills the lanes that are left. Returns how many they are. `end` is the first fit it did not look
+    at."""
+    cdef Py_ssize_t count = 0, lane, sharing = data.lines.fits
+    while i < last and count < SGDM_FITS:
+        if outcomes == NULL or outcomes[i] < 0:
+            if count > 0 and (done != NULL and done[i] != done[chosen[0]]
+                              or sharing > 1 and i // sharing != chosen[0] // sharing):
+                break
+            chosen[count] = i
+            count += 1
+        i += 1
+    for lane in range(count, SGDM_FITS if count > 0 else 0):
+        chosen[lane] = chosen[count - 1]
+    end[0] = i
+    return count
 
 
-cdef void take_lanes(Py_ssize_t first, Fits* fits, const double[:, :, ::1] lines, const double[:, ::1] targets,
-                     const double[::1] total_weights, double[:, :, ::1] parameters) noexcept nogil:
-    """Sets the data of the fits from `first` on, with constants of 0 and without histories."""
+cdef void take_lanes(const Py_ssize_t* chosen, Fits* fits, const Data* data, const Data* tests,
+                     double[:, :, ::1] parameters) noexcept nogil:
+    """Sets the data of the chosen fits, without penalties and histories."""
     cdef Py_ssize_t lane, i
     memset(fits.loss, 0, sizeof(fits.loss))
+    memset(fits.val_loss, 0, sizeof(fits.val_loss))
     memset(fits.paths, 0, sizeof(fits.paths))
-    memset(fits.rates, 0, sizeof(fits.rates))
+    memset(fits.columns, 0, sizeof(fits.columns))
     memset(fits.decay, 0, sizeof(fits.decay))
+    memset(fits.l1, 0, sizeof(fits.l1))
+    memset(&fits.tests, 0, sizeof(fits.tests))
     for lane in range(SGDM_FITS):
-        i = first + lane
-        fits.X[lane] = &lines[i if lines.shape[0] > 1 else 0, 0, 0]
-        fits.y[lane] = &targets[i if targets.shape[0] > 1 else 0, 0]
-        fits.weight[lane] = total_weights[i if total_weights.shape[0] > 1 else 0]
+        i = chosen[lane]
+        take_lane(&fits.rows, lane, data, i)
+        if tests != NULL:
+            take_lane(&fits.tests, lane, tests, i)
         fits.a[lane], fits.v[lane] = &parameters[i, 0, 0], &parameters[i, 1, 0]
 
 
-cdef void take_options(Py_ssize_t first, Fits* fits, const double[:, ::1] rates, const double[:, ::1] penalties,
-                       double[:, :, ::1] loss, double[:, :, :, :, ::1] paths) noexcept nogil:
-    """Sets the constants of the fits from `first` on, and where their histories go."""
+cdef inline void take_lane(Factors* factors, Py_ssize_t lane, const Data* data, Py_ssize_t i) noexcept nogil:
+    factors.X[lane] = <const double*> part_of(&data.lines, i)
+    factors.y[lane] = <const double*> part_of(&data.targets, i)
+    factors.weight[lane] = (<const double*> part_of(&data.total_weights, i))[0]
+
+
+cdef void take_options(const Py_ssize_t* chosen, Fits* fits, const double[:, :, ::1] rates,
+                       const double[:, ::1] penalties, double[:, :, ::1] columns, double[:, :, ::1] loss,
+                       double[:, :, ::1] val_loss, double[:, :, :, :, ::1] paths) noexcept nogil:
+    """Sets the constants of the chosen fits, and where their histories go."""
     cdef Py_ssize_t lane, i, part
+    fits.rates_step = 3 if rates.shape[1] > 1 else 0
     for lane in range(SGDM_FITS):
-        i = first + lane
-        for part in range(3):
-            fits.rates[part][lane] = rates[i, part]
-        fits.decay[lane] = penalties[i, 0]
+        i = chosen[lane]
+        fits.rates[lane] = &rates[i, fits.first if rates.shape[1] > 1 else 0, 0]
+        fits.decay[lane], fits.l1[lane] = penalties[i, 0], penalties[i, 1]
+        if columns is not None:
+            fits.columns[lane] = &columns[i, 0, 0]
         if loss is not None:
             fits.loss[lane] = &loss[i, 0, 0]
+        if val_loss is not None:
+            fits.val_loss[lane] = &val_loss[i, 0, 0]
         if paths is not None:
             for part in range(3):
                 fits.paths[part][lane] = &paths[part, i, 0, 0, 0]
 
 
-cdef void keep_lanes(Py_ssize_t first, const Fits* fits, Py_ssize_t total, double[:, :, ::1] metrics,
-                     Py_ssize_t[::1] done, signed char[::1] outcomes) noexcept nogil:
-    """Counts the epochs of the fits from `first` on. Those that overflowed stay, for `descend` to do."""
+cdef void keep_lanes(const Py_ssize_t* chosen, Py_ssize_t count, const Fits* fits, Py_ssize_t total,
+                     double[:, :, ::1] metrics, Py_ssize_t[::1] done, signed char[::1] outcomes) noexcept nogil:
+    """Counts the epochs of the chosen fits. Those that overflowed stay, for `descend` to do."""
     cdef Py_ssize_t lane, i
-    for lane in range(SGDM_FITS):
-        i = first + lane
+    for lane in range(count):
+        i = chosen[lane]
         if fits.overflowed >> lane & 1 == 0:
             metrics[i, LAST_LOSS, 0], done[i] = fits.last_loss[lane], fits.last
             if fits.first == 0:
@@ -292,12 +387,16 @@ cdef int check_states(Py_ssize_t p, floating[:, :, :, ::1] parameters, double[:,
     return 0
 
 
-cdef int check_histories(Py_ssize_t p, floating[:, :, ::1] loss, floating[:, :, :, :, ::1] paths, Py_ssize_t total,
-                         Py_ssize_t every, Py_ssize_t fits) except -1:
+cdef int check_histories(Py_ssize_t p, floating[:, :, ::1] loss, floating[:, :, ::1] val_loss,
+                         floating[:, :, :, :, ::1] paths, Py_ssize_t total, Py_ssize_t every,
+                         Py_ssize_t fits) except -1:
     """Refuses histories of fewer fits, or that have not the room for all epochs."""
     if loss is not None:
         check_fits("loss", loss.shape[0], fits)
         check_history("loss", 0, total, 0, every, loss.shape[1])
+    if val_loss is not None:
+        check_fits("val_loss", val_loss.shape[0], fits)
+        check_history("val_loss", 0, total, 0, every, val_loss.shape[1])
     if paths is not None:
         check_shape("paths", paths.shape[0], paths.shape[3], 3, p)
         check_fits("paths", paths.shape[1], fits)

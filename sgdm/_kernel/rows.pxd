@@ -44,18 +44,23 @@ cdef extern from "arithmetic/rows.h" nogil:
         bint single
     ctypedef bint (*Factor)(const Array* X, bint intercept, const Array* y, const double* roots, Py_ssize_t n,
                             bint triangular, double* R, Py_ssize_t stride) noexcept nogil
-    enum: SGDM_FITS, SGDM_MOST_PARAMETERS
-    struct Fits "sgdm_fits":
-        Py_ssize_t p, features, first, last, every
-        bint nesterov
+    enum: SGDM_FITS, SGDM_MOST_PARAMETERS, SGDM_MOST_SHARED
+    struct Factors "sgdm_factors":
         const double* X[SGDM_FITS]
         const double* y[SGDM_FITS]
-        double rates[3][SGDM_FITS]
         double weight[SGDM_FITS]
+    struct Fits "sgdm_fits":
+        Py_ssize_t p, features, first, last, every, rates_step
+        bint nesterov
+        Factors rows, tests
+        const double* rates[SGDM_FITS]
         double decay[SGDM_FITS]
+        double l1[SGDM_FITS]
+        const double* columns[SGDM_FITS]
         double* a[SGDM_FITS]
         double* v[SGDM_FITS]
         double* loss[SGDM_FITS]
+        double* val_loss[SGDM_FITS]
         double* paths[3][SGDM_FITS]
         double last_loss[SGDM_FITS]
         double objective[SGDM_FITS]

@@ -10,6 +10,36 @@ from .leaves import Reduction
 _TOGETHER = 8  # targets that are factored together where they share X, at least
 
 
+class Factors(Problems):
+    """The triangular factors of some reductions, with each of their targets, to descend on side by side.
+
+    Equally many fits, one after another, share each. tests: those of as many reductions of held-out rows, or None.
+    """
+
+    method = "compress"
+    together = 1
+    reading_cost = 0  # of `reduce`: there is nothing left to reduce
+
+    @np.errstate(all="ignore")
+    def __init__(self, reductions, tests=None):
+        parts = [reduction._problem() for reduction in reductions]
+        count, k, p = len(parts), parts[0].k, parts[0].p
+        lines, targets = np.zeros((count, p + 1, p)), np.zeros((count, k, p + 1))
+        for part, X, y in zip(parts, lines, targets, strict=True):
+            X[:p] = part.lines[:p]
+            y[:, :p] = part.targets[:, :p]
+            y[:, p] = np.linalg.norm(part.targets[:, p:], axis=1)
+        weights = np.array([part.total_weight for part in parts])
+        targets = targets.reshape(count * k, p + 1)
+        super().__init__(lines, False, targets, None, weights, False, parts[0].features, True, tests=tests)
+
+    def reduce(self, first, last):
+        """These are reduced."""
+
+    def refuse_nonfinite(self):
+        """The rows were finite."""
+
+
 class ReducedProblems(Problems):
     """The triangular factors of many problems' rows: for p parameters p + 1 rows each, of whose columns the intercept
     is one.

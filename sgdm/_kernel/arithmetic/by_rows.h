@@ -80,8 +80,6 @@ SGDM_INLINE FOR_LEVEL void NAME(panel_of_rows)(const struct NAME(block) *s, cons
 
 #if REGISTER_GROUPS > 0
 #define HELD_GROUPS 3
-/* Keeps a vector in a register: gcc would load it again. */
-#define KEEP_IN_REGISTER(x) __asm__("" : "+v"(x))
 
 /* Like panel_of_rows, with the same bits, for target t and the first `rows` rows of a block, a multiple of 4. The
  * gradient stays in registers: g is not loaded and stored between rows. So do the rows, if they have at most HELD_GROUPS
@@ -108,7 +106,7 @@ SGDM_INLINE FOR_LEVEL void NAME(rows_in_registers)(const struct NAME(block) *s, 
             SGDM_UNROLL
             for (int q = 0; q < 4; q++) {
                 x[e][q] = READ(line[q] + e * LANES);
-                KEEP_IN_REGISTER(x[e][q]);
+                SGDM_KEEP_IN_REGISTER(x[e][q]);
             }
         SGDM_UNROLL
         for (int e = 0; e < groups; e++) {
@@ -207,7 +205,6 @@ static FOR_LEVEL void NAME(sum_block_by_rows)(const struct NAME(block) *block) {
 }
 
 #undef HELD_GROUPS
-#undef KEEP_IN_REGISTER
 #undef AHEAD
 #undef ROWS_AHEAD
 #undef PREFETCH_GROUPS

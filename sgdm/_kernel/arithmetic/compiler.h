@@ -19,7 +19,11 @@
 #endif
 #define SGDM_PREFETCH(address) __builtin_prefetch(address)
 #define SGDM_RESTRICT __restrict__
+#ifdef __clang__
 #define SGDM_NOT_INLINE __attribute__((noinline))
+#else
+#define SGDM_NOT_INLINE __attribute__((noinline, noclone))
+#endif
 #else
 #define SGDM_INLINE static inline
 #define SGDM_UNROLL
@@ -32,6 +36,9 @@
 #endif
 #if defined(__x86_64__) && defined(SGDM_VECTORS)
 #define SGDM_X86 1
+#define SGDM_KEEP_IN_REGISTER(x) __asm__("" : "+v"(x)) /* a vector, which gcc would load again */
+#else
+#define SGDM_KEEP_IN_REGISTER(x) ((void)0)
 #endif
 
 #endif

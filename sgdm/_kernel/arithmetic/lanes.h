@@ -3,15 +3,26 @@
  * What runs in every epoch is inlined for each small number of parameters, so that they stay in registers. The rest is
  * compiled once.
  *
- * Every number has the bits of `sums` and `update` for the fit alone: its sums are added in the same order. The rows of
- * a fit are the p + 1 rows of a triangular factor, of p columns.
+ * Every number has the bits of `sums` and of the updates for the fit alone: its sums are added in the same order. The
+ * rows of a fit are the p + 1 rows of a triangular factor, of p columns. The last one has zeros in all of them: its
+ * residual is -y.
  */
 #define MOST SGDM_MOST_PARAMETERS
+#define ROOM (SGDM_MOST_SHARED + 5) /* for parameters; arrays a power of two apart would share places in L1 */
+
+struct NAME(factors) {
+    V X[MOST * MOST], y[ROOM]; /* row i has its numbers from i * width on, and zeros up to `width` */
+    const double *shared;      /* X of all fits, in place of X, or NULL */
+    V weight;
+};
 
 struct NAME(lanes) {
-    V X[(MOST + 1) * MOST], y[MOST + 1]; /* row i has its numbers from i * width on, and zeros up to `width` */
-    V a[MOST], v[MOST], g[MOST];         /* zeros from p on */
-    V weight, lr, momentum, gradient_weight, decay, loss, overflow;
+    struct NAME(factors) rows, tests;
+    V a[ROOM], v[ROOM], g[ROOM]; /* zeros from p on in a */
+    V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* what differs between columns, and */
+    V decay, l1;                                                      /* what doesn't */
+    V lr, momentum, gradient_weight, loss, overflow;
+    int by_columns, shrinks, validates;
 };
 
 /* How long a row is. Rows of up to three numbers are summed as columns are: see `transposed` in levels.c. Others are in
@@ -27,28 +38,31 @@ SGDM_INLINE FOR_LEVEL V NAME(sum_by_halves)(V *lane, const int lanes) {
     return lane[0];
 }
 
-SGDM_INLINE FOR_LEVEL V NAME(epoch_of_columns)(struct NAME(lanes) *s, const ptrdiff_t p) {
-    V squares[4] = {0}, r[SGDM_NARROWEST + 1];
-    for (ptrdiff_t i = 0; i <= p; i++) {
+/* The sum of r^2 at the parameters a, and X' r into g, unless that is NULL. */
+SGDM_INLINE FOR_LEVEL V NAME(sums_by_columns)(const struct NAME(factors) *s, const V *a, V *g, const ptrdiff_t p) {
+    V squares[4] = {0}, r[SGDM_NARROWEST];
+    for (ptrdiff_t i = 0; i < p; i++) {
         r[i] = (V){0} - s->y[i];
-        for (ptrdiff_t j = 0; j < p; j++) r[i] += s->a[j] * s->X[i * p + j];
+        for (ptrdiff_t j = i; j < p; j++) r[i] += a[j] * s->X[i * p + j];
         squares[i] = r[i] * r[i];
     }
-    for (ptrdiff_t j = 0; j < p; j++) {
+    squares[p] = s->y[p] * s->y[p];
+    for (ptrdiff_t j = 0; g && j < p; j++) {
         V lane[4] = {0};
-        for (ptrdiff_t i = 0; i <= p; i++) lane[i] = s->X[i * p + j] * r[i];
-        s->g[j] = NAME(sum_by_halves)(lane, 4);
+        for (ptrdiff_t i = 0; i <= j; i++) lane[i] = s->X[i * p + j] * r[i];
+        g[j] = NAME(sum_by_halves)(lane, 4);
     }
     return NAME(sum_by_halves)(squares, 4);
 }
 
-SGDM_INLINE FOR_LEVEL V NAME(epoch_of_rows)(struct NAME(lanes) *s, const ptrdiff_t p) {
+/* The same for wider rows. */
+SGDM_INLINE FOR_LEVEL V NAME(sums_by_rows)(const struct NAME(factors) *s, const V *a, V *g, const ptrdiff_t p) {
     const ptrdiff_t width = NAME(width_of)(p);
     V squares[8];
     SGDM_UNROLL
     for (int l = 0; l < 8; l++) squares[l] = (V){0};
-    for (ptrdiff_t i = 0; i <= p; i++) {
-        const V *const x = s->X + i * width, *const a = s->a;
+    for (ptrdiff_t i = 0; i < p; i++) {
+        const V *const x = s->X + i * width;
         const ptrdiff_t first = i / 4 * 4; /* there are zeros before */
         V lower[4], upper[4];              /* lanes 0 to 3, and 4 to 7 */
         SGDM_UNROLL
@@ -62,23 +76,93 @@ SGDM_INLINE FOR_LEVEL V NAME(epoch_of_rows)(struct NAME(lanes) *s, const ptrdiff
         SGDM_UNROLL
         for (int l = 0; l < 4; l++) lower[l] += upper[l];
         const V r = NAME(sum_by_halves)(lower, 4) + ((V){0} - s->y[i]);
-        for (ptrdiff_t j = first; j < width; j += 4)
+        for (ptrdiff_t j = first; g && j < width; j += 4)
             SGDM_UNROLL
-            for (int l = 0; l < 4; l++) s->g[j + l] = (i ? s->g[j + l] : (V){0}) + r * x[j + l];
+            for (int l = 0; l < 4; l++) g[j + l] = (i ? g[j + l] : (V){0}) + r * x[j + l];
         squares[i % 8] += r * r;
     }
+    squares[p % 8] += s->y[p] * s->y[p];
     return NAME(sum_by_halves)(squares, 8);
 }
 
-/* One epoch: the loss is returned, and g is set. */
-SGDM_INLINE FOR_LEVEL V NAME(epoch_of_lanes)(struct NAME(lanes) *s, const ptrdiff_t p) {
-    return (p <= SGDM_NARROWEST ? NAME(epoch_of_columns)(s, p) : NAME(epoch_of_rows)(s, p)) / s->weight;
+/* The residuals of one or two rows of a shared X, i and i + 1. They are read in whole groups of eight: there are zeros
+ * before the diagonal, and what follows a row meets zeros in a. */
+SGDM_INLINE FOR_LEVEL void NAME(shared_residuals)(const struct NAME(factors) *s, const V *a, ptrdiff_t p, ptrdiff_t i,
+                                                  const int rows, V *r, V *squares) {
+    const double *const x[2] = {s->shared + i * p, s->shared + (i + rows - 1) * p};
+    V lanes[2][4];
+    SGDM_UNROLL
+    for (int l = 0; l < 4; l += 2) { /* lanes l, l + 1, l + 4 and l + 5: there are registers for so many */
+        V sums[2][4];
+        SGDM_UNROLL
+        for (int q = 0; q < rows; q++)
+            SGDM_UNROLL
+            for (int e = 0; e < 4; e++) sums[q][e] = (V){0};
+        for (ptrdiff_t j = i / 8 * 8 + l; j < p; j += 8)
+            SGDM_UNROLL
+            for (int e = 0; e < 4; e++) {
+                const ptrdiff_t at = j + e % 2 + e / 2 * 4;
+                V coefficient = a[at];
+                SGDM_KEEP_IN_REGISTER(coefficient);
+                SGDM_UNROLL
+                for (int q = 0; q < rows; q++) sums[q][e] += (x[q][at] - (V){0}) * coefficient;
+            }
+        SGDM_UNROLL
+        for (int q = 0; q < rows; q++)
+            SGDM_UNROLL
+            for (int e = 0; e < 2; e++) lanes[q][l + e] = sums[q][e] + sums[q][e + 2];
+    }
+    SGDM_UNROLL
+    for (int q = 0; q < rows; q++) {
+        r[q] = NAME(sum_by_halves)(lanes[q], 4) + ((V){0} - s->y[i + q]);
+        squares[(i + q) % 8] += r[q] * r[q];
+    }
+}
+
+/* g += r' times so many rows, from row i on. */
+SGDM_INLINE FOR_LEVEL void NAME(add_shared_gradient)(const struct NAME(factors) *s, const V *r, V *g, ptrdiff_t p,
+                                                     ptrdiff_t i, const int rows) {
+    const double *const x = s->shared + i * p;
+    for (ptrdiff_t j = i / 4 * 4; j < p; j++) {
+        V sum = g[j];
+        SGDM_UNROLL
+        for (int q = 0; q < rows; q++) sum += r[q] * x[q * p + j];
+        g[j] = sum;
+    }
+}
+
+static SGDM_NOT_INLINE FOR_LEVEL V NAME(sums_of_shared)(const struct NAME(factors) *s, const V *a, V *g, ptrdiff_t p) {
+    V squares[8] = {0}, r[4];
+    ptrdiff_t i = 0;
+    if (g) memset(g, 0, (size_t)p * sizeof(V));
+    for (; i + 4 <= p; i += 4) {
+        NAME(shared_residuals)(s, a, p, i, 2, r, squares);
+        NAME(shared_residuals)(s, a, p, i + 2, 2, r + 2, squares);
+        if (g) NAME(add_shared_gradient)(s, r, g, p, i, 4);
+    }
+    for (; i < p; i++) {
+        NAME(shared_residuals)(s, a, p, i, 1, r, squares);
+        if (g) NAME(add_shared_gradient)(s, r, g, p, i, 1);
+    }
+    squares[p % 8] += s->y[p] * s->y[p];
+    return NAME(sum_by_halves)(squares, 8);
+}
+
+/* The loss at the parameters, and half of its gradient times the weight into g, unless that is NULL. */
+SGDM_INLINE FOR_LEVEL V NAME(loss_of_lanes)(const struct NAME(factors) *s, const V *a, V *g, const ptrdiff_t p) {
+    return (p <= SGDM_NARROWEST ? NAME(sums_by_columns)(s, a, g, p)
+            : s->shared         ? NAME(sums_of_shared)(s, a, g, p)
+                                : NAME(sums_by_rows)(s, a, g, p)) / s->weight;
+}
+
+static SGDM_NOT_INLINE FOR_LEVEL V NAME(test_loss)(const struct NAME(lanes) *s, ptrdiff_t p) {
+    return NAME(loss_of_lanes)(&s->tests, s->a, NULL, p);
 }
 
 /* The parameters after an epoch, from g, which becomes the gradient. first: the velocity becomes it, undamped. */
 SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features, int nesterov,
                                               int first) {
-    const V scale = 2.0 / s->weight, of_velocity = s->momentum * (double)!first;
+    const V scale = 2.0 / s->rows.weight, of_velocity = s->momentum * (double)!first;
     const V of_gradient = s->gradient_weight * (double)!first + (double)first;
     for (ptrdiff_t j = 0; j < p; j++) {
         const V g = scale * s->g[j], weight_decay = s->decay * (double)(j < features), u = g + weight_decay * s->a[j];
@@ -88,6 +172,46 @@ SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdi
         s->a[j] -= s->lr * step;
         s->g[j] = g;
     }
+}
+
+/* The same in standardized coordinates: see `precondition` in descent.pyx. Not for the first epoch. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_by_columns)(struct NAME(lanes) *s, ptrdiff_t p, ptrdiff_t features,
+                                                              int nesterov) {
+    const V scale = 2.0 / s->rows.weight;
+    V direction[ROOM], sums[4] = {0}, of_intercept = {0};
+    for (ptrdiff_t j = 0; j < p; j++) s->g[j] = scale * s->g[j];
+    if (features < p) of_intercept = s->g[features];
+    for (ptrdiff_t j = 0; j < features; j++) {
+        const V u = s->g[j] + s->column_decay[j] * s->a[j];
+        direction[j] = (u - s->mean[j] * of_intercept) * s->inverse[j] * s->inverse[j];
+        sums[j < features / 4 * 4 ? j % 4 : 0] += s->mean[j] * direction[j];
+    }
+    if (features < p) direction[features] = of_intercept - ((sums[0] + sums[2]) + (sums[1] + sums[3]));
+    for (ptrdiff_t j = 0; j < p; j++) {
+        V step = s->momentum * s->v[j] + s->gradient_weight * direction[j];
+        s->v[j] = step;
+        if (nesterov) step = s->gradient_weight * direction[j] + s->momentum * step;
+        s->a[j] -= s->lr * step;
+    }
+}
+
+/* The proximal step of l1: see `update` in update.h, and `shrink` in descent.pyx for that by columns. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(shrink_lanes)(struct NAME(lanes) *s, ptrdiff_t p, ptrdiff_t features) {
+    const V rest = 1.0 - s->momentum, by_columns = s->lr * s->gradient_weight / rest;
+    const V uniform = s->lr * s->l1 * s->gradient_weight / rest;
+    V total = {0};
+    for (ptrdiff_t j = 0; j < features; j++) {
+        const V before = s->a[j];
+        V threshold = uniform;
+        if (s->by_columns) threshold = by_columns * s->shrinkage[j] * s->inverse[j] * s->inverse[j];
+        SGDM_ROLLED
+        for (int l = 0; l < WIDTH; l++) {
+            double *const a = (double *)(s->a + j) + l, t = ((const double *)&threshold)[l];
+            if (t > 0) *a = *a > t ? *a - t : *a < -t ? *a + t : *a != *a ? *a : 0;
+        }
+        if (s->by_columns) total += s->mean[j] * (before - s->a[j]);
+    }
+    if (s->by_columns && features < p) s->a[features] += total;
 }
 
 /* Columns of eight lanes, `count` of them, become runs in memory: to[l][at + j] = columns[j][l]. The next run of each is
@@ -114,26 +238,52 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(gather_lanes)(double *const *from, pt
         for (int l = 0; l < WIDTH; l++) ((double *)(to + j))[l] = from[l][at + j];
 }
 
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
-    const ptrdiff_t p = f->p, width = NAME(width_of)(p);
-    memset(s->X, 0, (size_t)((p + 1) * width) * sizeof(V));
-    memset(s->a, 0, (size_t)width * sizeof(V));
-    for (ptrdiff_t i = 0; i <= p; i++) NAME(gather_lanes)((double *const *)f->X + fit, i * p, p, s->X + i * width);
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_factors)(const struct sgdm_factors *f, int fit, ptrdiff_t p,
+                                                         struct NAME(factors) *s) {
+    const ptrdiff_t width = NAME(width_of)(p);
+    s->shared = p > MOST ? f->X[0] : NULL;
+    if (!s->shared) memset(s->X, 0, (size_t)(p * width) * sizeof(V));
+    for (ptrdiff_t i = 0; i < p && !s->shared; i++)
+        NAME(gather_lanes)((double *const *)f->X + fit, i * p, p, s->X + i * width);
     NAME(gather_lanes)((double *const *)f->y + fit, 0, p + 1, s->y);
+    s->weight = READ(f->weight + fit);
+}
+
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(take_rates)(const struct sgdm_fits *f, int fit, ptrdiff_t epoch,
+                                                       struct NAME(lanes) *s) {
+    V rates[3];
+    NAME(gather_lanes)((double *const *)f->rates + fit, (epoch - f->first) * f->rates_step, 3, rates);
+    s->lr = rates[0];
+    s->momentum = rates[1];
+    s->gradient_weight = rates[2];
+}
+
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
+    const ptrdiff_t p = f->p, features = f->features;
+    double *const *const columns = (double *const *)f->columns + fit;
+    memset(s->a, 0, (size_t)((p + 7) / 8 * 8) * sizeof(V));
     NAME(gather_lanes)(f->a + fit, 0, p, s->a);
     NAME(gather_lanes)(f->v + fit, 0, p, s->v);
-    s->lr = READ(f->rates[0] + fit);
-    s->momentum = READ(f->rates[1] + fit);
-    s->gradient_weight = READ(f->rates[2] + fit);
-    s->weight = READ(f->weight + fit);
+    NAME(open_factors)(&f->rows, fit, p, &s->rows);
+    s->validates = f->tests.X[0] != NULL;
+    if (s->validates) NAME(open_factors)(&f->tests, fit, p, &s->tests);
     s->decay = READ(f->decay + fit);
+    s->l1 = READ(f->l1 + fit);
+    s->by_columns = f->columns[0] != NULL;
+    s->shrinks = s->by_columns;
+    for (int l = 0; l < WIDTH; l++) s->shrinks |= f->l1[fit + l] > 0;
     s->overflow = (V){0};
+    if (!s->by_columns) return;
+    NAME(gather_lanes)(columns, 0, features, s->mean);
+    NAME(gather_lanes)(columns, features, features, s->inverse);
+    NAME(gather_lanes)(columns, 2 * features, features, s->column_decay);
+    NAME(gather_lanes)(columns, 3 * features, features, s->shrinkage);
 }
 
 /* Writes where the fits are now, but those that overflowed. Without an epoch, the loss is still to be computed. */
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
     const ptrdiff_t p = f->p;
-    if (f->first == f->last) s->loss = NAME(epoch_of_lanes)(s, p);
+    if (f->first == f->last) s->loss = NAME(loss_of_lanes)(&s->rows, s->a, NULL, p);
     for (ptrdiff_t j = 0; j < p; j++) s->overflow += s->a[j] * 0.0;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
@@ -147,18 +297,18 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, int
     }
 }
 
-/* Sets the objective and the norm of its gradient, at the parameters `a` where the gradient is g; `penalty` and
- * `subgradient_norm` in descent.pyx have the same bits. */
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, int fit, const struct NAME(lanes) *s,
-                                                          const V *a) {
+/* Sets the objective and the norm of its gradient before the first update; `penalty` and `subgradient_norm` in
+ * descent.pyx have the same bits. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, int fit, const struct NAME(lanes) *s) {
     const ptrdiff_t p = f->p;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
-        double penalty = 0, largest = 0, total = 0, u[MOST] = {0};
+        const double scale = 2.0 / f->rows.weight[fit + l];
+        double penalty = 0, largest = 0, total = 0, u[ROOM] = {0};
         for (ptrdiff_t j = 0; j < p; j++) {
-            const double aj = ((const double *)(a + j))[l], decay = j < f->features ? f->decay[fit + l] : 0;
+            const double aj = ((const double *)(s->a + j))[l], decay = j < f->features ? f->decay[fit + l] : 0;
             penalty += decay / 2 * aj * aj;
-            u[j] = ((const double *)(s->g + j))[l] + decay * aj;
+            u[j] = scale * ((const double *)(s->g + j))[l] + decay * aj;
             largest = fabs(u[j]) > largest ? fabs(u[j]) : largest;
         }
         const double unit = largest > 0 ? largest : 1;
@@ -172,34 +322,39 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
 /* The epochs of eight fits. Histories are written for up to eight recorded epochs at a time. */
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
     struct NAME(lanes) s[GROUP];
-    double loss[TILE], paths[3][TILE * MOST];
+    double loss[TILE], val_loss[TILE], paths[3][8 * ROOM];
+    const ptrdiff_t most = p * 8 <= ROOM ? 8 : ROOM / p;
     ptrdiff_t waiting = 0; /* recorded epochs that are not written */
     f->overflowed = 0;
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
-        const int recorded = f->loss[0] && epoch % f->every == 0;
+        const int recorded = (f->loss[0] || f->val_loss[0]) && epoch % f->every == 0, whole = recorded && f->paths[0][0];
         SGDM_BY_TWO /* with vectors of 16 bytes, all four would be 26 kB of code, and no faster */
         for (int h = 0; h < GROUP; h++) {
-            V before[MOST];
-            const ptrdiff_t at = waiting * p * 8 + h * WIDTH;
-            s[h].loss = NAME(epoch_of_lanes)(s + h, p);
+            double *const at = paths[0] + waiting * p * 8 + h * WIDTH;
+            if (f->rates_step || epoch == f->first) NAME(take_rates)(f, h * WIDTH, epoch, s + h);
+            s[h].loss = NAME(loss_of_lanes)(&s[h].rows, s[h].a, s[h].g, p);
             s[h].overflow += s[h].loss * 0.0; /* NaN from an overflow on */
-            for (ptrdiff_t j = 0; j < p; j++) before[j] = s[h].a[j];
-            NAME(update_lanes)(s + h, p, f->features, f->nesterov, epoch == 0);
-            if (epoch == 0) NAME(measure_lanes)(f, h * WIDTH, s + h, before);
+            if (epoch == 0) NAME(measure_lanes)(f, h * WIDTH, s + h);
+            for (ptrdiff_t j = 0; whole && j < p; j++) AT(at + 2 * 8 * ROOM + j * 8) = s[h].a[j];
+            if (s[h].by_columns)
+                NAME(update_by_columns)(s + h, p, f->features, f->nesterov);
+            else
+                NAME(update_lanes)(s + h, p, f->features, f->nesterov, epoch == 0);
+            if (s[h].shrinks) NAME(shrink_lanes)(s + h, p, f->features);
             if (!recorded) continue;
             AT(loss + waiting * 8 + h * WIDTH) = s[h].loss;
-            if (!f->paths[0][0]) continue;
-            for (ptrdiff_t j = 0; j < p; j++) {
-                AT(paths[0] + at + j * 8) = s[h].g[j];
-                AT(paths[1] + at + j * 8) = s[h].v[j];
-                AT(paths[2] + at + j * 8) = before[j];
+            if (s[h].validates) AT(val_loss + waiting * 8 + h * WIDTH) = NAME(test_loss)(s + h, p);
+            for (ptrdiff_t j = 0; whole && j < p; j++) {
+                AT(at + j * 8) = s[h].g[j];
+                AT(at + 8 * ROOM + j * 8) = s[h].v[j];
             }
         }
         waiting += recorded;
-        if (waiting == 8 || (waiting && epoch + 1 == f->last)) {
+        if (waiting == most || (waiting && epoch + 1 == f->last)) {
             const ptrdiff_t row = epoch / f->every + 1 - waiting;
-            NAME(spread)(loss, waiting, f->loss, row);
+            if (f->loss[0]) NAME(spread)(loss, waiting, f->loss, row);
+            if (f->val_loss[0]) NAME(spread)(val_loss, waiting, f->val_loss, row);
             for (int part = 0; f->paths[0][0] && part < 3; part++)
                 NAME(spread)(paths[part], waiting * p, f->paths[part], row * p);
             waiting = 0;

@@ -21,7 +21,7 @@
  *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
  *     factor.h       the triangular factor of rows, and
  *     gram.h         that of many well-conditioned rows
- *     lanes.h        epochs of eight small fits at once
+ *     lanes.h        epochs of eight reduced fits at once
  *     factor_lanes.h the triangular factors of eight small fits at once
  *     modes.h        descents after any number of epochs, along eigenvectors
  *     update.h       the momentum update
@@ -46,7 +46,8 @@
 
 #define SGDM_FACTOR_ROWS 192 /* of a block that is factored together */
 #define SGDM_FITS 8          /* that descend together, and */
-#define SGDM_MOST_PARAMETERS 20 /* the parameters that they have at most */
+#define SGDM_MOST_PARAMETERS 20 /* the parameters that they have at most, or */
+#define SGDM_MOST_SHARED 255    /* if they share X: its rows are one block */
 #define SGDM_NARROWEST 3     /* columns: X of so many is always read by columns */
 #define SGDM_LANE_BYTES 64 /* of a group of lanes: lines are read in whole groups */
 #define SGDM_TARGETS 4     /* whose residuals are computed together, where there are registers for that */
@@ -124,18 +125,29 @@ struct sgdm_array {
 typedef int sgdm_factor(const struct sgdm_array *X, int intercept, const struct sgdm_array *y, const double *roots,
                         ptrdiff_t n, int triangular, double *R, ptrdiff_t stride);
 
-/* Eight reduced fits, for `descend_lanes`: how far they are, and where their data and results are. */
+/* The triangular factors of eight fits: X (p + 1, p), y (p + 1,), and the sums of their weights. */
+struct sgdm_factors {
+    const double *X[SGDM_FITS], *y[SGDM_FITS];
+    double weight[SGDM_FITS];
+};
+
+/* Eight reduced fits, for `descend_lanes`: how far they are, and where their data and results are. With more than
+ * SGDM_MOST_PARAMETERS they share X, and that of their tests. A fit may be named more than once. */
 struct sgdm_fits {
     ptrdiff_t p, features;                           /* parameters; the penalties act on the first `features` */
     ptrdiff_t first, last, every;                    /* the epochs to do; every so many are recorded */
     int nesterov;
-    const double *X[SGDM_FITS], *y[SGDM_FITS];       /* (p + 1, p) and (p + 1,), a triangular factor */
-    double rates[3][SGDM_FITS];                      /* lr, momentum and 1 - dampening */
-    double weight[SGDM_FITS], decay[SGDM_FITS];      /* the sum of the weights, and the weight decay */
+    struct sgdm_factors rows, tests;                 /* tests: held-out rows; their X are NULL for none */
+    const double *rates[SGDM_FITS];                  /* lr, momentum and 1 - dampening, of epoch `first` */
+    ptrdiff_t rates_step;                            /* from an epoch's rates to the next: 3, or 0 for constants */
+    double decay[SGDM_FITS], l1[SGDM_FITS];          /* the penalties, where there are no columns */
+    const double *columns[SGDM_FITS];                /* (4, features), as of `Rows` in rows.pxd, or NULL */
     double *a[SGDM_FITS], *v[SGDM_FITS];             /* (p,), read and written */
-    double *loss[SGDM_FITS], *paths[3][SGDM_FITS];   /* the histories (rows,) and (rows, p), or NULL */
+    double *loss[SGDM_FITS], *val_loss[SGDM_FITS];   /* the histories (rows,) and */
+    double *paths[3][SGDM_FITS];                     /* (rows, p), or NULL */
     double last_loss[SGDM_FITS];                     /* of the last epoch; at `a`, if there are no epochs to do */
-    double objective[SGDM_FITS], norm[SGDM_FITS];    /* before the first update: set if that is done */
+    double objective[SGDM_FITS], norm[SGDM_FITS];    /* before the first update: set if that is done, for fits without
+                                                      * columns and l1 */
     int overflowed;                                  /* which fits did, as bits: their parameters are as they were */
 };
 
