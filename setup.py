@@ -36,8 +36,8 @@ if SANITIZE:  # -g would build three times as long; Python's own flag -fwrapv wo
     SANITIZER_FLAGS = ["-O1", "-g1", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
     SANITIZER_FLAGS += ["-fno-omit-frame-pointer"]
 
-# The loops over rows are in one module. The others are a fifth smaller with -O2, and as fast; those without any loop
-# are a fifth smaller still with -Os.
+# The loops over rows are in one module. The others are a fifth smaller with -O2, and as fast; those that only hold and
+# check what others read are a fifth smaller still with -Os.
 OPTIMISATION = {"sgdm._kernel.rows": "-O3", "sgdm._kernel.nouns": "-Os", "sgdm._kernel.checks": "-Os"}
 
 ADVICE = """\

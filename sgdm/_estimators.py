@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ._kernel import ManyOptions, fits_together
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
 from ._reduction.many import Factors
-from ._results.status import DivergenceError
+from ._results.status import ConvergenceWarning, DivergenceError
 from ._validation import as_flag, as_weights
 
 try:
@@ -173,20 +174,27 @@ class Folds:
         mean over the targets; inf from an overflow on. All descents run side by side."""
         problems = Factors(self.trainings, Factors(self.tests))
         grid = Grid(settings, epochs, len(problems.targets), problems.one.features)
-        problems.together = fits_together(problems.one, grid, False)
-        if problems.together == 1:
-            problems.together = len(settings)  # wide ones run together if they share a factor
-        descents = Descents(problems, grid, None)
+        fits, small = len(grid.rates), fits_together(problems.one, grid, False)
+        problems.together = small if small > 1 else fits // len(self.tests)  # others must share a factor
+        try:
+            descents = Descents(problems, grid, None)
+        except MemoryError:
+            raise MemoryError(
+                f"the losses of {fits} descents of {epochs} epochs take {8 * fits * epochs / 2**30:.1f} GiB, more than "
+                "there is; lower max_iter, or try fewer settings"
+            ) from None
         descents.run()
-        losses = descents.record.val_loss
-        losses[np.arange(epochs) >= descents.states.epochs[:, np.newaxis]] = np.inf
-        losses = losses.reshape(len(self.tests), -1, len(settings), epochs).mean(axis=1)
-        return np.where(np.isfinite(losses), losses, np.inf).swapaxes(0, 1)
+        losses, last = descents.record.val_loss, descents.states.epochs[:, np.newaxis]
+        overflowed = (np.arange(epochs) >= last) | ~(losses <= np.finfo(self.whole.dtype).max)
+        losses[np.logical_or.accumulate(overflowed, axis=1)] = np.inf
+        return losses.reshape(len(self.tests), -1, len(settings), epochs).mean(axis=1).swapaxes(0, 1)
 
     def raise_divergence(self, options, epochs):
-        """Raises the error of a descent on a training set that diverges; for options of which one does."""
-        for training, test in zip(self.trainings, self.tests, strict=True):
-            training.fit(epochs=epochs, record=None, validation=test, **options)
+        """Raises the error of the first training set, or test set, that overflows with these options."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for training, test in zip(self.trainings, self.tests, strict=True):
+                training.fit(epochs=epochs, record=None, validation=test, **options)
         raise DivergenceError("the loss on a fold overflows at every epoch; scale the columns of X down")
 
     def mean(self, losses):

@@ -279,8 +279,9 @@ def as_starts(coef0, problems):
     start, p = as_real(coef0, "coef0"), problems.one.p
     if start.ndim not in (1, 2) or start.shape[-1] != p or start.size == 0:
         raise ValueError(f"coef0 must have shape ({p},) or (fits, {p}), got {start.shape}")
-    start = cast(start, problems.targets.dtype)
-    check_finite(start, "coef0", ("fit", "parameter")[-start.ndim :])
+    check_finite(
+        cast(start, problems.targets.dtype), "coef0", ("fit", "parameter")[-start.ndim :]
+    )  # as results show it
     return start.reshape(-1, p)
 
 

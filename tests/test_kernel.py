@@ -186,7 +186,7 @@ def many(**changed):
     )
     options = ManyOptions(np.full((count, 3), 0.1), np.zeros((count, 2)), 4, False, -1.0)
     states = States(np.zeros((count, 2, p)))
-    record = {"loss": np.zeros((count, rows)), "paths": np.zeros((3, count, rows, p)), "every": 1}
+    record = {"loss": np.zeros((count, rows)), "paths": np.zeros((3, count, rows, p)), "every": 1, "val_loss": None}
     arguments = {"problems": problems, "options": options, "states": states, "first": 0, "last": 3}
     arguments["steps"] = 2
     for name, value in changed.items():
@@ -198,7 +198,7 @@ def many(**changed):
             place = record if name in record else arguments
             assert name in place
             place[name] = value
-    kept = Record(record["loss"], None, record["paths"], record["every"])
+    kept = Record(record["loss"], record["val_loss"], record["paths"], record["every"])
     steps = arguments.pop("steps")
     return {**arguments, "record": kept, "epochs": steps}
 
@@ -215,6 +215,24 @@ def test_many_fits_that_have_room_run():
     advance_many(**many(**shared, every=2, loss=np.zeros((3, 2)), paths=None))
 
 
+def held_out(n, d, dtype=float, fits=3):
+    return Problems(np.zeros((fits, n, d), dtype), False, np.zeros((3, n), dtype), None, np.full(1, float(n)), True)
+
+
+def test_the_losses_of_many_fits_need_room():
+    tests = held_out(7, D)
+    losses = np.full((3, 4), np.nan)
+    arguments = many(tests=tests, val_loss=losses)
+    advance_many(**arguments)
+    intercept = arguments["states"].parameters[:, 0, -1]  # all there is to a prediction of rows of zeros
+    np.testing.assert_allclose(losses[:, 1], intercept**2, rtol=1e-14)
+    assert np.isnan(losses[:, 2:]).all()
+    with pytest.raises(ValueError, match="val_loss must have room for rows 0 to 3, got 3 rows"):
+        advance_many(**many(tests=tests, val_loss=losses[:, :3].copy()))
+    with pytest.raises(ValueError, match="val_loss must have a row for each of 3 fits, got 2"):
+        advance_many(**many(tests=tests, val_loss=losses[:2]))
+
+
 MANY = {
     "lines": (np.zeros((2, N, D)), "lines must have a row for each of 3 fits, or for equally many of them, got 2"),
     "lines of fewer rows": (np.zeros((3, N - 1, D)), "lines must have 20 rows of 3, got 19 of 3"),
@@ -225,7 +243,16 @@ MANY = {
     "total_weights": (np.zeros(2), "total_weights must have a row for each"),
     "rates": (np.zeros((1, 3)), "rates must have a row for each of 3 fits, got 1"),
     "rates of two": (np.zeros((3, 2)), "rates must have 1 rows of 3, got 1 of 2"),
+    "rates of three epochs": (np.zeros((3, 3, 3)), "rates must be those of every epoch, or of each of 4 .* got 3"),
+    "rates of no epoch": (np.zeros((3, 0, 3)), "rates must be those of every epoch, .* got 0"),
     "penalties": (np.zeros((1, 2)), "penalties must have a row for each of 3 fits"),
+    "columns": (np.zeros((2, 4, D)), "columns must have a row for each of 3 fits, got 2"),
+    "columns of fewer": (np.zeros((3, 4, D - 1)), "columns must have 1 rows of 3, got 1 of 2"),
+    "columns of fewer terms": (np.zeros((3, 3, D)), "columns must have 1 rows of 4, got 1 of 3"),
+    "val_loss": (np.zeros((3, 4)), "val_loss must be None without tests"),
+    "tests": (held_out(7, 2), "tests must have 3 rows of 4, got 2 of 3"),
+    "tests of another dtype": (held_out(7, D, np.float32), "tests must have the dtype of the rows"),
+    "tests of fewer rows": (held_out(7, D, fits=2), "lines must have a row for each of 3 fits, or for equally many"),
     "parameters": (np.zeros((2, 2, D + 1)), "parameters must have a row for each of 3 fits, got 2"),
     "parameters of fewer": (np.zeros((3, 2, D)), "parameters must have 2 rows of 4, got 2 of 3"),
     "metrics": (np.zeros((3, 2)), "metrics must have 1 rows of 3, got 1 of 2"),

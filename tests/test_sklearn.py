@@ -1,6 +1,7 @@
 """The scikit-learn estimators: scikit-learn's own checks, `sgdm.fit` underneath, and the loop that the CV saves."""
 
 import pickle
+import warnings
 
 import helpers
 import numpy as np
@@ -330,14 +331,14 @@ CV_OPTIONS = {
 }
 
 
-def loop(X, y, splits, w=None, max_iter=40, **options):
+def loop(X, y, splits, w=None, max_iter=40, d=D, **options):
     """What a person would write: the mean squared error on each fold after every epoch over the others' rows."""
     curves = np.empty((len(splits), max_iter))
     for curve, (train, test) in zip(curves, splits, strict=True):
         weights = None if w is None else w[train]
         path = sgdm.fit(X[train], y[train], sample_weight=weights, epochs=max_iter + 1, method="direct", **options)
         for t, params in enumerate(path.history.coef[1:]):
-            residual = X[test] @ params[:D] + params[D:].sum(axis=0) - y[test]
+            residual = X[test] @ params[:d] + params[d:].sum(axis=0) - y[test]
             curve[t] = np.average(residual**2, axis=0, weights=None if w is None else w[test]).mean()
     return curves
 
@@ -445,6 +446,52 @@ def test_estimators_searches_a_grid():
     assert model.best_params_["lr"] == 0.05
     assert model.best_n_iter_ in (results["n_iter"][best], 30)
     np.testing.assert_array_equal(model.val_loss_curves_, results["val_loss_curves"][best])
+
+
+@pytest.mark.parametrize("d", [2, 30])
+@pytest.mark.parametrize("k", [None, 3])
+def test_each_setting_has_the_losses_that_it_has_alone(d, k):
+    """Whatever is beside it in its lanes: a fit that diverges, another rule of rates, another penalty."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((90, d)), rng.standard_normal((90, k) if k else 90)
+    grid = {"lr": [0.01, 1e9, lambda epoch: 0.05 / (1 + epoch)], "momentum": [0.5, 0.9], "l1": [0.0, 0.1]}
+    model = SGDMRegressorCV(**grid, max_iter=40, cv=3).fit(X, y)
+    results = model.cv_results_
+    folds = list(KFold(3).split(X))
+    moments = X.mean(axis=0), X.std(axis=0)
+    for params, curves in zip(results["params"], results["val_loss_curves"], strict=True):
+        if params["lr"] == 1e9:
+            assert np.isinf(curves[:, -1]).all()
+            continue
+        expected = loop(X, y, folds, fit_intercept=True, standardize=moments, d=d, **params)
+        np.testing.assert_allclose(curves, expected, rtol=1e-9)
+
+
+def test_losses_beyond_float32_are_infinite_for_data_of_float32():
+    X, y = (array.astype(np.float32) for array in make_data())
+    model = SGDMRegressorCV(lr=[3.0, 0.1], momentum=0.0, max_iter=120, cv=3, standardize=False).fit(X, y)
+    curves = model.cv_results_["val_loss_curves"][0]
+    largest = np.finfo(np.float32).max
+    assert curves[np.isfinite(curves)].max() <= largest
+    assert np.isinf(curves[:, -1]).all()
+    with pytest.raises(sgdm.DivergenceError):
+        SGDMRegressorCV(lr=0.1, max_iter=5).fit(X, y * np.float32(1e20))
+
+
+def test_the_error_of_folds_that_diverge_comes_without_warnings():
+    X, y = make_data()
+    X[:15] *= 1e90
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(sgdm.DivergenceError):
+            SGDMRegressorCV(lr=1e140, momentum=0.0, max_iter=1, standardize=False).fit(X, y)
+
+
+def test_losses_that_memory_does_not_hold_are_refused_with_advice():
+    with pytest.raises(
+        MemoryError, match=r"the losses of 15 descents of 10+ epochs take .* GiB.*; lower max_iter, or try"
+    ):
+        SGDMRegressorCV(lr=[0.1, 0.2, 0.3], max_iter=10**13).fit(*make_data())
 
 
 def test_estimators_tunes_once_for_all_folds():

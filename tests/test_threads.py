@@ -498,3 +498,27 @@ def test_threads_raise_no_warnings():
         warnings.simplefilter("always")
         fit(X, y, n_threads=8)
     assert not caught
+
+
+@pytest.mark.thread_unsafe(reason="the size of stacks is that of all threads to come")
+def test_threads_with_small_stacks_can_call_everything():
+    """Some systems give a thread 128 kB."""
+    rng = np.random.default_rng(0)
+    X, y, done = rng.standard_normal((3000, 30)), rng.standard_normal(3000), []
+
+    def work():
+        sgdm.fit(X, y, lr=0.01, epochs=2, method="direct")
+        sgdm.compress(X, y)
+        for rows in (X, X.reshape(10, 300, 30)[:, :, :4]):
+            targets = y if rows.ndim == 2 else y.reshape(10, 300)
+            sgdm.fit_many(rows, targets, lr=np.full(10, 0.01), epochs=2, method="compress", standardize=True)
+        done.append(True)
+
+    before = threading.stack_size(1 << 17)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert done

@@ -8,9 +8,12 @@ from libc.string cimport memset
 
 from .checks cimport check_fits, check_history, check_shape
 from .descent cimport COMPLETED, Outcome, descend, losses_at
-from .nouns cimport COLUMN_TERMS, INITIAL_NORM, INITIAL_OBJECTIVE, LAST_LOSS, METRICS, Options, Problem, Record, State
+from .nouns cimport (
+    COLUMN_TERMS, INITIAL_NORM, INITIAL_OBJECTIVE, LAST_LOSS, METRICS, SHRINKAGE, Options, Problem, Record, State,
+)
 from .rows cimport (
-    PASS, SGDM_FITS, SGDM_MOST_PARAMETERS, SGDM_MOST_SHARED, Factors, Fits, Rows, arithmetic, set_columns, take,
+    PASS, SGDM_FITS, SGDM_LANES_BYTES, SGDM_MOST_PARAMETERS, SGDM_MOST_SHARED, Factors, Fits, Rows, arithmetic,
+    set_columns, take,
 )
 
 cdef enum:
@@ -88,19 +91,19 @@ cdef int set_part(Part* part, str name, const void* first, Py_ssize_t size, Py_s
 cdef int open_data(problems, Py_ssize_t fits, Data* data) except -1:
     """Takes the arrays of the data, which must be of the first problem's size and enough for so many fits."""
     if problems.lines.itemsize == 4:
-        return _open_data[float](problems.one, problems.by_columns, problems.lines, problems.targets, problems.weights,
+        return _open_data[float](problems.one, problems.lines, problems.targets, problems.weights,
                                  problems.total_weights, fits, data)
-    return _open_data[double](problems.one, problems.by_columns, problems.lines, problems.targets, problems.weights,
+    return _open_data[double](problems.one, problems.lines, problems.targets, problems.weights,
                               problems.total_weights, fits, data)
 
 
-cdef int _open_data(Problem one, bint by_columns, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
+cdef int _open_data(Problem one, const floating[:, :, ::1] lines, const floating[:, ::1] targets,
                     const floating[:, ::1] weights, const double[::1] total_weights, Py_ssize_t fits,
                     Data* data) except -1:
     cdef Py_ssize_t n = one.n, d = one.d, size = sizeof(floating)
     if one.k != 1:
         raise ValueError(f"each fit must have one target, got {one.k}")
-    check_shape("lines", lines.shape[1], lines.shape[2], d if by_columns else n, n if by_columns else d)
+    check_shape("lines", lines.shape[1], lines.shape[2], d if one.by_columns else n, n if one.by_columns else d)
     check_shape("targets", 1, targets.shape[1], 1, n)
     set_part(&data.lines, "lines", &lines[0, 0, 0], n * d * size, lines.shape[0], fits)
     set_part(&data.targets, "targets", &targets[0, 0], n * size, targets.shape[0], fits)
@@ -141,15 +144,17 @@ cdef int _losses_many(problems, floating[:, :, ::1] parameters, double[::1] loss
         Rows rows = Rows(problems.one)
         floating[:, :, ::1] work = rows.work
         bint in_lanes
+        unsigned char[::1] memory = np.empty(SGDM_LANES_BYTES, np.uint8)
         Data data
         Fits lanes
     open_data(problems, fits, &data)
     in_lanes = is_for_lanes(problems, &data)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, rows.problem.p)
     lanes.p, lanes.features, lanes.first, lanes.last = rows.problem.p, rows.problem.features, 0, 0
+    lanes.memory = &memory[0]
     with nogil:
         while first < fits:
-            count = choose_lanes(first, fits, &data, NULL, NULL, chosen, &end)
+            count = choose_lanes(first, fits, sharing(rows.problem, &data), NULL, NULL, chosen, &end)
             lanes.overflowed = -1
             if floating is double:
                 if in_lanes and count >= LEAST_TOGETHER:
@@ -184,7 +189,13 @@ cdef bint is_for_lanes(problems, const Data* data):
     """Whether arithmetic/lanes.h can read the rows of these problems."""
     cdef Problem one = problems.one
     cdef Py_ssize_t most = SGDM_MOST_PARAMETERS if data.lines.fits == 1 else SGDM_MOST_SHARED
-    return one.triangular and one.n == one.p + 1 <= most + 1 and data.weights.first == NULL
+    return (one.triangular and one.n == one.p + 1 <= most + 1 and one.p == one.d and not one.by_columns
+            and data.weights.first == NULL)
+
+
+cdef inline Py_ssize_t sharing(Problem one, const Data* data) noexcept nogil:
+    """How many fits, one after another, share the X that lanes must have in common; 0 if all do, or if none need."""
+    return data.lines.fits if one.p > SGDM_MOST_PARAMETERS else 0
 
 
 def fits_together(Problem one, options, bint share_rows):
@@ -217,7 +228,8 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         Py_ssize_t p = rows.problem.p, total = options.epochs, B = parameters.shape[0], i, until, phase, count
         Py_ssize_t[SGDM_FITS] chosen
         Py_ssize_t[::1] begun = states.epochs.copy()
-        bint in_lanes
+        bint in_lanes, measured_alone = columns is not None
+        unsigned char[::1] memory = np.empty(SGDM_LANES_BYTES, np.uint8)
         Outcome outcome
         Data data, tests
         Fits fits
@@ -232,38 +244,43 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
     in_lanes = is_for_lanes(problems, &data) and fits_together(problems.one, options, data.lines.fits != 1) > 1
     if held_out is not None:
         check_shape("tests", held_out.problem.d, held_out.problem.p, rows.problem.d, p)
-        if held_out.float32_lines != rows.float32_lines:
+        if problems.tests.lines.dtype != problems.lines.dtype or held_out.float32_lines != rows.float32_lines:
             raise ValueError("tests must have the dtype of the rows")
         open_data(problems.tests, B, &tests)
         in_lanes = in_lanes and is_for_lanes(problems.tests, &tests) and tests.lines.fits == data.lines.fits
     check_fits("rates", rates.shape[0], last, False, rates.shape[2], 3)
-    if rates.shape[1] != 1 and rates.shape[1] < total:
+    if rates.shape[1] < 1 or 1 < rates.shape[1] < total:
         raise ValueError(f"rates must be those of every epoch, or of each of {total} epochs, got {rates.shape[1]}")
     if columns is not None:
         check_fits("columns", columns.shape[0], last, False, columns.shape[2], rows.problem.features)
         check_shape("columns", 1, columns.shape[1], 1, COLUMN_TERMS)
     check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
+    if val_loss is not None and held_out is None:
+        raise ValueError("val_loss must be None without tests")
     check_histories(p, loss, val_loss, paths, total, record.every, last)
+    for i in range(first, last):
+        measured_alone |= penalties[i, 1] > 0
+    fits.memory = &memory[0]
     fits.p, fits.features, fits.every, fits.nesterov = p, rows.problem.features, record.every, own.nesterov
     with nogil:
-        for phase in range(2):
+        # Lanes don't measure what is to be known before the first update where columns differ or there is l1. So fits
+        # do epoch 0 alone there, in phase 0.
+        for phase in range(0 if in_lanes and measured_alone else 1, 2):
             if floating is double:
                 i = first
                 while phase == 1 and in_lanes and i < last:
-                    count = choose_lanes(i, last, &data, &done[0], &outcomes[0], chosen, &i)
+                    count = choose_lanes(i, last, sharing(rows.problem, &data), &done[0], &outcomes[0], chosen, &i)
                     if count < LEAST_TOGETHER:
                         continue
-                    fits.first, fits.last = done[chosen[0]], min(total, begun[chosen[0]] + epochs)
+                    fits.first, fits.last = done[chosen[0]], begun[chosen[0]] + min(epochs, total - begun[chosen[0]])
                     if fits.first < fits.last:
                         take_lanes(chosen, &fits, &data, &tests if held_out is not None else NULL, all_parameters)
                         take_options(chosen, &fits, rates, penalties, columns, loss, val_loss, paths)
                         arithmetic().descend_lanes(&fits)
                         keep_lanes(chosen, count, &fits, total, metrics, done, outcomes)
             for i in range(first, last):
-                until = min(total, begun[i] + epochs)
-                if phase == 0:      # epoch 0 of fits for which lanes don't measure what is to be known of it
-                    if not in_lanes or (columns is None and penalties[i, 1] == 0):
-                        continue
+                until = begun[i] + min(epochs, total - begun[i])
+                if phase == 0:
                     until = min(until, 1)
                 if outcomes[i] >= 0 or (done[i] >= until and done[i] < total):
                     continue
@@ -292,16 +309,15 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
     return 0
 
 
-cdef Py_ssize_t choose_lanes(Py_ssize_t i, Py_ssize_t last, const Data* data, const Py_ssize_t* done,
+cdef Py_ssize_t choose_lanes(Py_ssize_t i, Py_ssize_t last, Py_ssize_t sharing, const Py_ssize_t* done,
                              const signed char* outcomes, Py_ssize_t* chosen, Py_ssize_t* end) noexcept nogil:
-    """Chooses up to SGDM_FITS fits from i on that can do the same epochs in lanes; of one X, where several share one.
-    The last of them fills the lanes that are left. Returns how many they are. `end` is the first fit it did not look
-    at."""
-    cdef Py_ssize_t count = 0, lane, sharing = data.lines.fits
+    """Chooses up to SGDM_FITS fits from i on that can do the same epochs in lanes. The last of them fills the lanes
+    that are left. Returns how many they are. `end` is the first fit it did not look at."""
+    cdef Py_ssize_t count = 0, lane
     while i < last and count < SGDM_FITS:
         if outcomes == NULL or outcomes[i] < 0:
             if count > 0 and (done != NULL and done[i] != done[chosen[0]]
-                              or sharing > 1 and i // sharing != chosen[0] // sharing):
+                              or sharing > 0 and i // sharing != chosen[0] // sharing):
                 break
             chosen[count] = i
             count += 1
@@ -314,7 +330,7 @@ cdef Py_ssize_t choose_lanes(Py_ssize_t i, Py_ssize_t last, const Data* data, co
 
 cdef void take_lanes(const Py_ssize_t* chosen, Fits* fits, const Data* data, const Data* tests,
                      double[:, :, ::1] parameters) noexcept nogil:
-    """Sets the data of the chosen fits, without penalties and histories."""
+    """Sets the data of the chosen fits, without constants and histories."""
     cdef Py_ssize_t lane, i
     memset(fits.loss, 0, sizeof(fits.loss))
     memset(fits.val_loss, 0, sizeof(fits.val_loss))
@@ -325,7 +341,7 @@ cdef void take_lanes(const Py_ssize_t* chosen, Fits* fits, const Data* data, con
     memset(&fits.tests, 0, sizeof(fits.tests))
     for lane in range(SGDM_FITS):
         i = chosen[lane]
-        take_lane(&fits.rows, lane, data, i)
+        take_lane(&fits.training, lane, data, i)
         if tests != NULL:
             take_lane(&fits.tests, lane, tests, i)
         fits.a[lane], fits.v[lane] = &parameters[i, 0, 0], &parameters[i, 1, 0]
@@ -341,7 +357,7 @@ cdef void take_options(const Py_ssize_t* chosen, Fits* fits, const double[:, :, 
                        const double[:, ::1] penalties, double[:, :, ::1] columns, double[:, :, ::1] loss,
                        double[:, :, ::1] val_loss, double[:, :, :, :, ::1] paths) noexcept nogil:
     """Sets the constants of the chosen fits, and where their histories go."""
-    cdef Py_ssize_t lane, i, part
+    cdef Py_ssize_t lane, i, j, part
     fits.rates_step = 3 if rates.shape[1] > 1 else 0
     for lane in range(SGDM_FITS):
         i = chosen[lane]
@@ -349,6 +365,8 @@ cdef void take_options(const Py_ssize_t* chosen, Fits* fits, const double[:, :, 
         fits.decay[lane], fits.l1[lane] = penalties[i, 0], penalties[i, 1]
         if columns is not None:
             fits.columns[lane] = &columns[i, 0, 0]
+            for j in range(columns.shape[2]):
+                fits.l1[lane] = max(fits.l1[lane], columns[i, SHRINKAGE, j])
         if loss is not None:
             fits.loss[lane] = &loss[i, 0, 0]
         if val_loss is not None:

@@ -44,7 +44,7 @@ cdef extern from "arithmetic/rows.h" nogil:
         bint single
     ctypedef bint (*Factor)(const Array* X, bint intercept, const Array* y, const double* roots, Py_ssize_t n,
                             bint triangular, double* R, Py_ssize_t stride) noexcept nogil
-    enum: SGDM_FITS, SGDM_MOST_PARAMETERS, SGDM_MOST_SHARED
+    enum: SGDM_FITS, SGDM_MOST_PARAMETERS, SGDM_MOST_SHARED, SGDM_LANES_BYTES
     struct Factors "sgdm_factors":
         const double* X[SGDM_FITS]
         const double* y[SGDM_FITS]
@@ -52,7 +52,8 @@ cdef extern from "arithmetic/rows.h" nogil:
     struct Fits "sgdm_fits":
         Py_ssize_t p, features, first, last, every, rates_step
         bint nesterov
-        Factors rows, tests
+        void* memory
+        Factors training, tests
         const double* rates[SGDM_FITS]
         double decay[SGDM_FITS]
         double l1[SGDM_FITS]

@@ -1,7 +1,7 @@
 /* Epochs of eight reduced fits at once, a fit in each lane. Part of template.h, for double.
  *
- * What runs in every epoch is inlined for each small number of parameters, so that they stay in registers. The rest is
- * compiled once.
+ * What runs in every epoch of the plainest fits is inlined for each small number of parameters, so that they stay in
+ * registers. The rest is compiled once.
  *
  * Every number has the bits of `sums` and of the updates for the fit alone: its sums are added in the same order. The
  * rows of a fit are the p + 1 rows of a triangular factor, of p columns. The last one has zeros in all of them: its
@@ -17,12 +17,19 @@ struct NAME(factors) {
 };
 
 struct NAME(lanes) {
-    struct NAME(factors) rows, tests;
+    struct NAME(factors) training, tests;
     V a[ROOM], v[ROOM], g[ROOM]; /* zeros from p on in a */
     V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* what differs between columns, and */
     V decay, l1;                                                      /* what doesn't */
     V lr, momentum, gradient_weight, loss, overflow;
-    int by_columns, shrinks, validates;
+    V direction[ROOM];
+    int by_columns, shrinks;
+};
+
+/* What `descend_eight` works in. */
+struct NAME(eight) {
+    struct NAME(lanes) lanes[GROUP];
+    double loss[TILE], val_loss[TILE], paths[3][8 * ROOM]; /* histories that are not written yet */
 };
 
 /* How long a row is. Rows of up to three numbers are summed as columns are: see `transposed` in levels.c. Others are in
@@ -162,7 +169,7 @@ static SGDM_NOT_INLINE FOR_LEVEL V NAME(test_loss)(const struct NAME(lanes) *s, 
 /* The parameters after an epoch, from g, which becomes the gradient. first: the velocity becomes it, undamped. */
 SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features, int nesterov,
                                               int first) {
-    const V scale = 2.0 / s->rows.weight, of_velocity = s->momentum * (double)!first;
+    const V scale = 2.0 / s->training.weight, of_velocity = s->momentum * (double)!first;
     const V of_gradient = s->gradient_weight * (double)!first + (double)first;
     for (ptrdiff_t j = 0; j < p; j++) {
         const V g = scale * s->g[j], weight_decay = s->decay * (double)(j < features), u = g + weight_decay * s->a[j];
@@ -177,8 +184,8 @@ SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdi
 /* The same in standardized coordinates: see `precondition` in descent.pyx. Not for the first epoch. */
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_by_columns)(struct NAME(lanes) *s, ptrdiff_t p, ptrdiff_t features,
                                                               int nesterov) {
-    const V scale = 2.0 / s->rows.weight;
-    V direction[ROOM], sums[4] = {0}, of_intercept = {0};
+    const V scale = 2.0 / s->training.weight;
+    V *const direction = s->direction, sums[4] = {0}, of_intercept = {0};
     for (ptrdiff_t j = 0; j < p; j++) s->g[j] = scale * s->g[j];
     if (features < p) of_intercept = s->g[features];
     for (ptrdiff_t j = 0; j < features; j++) {
@@ -264,13 +271,12 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f
     memset(s->a, 0, (size_t)((p + 7) / 8 * 8) * sizeof(V));
     NAME(gather_lanes)(f->a + fit, 0, p, s->a);
     NAME(gather_lanes)(f->v + fit, 0, p, s->v);
-    NAME(open_factors)(&f->rows, fit, p, &s->rows);
-    s->validates = f->tests.X[0] != NULL;
-    if (s->validates) NAME(open_factors)(&f->tests, fit, p, &s->tests);
+    NAME(open_factors)(&f->training, fit, p, &s->training);
+    if (f->tests.X[0]) NAME(open_factors)(&f->tests, fit, p, &s->tests);
     s->decay = READ(f->decay + fit);
     s->l1 = READ(f->l1 + fit);
     s->by_columns = f->columns[0] != NULL;
-    s->shrinks = s->by_columns;
+    s->shrinks = 0;
     for (int l = 0; l < WIDTH; l++) s->shrinks |= f->l1[fit + l] > 0;
     s->overflow = (V){0};
     if (!s->by_columns) return;
@@ -283,7 +289,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f
 /* Writes where the fits are now, but those that overflowed. Without an epoch, the loss is still to be computed. */
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
     const ptrdiff_t p = f->p;
-    if (f->first == f->last) s->loss = NAME(loss_of_lanes)(&s->rows, s->a, NULL, p);
+    if (f->first == f->last) s->loss = NAME(loss_of_lanes)(&s->training, s->a, NULL, p);
     for (ptrdiff_t j = 0; j < p; j++) s->overflow += s->a[j] * 0.0;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
@@ -303,7 +309,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
     const ptrdiff_t p = f->p;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
-        const double scale = 2.0 / f->rows.weight[fit + l];
+        const double scale = 2.0 / f->training.weight[fit + l];
         double penalty = 0, largest = 0, total = 0, u[ROOM] = {0};
         for (ptrdiff_t j = 0; j < p; j++) {
             const double aj = ((const double *)(s->a + j))[l], decay = j < f->features ? f->decay[fit + l] : 0;
@@ -321,19 +327,19 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
 
 /* The epochs of eight fits. Histories are written for up to eight recorded epochs at a time. */
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
-    struct NAME(lanes) s[GROUP];
-    double loss[TILE], val_loss[TILE], paths[3][8 * ROOM];
+    struct NAME(eight) *const SGDM_RESTRICT eight = f->memory;
+    struct NAME(lanes) *const s = eight->lanes;
     const ptrdiff_t most = p * 8 <= ROOM ? 8 : ROOM / p;
     ptrdiff_t waiting = 0; /* recorded epochs that are not written */
     f->overflowed = 0;
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
-        const int recorded = (f->loss[0] || f->val_loss[0]) && epoch % f->every == 0, whole = recorded && f->paths[0][0];
+        const int recorded = epoch % f->every == 0, whole = recorded && f->paths[0][0];
         SGDM_BY_TWO /* with vectors of 16 bytes, all four would be 26 kB of code, and no faster */
         for (int h = 0; h < GROUP; h++) {
-            double *const at = paths[0] + waiting * p * 8 + h * WIDTH;
+            double *const at = eight->paths[0] + waiting * p * 8 + h * WIDTH;
             if (f->rates_step || epoch == f->first) NAME(take_rates)(f, h * WIDTH, epoch, s + h);
-            s[h].loss = NAME(loss_of_lanes)(&s[h].rows, s[h].a, s[h].g, p);
+            s[h].loss = NAME(loss_of_lanes)(&s[h].training, s[h].a, s[h].g, p);
             s[h].overflow += s[h].loss * 0.0; /* NaN from an overflow on */
             if (epoch == 0) NAME(measure_lanes)(f, h * WIDTH, s + h);
             for (ptrdiff_t j = 0; whole && j < p; j++) AT(at + 2 * 8 * ROOM + j * 8) = s[h].a[j];
@@ -343,8 +349,8 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
                 NAME(update_lanes)(s + h, p, f->features, f->nesterov, epoch == 0);
             if (s[h].shrinks) NAME(shrink_lanes)(s + h, p, f->features);
             if (!recorded) continue;
-            AT(loss + waiting * 8 + h * WIDTH) = s[h].loss;
-            if (s[h].validates) AT(val_loss + waiting * 8 + h * WIDTH) = NAME(test_loss)(s + h, p);
+            AT(eight->loss + waiting * 8 + h * WIDTH) = s[h].loss;
+            if (f->val_loss[0]) AT(eight->val_loss + waiting * 8 + h * WIDTH) = NAME(test_loss)(s + h, p);
             for (ptrdiff_t j = 0; whole && j < p; j++) {
                 AT(at + j * 8) = s[h].g[j];
                 AT(at + 8 * ROOM + j * 8) = s[h].v[j];
@@ -353,15 +359,17 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
         waiting += recorded;
         if (waiting == most || (waiting && epoch + 1 == f->last)) {
             const ptrdiff_t row = epoch / f->every + 1 - waiting;
-            if (f->loss[0]) NAME(spread)(loss, waiting, f->loss, row);
-            if (f->val_loss[0]) NAME(spread)(val_loss, waiting, f->val_loss, row);
+            if (f->loss[0]) NAME(spread)(eight->loss, waiting, f->loss, row);
+            if (f->val_loss[0]) NAME(spread)(eight->val_loss, waiting, f->val_loss, row);
             for (int part = 0; f->paths[0][0] && part < 3; part++)
-                NAME(spread)(paths[part], waiting * p, f->paths[part], row * p);
+                NAME(spread)(eight->paths[part], waiting * p, f->paths[part], row * p);
             waiting = 0;
         }
     }
     for (int h = 0; h < GROUP; h++) NAME(close_lanes)(f, h * WIDTH, s + h);
 }
+
+_Static_assert(sizeof(struct NAME(eight)) <= SGDM_LANES_BYTES, "eight fits must have room to work in");
 
 extern sgdm_descend_lanes NAME(descend_lanes);
 

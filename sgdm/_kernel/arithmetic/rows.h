@@ -48,6 +48,7 @@
 #define SGDM_FITS 8          /* that descend together, and */
 #define SGDM_MOST_PARAMETERS 20 /* the parameters that they have at most, or */
 #define SGDM_MOST_SHARED 255    /* if they share X: its rows are one block */
+#define SGDM_LANES_BYTES 270000 /* too much for the stacks of some threads */
 #define SGDM_NARROWEST 3     /* columns: X of so many is always read by columns */
 #define SGDM_LANE_BYTES 64 /* of a group of lanes: lines are read in whole groups */
 #define SGDM_TARGETS 4     /* whose residuals are computed together, where there are registers for that */
@@ -137,10 +138,11 @@ struct sgdm_fits {
     ptrdiff_t p, features;                           /* parameters; the penalties act on the first `features` */
     ptrdiff_t first, last, every;                    /* the epochs to do; every so many are recorded */
     int nesterov;
-    struct sgdm_factors rows, tests;                 /* tests: held-out rows; their X are NULL for none */
+    void *memory;                                    /* to work in, of SGDM_LANES_BYTES */
+    struct sgdm_factors training, tests;             /* tests: of held-out rows; their X are NULL for none */
     const double *rates[SGDM_FITS];                  /* lr, momentum and 1 - dampening, of epoch `first` */
     ptrdiff_t rates_step;                            /* from an epoch's rates to the next: 3, or 0 for constants */
-    double decay[SGDM_FITS], l1[SGDM_FITS];          /* the penalties, where there are no columns */
+    double decay[SGDM_FITS], l1[SGDM_FITS];          /* the penalties; with columns, the largest l1 */
     const double *columns[SGDM_FITS];                /* (4, features), as of `Rows` in rows.pxd, or NULL */
     double *a[SGDM_FITS], *v[SGDM_FITS];             /* (p,), read and written */
     double *loss[SGDM_FITS], *val_loss[SGDM_FITS];   /* the histories (rows,) and */
