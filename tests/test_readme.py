@@ -50,7 +50,7 @@ def test_the_readme_fits_two_screens():
 
 def test_the_readme_begins_with_its_commands():
     assert {language for language, _ in BLOCKS} == {"python", "sh", "text"}
-    assert SHELL[:2] == ["pip install -e . && sgdm", "pip install -e '.[test]' && pytest"]  # as .ci/run takes them
+    assert SHELL[:2] == ["pip install -e . && sgdm", "pip install -e '.[test]' && pytest -n auto"]  # for .ci/run
 
 
 def test_the_python_of_the_readme_prints_what_is_shown(capsys):

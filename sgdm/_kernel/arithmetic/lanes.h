@@ -18,11 +18,10 @@ struct NAME(factors) {
 
 struct NAME(lanes) {
     struct NAME(factors) training, tests;
-    V a[ROOM], v[ROOM], g[ROOM]; /* zeros from p on in a */
+    V a[ROOM], v[ROOM], g[ROOM], direction[ROOM]; /* zeros from p on in a; the preconditioned gradient */
     V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* what differs between columns, and */
     V decay, l1;                                                      /* what doesn't */
     V lr, momentum, gradient_weight, loss, overflow;
-    V direction[ROOM];
     int by_columns, shrinks;
 };
 
@@ -185,7 +184,8 @@ SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdi
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_by_columns)(struct NAME(lanes) *s, ptrdiff_t p, ptrdiff_t features,
                                                               int nesterov) {
     const V scale = 2.0 / s->training.weight;
-    V *const direction = s->direction, sums[4] = {0}, of_intercept = {0};
+    V *const direction = s->direction;
+    V sums[4] = {0}, of_intercept = {0};
     for (ptrdiff_t j = 0; j < p; j++) s->g[j] = scale * s->g[j];
     if (features < p) of_intercept = s->g[features];
     for (ptrdiff_t j = 0; j < features; j++) {
@@ -327,7 +327,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
 
 /* The epochs of eight fits. Histories are written for up to eight recorded epochs at a time. */
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
-    struct NAME(eight) *const SGDM_RESTRICT eight = f->memory;
+    struct NAME(eight) *const SGDM_RESTRICT eight = (void *)(((size_t)f->memory + 63) / 64 * 64);
     struct NAME(lanes) *const s = eight->lanes;
     const ptrdiff_t most = p * 8 <= ROOM ? 8 : ROOM / p;
     ptrdiff_t waiting = 0; /* recorded epochs that are not written */
@@ -369,7 +369,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
     for (int h = 0; h < GROUP; h++) NAME(close_lanes)(f, h * WIDTH, s + h);
 }
 
-_Static_assert(sizeof(struct NAME(eight)) <= SGDM_LANES_BYTES, "eight fits must have room to work in");
+_Static_assert(sizeof(struct NAME(eight)) + 63 <= SGDM_LANES_BYTES, "eight fits must have room to work in");
 
 extern sgdm_descend_lanes NAME(descend_lanes);
 
