@@ -17,7 +17,7 @@ from ._fit_many import Descents
 from ._kernel import ManyOptions, fits_together
 from ._reduction.compress import compress
 from ._reduction.compressed import Compressed
-from ._reduction.many import Factors
+from ._reduction.many import FactoredProblems
 from ._results.status import ConvergenceWarning, DivergenceError
 from ._validation import as_flag, as_weights
 
@@ -59,7 +59,7 @@ class DescentRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):
         return copy
 
     def _moments_of(self, X, y, weights):
-        """The moments of the columns."""
+        """The sum of weights, and the mean and deviation of each column."""
         return Moments.of(as_problem(X, y, weights, as_flag(self.fit_intercept, "fit_intercept")))
 
     def _warn_of_columns(self, X, moments):
@@ -130,16 +130,19 @@ def _first(names):
 
 
 class Grid(ManyOptions):
-    """The constants of every setting, options of `Compressed.fit`, for each of so many factors."""
+    """The constants of all fits of a cross-validation: those of every setting, for each fold and target in turn.
+
+    settings: options of `Compressed.fit`, which agree in nesterov and standardize. repeats: folds times targets.
+    """
 
     record, record_every, n_threads = None, 1, 1
 
-    def __init__(self, settings, epochs, factors, features):
+    def __init__(self, settings, epochs, repeats, features):
         rates = [as_rates(each["lr"], each["momentum"], each["dampening"], epochs, 0) for each in settings]
         rows = max(np.size(rate) // 3 for rate in rates)  # one for each epoch where they depend on it
         rates = np.stack([np.broadcast_to(rate, (rows, 3)) for rate in rates])
         penalties = np.array([(each["weight_decay"], each["l1"]) for each in settings])
-        rates, penalties = np.tile(rates, (factors, 1, 1)), np.tile(penalties, (factors, 1))
+        rates, penalties = np.tile(rates, (repeats, 1, 1)), np.tile(penalties, (repeats, 1))
         super().__init__(rates, penalties, epochs, settings[0]["nesterov"], -1.0)
         if scaling := settings[0]["standardize"]:
             self.columns = column_terms(scaling, penalties[:, :1], penalties[:, 1:], features)
@@ -172,10 +175,11 @@ class Folds:
     def validate(self, settings, epochs):
         """The losses (settings, folds, epochs) on the test sets after every epoch of descents on the training sets, the
         mean over the targets; inf from an overflow on. All descents run side by side."""
-        problems = Factors(self.trainings, Factors(self.tests))
+        problems = FactoredProblems(self.trainings, FactoredProblems(self.tests))
         grid = Grid(settings, epochs, len(problems.targets), problems.one.features)
-        fits, small = len(grid.rates), fits_together(problems.one, grid, False)
-        problems.together = small if small > 1 else fits // len(self.tests)  # others must share a factor
+        fits, together = len(grid.rates), fits_together(problems.one, grid, False)
+        # Wider fits are together only within a fold.
+        problems.slice_multiple = together if together > 1 else fits // len(self.tests)
         try:
             descents = Descents(problems, grid, None)
         except MemoryError:
@@ -187,14 +191,15 @@ class Folds:
         losses, last = descents.record.val_loss, descents.states.epochs[:, np.newaxis]
         overflowed = (np.arange(epochs) >= last) | ~(losses <= np.finfo(self.whole.dtype).max)
         losses[np.logical_or.accumulate(overflowed, axis=1)] = np.inf
-        return losses.reshape(len(self.tests), -1, len(settings), epochs).mean(axis=1).swapaxes(0, 1)
+        losses = losses.reshape(len(self.tests), -1, len(settings), epochs)  # of folds, targets, settings
+        return losses.mean(axis=1).swapaxes(0, 1)
 
     def raise_divergence(self, options, epochs):
         """Raises the error of the first training set, or test set, that overflows with these options."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             for training, test in zip(self.trainings, self.tests, strict=True):
-                training.fit(epochs=epochs, record=None, validation=test, **options)
+                training.fit(epochs=epochs, record=None, validation=test, **options)  # which says where it was
         raise DivergenceError("the loss on a fold overflows at every epoch; scale the columns of X down")
 
     def mean(self, losses):
@@ -210,10 +215,10 @@ class Folds:
         """
         mean, folds = self.mean(losses), len(losses)
         best, last = int(mean.argmin()), losses.shape[1]
-        apart = losses[:, -1] - losses[:, best]
-        limit = stdtrit(folds - 1, 0.975) * np.std(apart, ddof=1) / np.sqrt(folds) if folds > 1 else 0
-        small = mean[-1] <= max(2 * mean[best], self.loss_of_the_mean())
-        return last if small and np.mean(apart) <= limit < np.inf else best + 1
+        rise = losses[:, -1] - losses[:, best]
+        limit = stdtrit(folds - 1, 0.975) * np.std(rise, ddof=1) / np.sqrt(folds) if folds > 1 else 0
+        acceptable = mean[-1] <= max(2 * mean[best], self.loss_of_the_mean())
+        return last if acceptable and np.mean(rise) <= limit < np.inf else best + 1
 
     @np.errstate(all="ignore")
     def loss_of_the_mean(self):

@@ -22,8 +22,7 @@ from ._kernel import (
     fits_together,
     losses_many,
 )
-from ._kernel import Problems as KernelProblems
-from ._reduction.many import ReducedProblems
+from ._reduction.many import ManyProblems, ReducedProblems
 from ._reduction.reduce import reducing_is_faster
 from ._results.checkpoint import Checkpoint
 from ._results.history import History
@@ -200,12 +199,10 @@ def reduces(problems, options, together):
 _DIVERGED, _COMPLETED = OUTCOMES.index("diverged"), OUTCOMES.index("completed")
 
 
-class Problems(KernelProblems):
+class Problems(ManyProblems):
     """The checked data of many fits: (B, n, d) or (B, d, n), (B, n) and weights; B is 1 for what all share."""
 
     method = "direct"
-    together = 1  # how many fits descend at once
-    reading_cost = 0  # of `reduce`, for each fit: how many elements of X are read in that time
 
     def __init__(self, X, y, sample_weight, fit_intercept):
         self.feature_names = column_names(X)
@@ -222,9 +219,6 @@ class Problems(KernelProblems):
         """The scaling of the columns of each problem, its arrays (B, d), or (1, d) for all."""
         centred = self.one.fit_intercept
         return scalings_of_rows(self.lines, self.by_columns, self.weights, self.total_weights, centred)
-
-    def reduce(self, first, last):
-        """These are the rows themselves."""
 
     def losses(self, parameters):
         """The mean squared error of each fit at its parameters (B, 2, p)."""
@@ -342,7 +336,7 @@ class Descents:
         rows, record = ceil_div(options.epochs, options.record_every), options.record
         loss = val_loss = paths = None
         try:
-            if problems.tests is not None:
+            if problems.held_out is not None:
                 val_loss = np.empty((B, rows), dtype)
             if record is not None:
                 loss = np.empty((B, rows), dtype)
@@ -357,11 +351,11 @@ class Descents:
         """Does all epochs of all fits, a slice at a time, so that Python sees signals in between."""
         problem, total, B = self.problems.one, self.options.epochs, len(self.options.rates)
         cost = problem.n * problem.d + UPDATE_COST + PARAMETER_COST * problem.p
-        n_threads, together = self.options.n_threads, self.problems.together
-        epochs = max(1, min(total, SLICE_ELEMENTS // (cost * together)))  # of a slice
+        n_threads, multiple = self.options.n_threads, self.problems.slice_multiple
+        epochs = max(1, min(total, SLICE_ELEMENTS // (cost * multiple)))  # of a slice
         all_epochs = cost * total + self.problems.reading_cost
         size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, 8 * n_threads)))  # fits of a slice
-        size = ceil_div(size, together) * together
+        size = ceil_div(size, multiple) * multiple
         threads = min(n_threads, ceil_div(B, size))
         slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it
 

@@ -220,17 +220,17 @@ def held_out(n, d, dtype=float, fits=3):
 
 
 def test_the_losses_of_many_fits_need_room():
-    tests = held_out(7, D)
+    rows = held_out(7, D)
     losses = np.full((3, 4), np.nan)
-    arguments = many(tests=tests, val_loss=losses)
+    arguments = many(held_out=rows, val_loss=losses)
     advance_many(**arguments)
     intercept = arguments["states"].parameters[:, 0, -1]  # all there is to a prediction of rows of zeros
     np.testing.assert_allclose(losses[:, 1], intercept**2, rtol=1e-14)
     assert np.isnan(losses[:, 2:]).all()
     with pytest.raises(ValueError, match="val_loss must have room for rows 0 to 3, got 3 rows"):
-        advance_many(**many(tests=tests, val_loss=losses[:, :3].copy()))
+        advance_many(**many(held_out=rows, val_loss=losses[:, :3].copy()))
     with pytest.raises(ValueError, match="val_loss must have a row for each of 3 fits, got 2"):
-        advance_many(**many(tests=tests, val_loss=losses[:2]))
+        advance_many(**many(held_out=rows, val_loss=losses[:2]))
 
 
 MANY = {
@@ -243,16 +243,16 @@ MANY = {
     "total_weights": (np.zeros(2), "total_weights must have a row for each"),
     "rates": (np.zeros((1, 3)), "rates must have a row for each of 3 fits, got 1"),
     "rates of two": (np.zeros((3, 2)), "rates must have 1 rows of 3, got 1 of 2"),
-    "rates of three epochs": (np.zeros((3, 3, 3)), "rates must be those of every epoch, or of each of 4 .* got 3"),
+    "rates of three epochs": (np.zeros((3, 3, 3)), "rates must be those of every epoch, or of each of 4, got 3"),
     "rates of no epoch": (np.zeros((3, 0, 3)), "rates must be those of every epoch, .* got 0"),
     "penalties": (np.zeros((1, 2)), "penalties must have a row for each of 3 fits"),
     "columns": (np.zeros((2, 4, D)), "columns must have a row for each of 3 fits, got 2"),
     "columns of fewer": (np.zeros((3, 4, D - 1)), "columns must have 1 rows of 3, got 1 of 2"),
     "columns of fewer terms": (np.zeros((3, 3, D)), "columns must have 1 rows of 4, got 1 of 3"),
-    "val_loss": (np.zeros((3, 4)), "val_loss must be None without tests"),
-    "tests": (held_out(7, 2), "tests must have 3 rows of 4, got 2 of 3"),
-    "tests of another dtype": (held_out(7, D, np.float32), "tests must have the dtype of the rows"),
-    "tests of fewer rows": (held_out(7, D, fits=2), "lines must have a row for each of 3 fits, or for equally many"),
+    "val_loss": (np.zeros((3, 4)), "val_loss must be None without held-out rows"),
+    "held_out": (held_out(7, 2), "held_out must have 3 rows of 4, got 2 of 3"),
+    "held_out of another dtype": (held_out(7, D, np.float32), "held_out must have the dtype of the rows"),
+    "held_out of fewer rows": (held_out(7, D, fits=2), "lines must have a row for each of 3 fits, or for equally many"),
     "parameters": (np.zeros((2, 2, D + 1)), "parameters must have a row for each of 3 fits, got 2"),
     "parameters of fewer": (np.zeros((3, 2, D)), "parameters must have 2 rows of 4, got 2 of 3"),
     "metrics": (np.zeros((3, 2)), "metrics must have 1 rows of 3, got 1 of 2"),

@@ -15,7 +15,7 @@ class Problems:
     targets: _Floats
     weights: _Floats | None
     total_weights: NDArray[np.float64]
-    tests: Problems | None
+    held_out: Problems | None
     one: Problem
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Problems:
         features: int = -1,
         triangular: bool = False,
         dtype: np.dtype[Any] | None = None,
-        tests: Problems | None = None,
+        held_out: Problems | None = None,
     ) -> None: ...
 
 class ManyOptions:

@@ -17,22 +17,22 @@ from .rows cimport (
 )
 
 cdef enum:
-    LEAST_TOGETHER = 3      # fits that are worth eight lanes
+    LEAST_TOGETHER = 3      # fits that take less time in eight lanes than alone, from 5 columns on
 
 
 class Problems:
     """The data of many fits, full batches of one target.
 
     lines (B, n, d), or with by_columns (B, d, n); targets and weights (B, n), weights maybe None; total_weights (B,).
-    Any of these may have fewer than B parts, if equally many fits, one after another, share each: one part is that of
-    all. one: the `Problem` of the first fit: all have its sizes. tests: the `Problems` of held-out rows, or None. The
+    Any of these may have m parts in place of B, if m divides B: equally many fits, one after another, share each then.
+    one: the `Problem` of the first fit: all have its sizes. held_out: the `Problems` of held-out rows, or None. The
     other arguments are those of `Problem`.
     """
 
     def __init__(self, lines, by_columns, targets, weights, total_weights, fit_intercept, features=-1, triangular=False,
-                 dtype=None, tests=None):
+                 dtype=None, held_out=None):
         self.lines, self.by_columns, self.targets = lines, by_columns, targets
-        self.weights, self.total_weights, self.tests = weights, total_weights, tests
+        self.weights, self.total_weights, self.held_out = weights, total_weights, held_out
         self.one = Problem(lines[0], by_columns, targets[:1], None, 1.0, fit_intercept, features, triangular, dtype)
 
 
@@ -64,27 +64,26 @@ class States:
 
 
 cdef struct Part:
-    # One array of `Problems`: what the first fit has, the bytes from there to the next, and how many fits share each; 0
-    # for all.
-    const char* first
+    # One array of `Problems`: the bytes from one of its parts to the next, and how many fits share each.
+    const char* data
     Py_ssize_t step, fits
 
 
 cdef struct Data:
-    Part lines, targets, weights, total_weights     # weights.first: NULL for ones
+    Part lines, targets, weights, total_weights     # weights.data: NULL for ones
 
 
 cdef inline const void* part_of(const Part* part, Py_ssize_t i) noexcept nogil:
     """What fit i has of it."""
-    return part.first if part.fits == 0 else part.first + i // part.fits * part.step
+    return part.data + i // part.fits * part.step if part.data != NULL else NULL
 
 
-cdef int set_part(Part* part, str name, const void* first, Py_ssize_t size, Py_ssize_t count,
+cdef int set_part(Part* part, str name, const void* data, Py_ssize_t size, Py_ssize_t count,
                   Py_ssize_t fits) except -1:
     """Sets an array of `count` parts, and refuses it if so many fits can't share them evenly."""
     if count < 1 or fits % count:
         raise ValueError(f"{name} must have a row for each of {fits} fits, or for equally many of them, got {count}")
-    part.first, part.step, part.fits = <const char*> first, size, 0 if count == 1 else fits // count
+    part.data, part.step, part.fits = <const char*> data, size, fits // count
     return 0
 
 
@@ -107,7 +106,7 @@ cdef int _open_data(Problem one, const floating[:, :, ::1] lines, const floating
     check_shape("targets", 1, targets.shape[1], 1, n)
     set_part(&data.lines, "lines", &lines[0, 0, 0], n * d * size, lines.shape[0], fits)
     set_part(&data.targets, "targets", &targets[0, 0], n * size, targets.shape[0], fits)
-    data.weights.first, data.weights.step, data.weights.fits = NULL, 0, 0
+    data.weights.data, data.weights.step, data.weights.fits = NULL, 0, 1
     if weights is not None:
         check_shape("weights", 1, weights.shape[1], 1, n)
         set_part(&data.weights, "weights", &weights[0, 0], n * size, weights.shape[0], fits)
@@ -143,7 +142,7 @@ cdef int _losses_many(problems, floating[:, :, ::1] parameters, double[::1] loss
         Py_ssize_t[SGDM_FITS] chosen
         Rows rows = Rows(problems.one)
         floating[:, :, ::1] work = rows.work
-        bint in_lanes
+        bint in_lanes, known
         unsigned char[::1] memory = np.empty(SGDM_LANES_BYTES, np.uint8)
         Data data
         Fits lanes
@@ -154,15 +153,16 @@ cdef int _losses_many(problems, floating[:, :, ::1] parameters, double[::1] loss
     lanes.memory = &memory[0]
     with nogil:
         while first < fits:
-            count = choose_lanes(first, fits, sharing(rows.problem, &data), NULL, NULL, chosen, &end)
-            lanes.overflowed = -1
+            count = choose_fits(first, fits, sharing(lanes.p, fits, &data), NULL, NULL, NULL, chosen, &end)
+            known = False
             if floating is double:
                 if in_lanes and count >= LEAST_TOGETHER:
                     take_lanes(chosen, &lanes, &data, NULL, parameters)
                     arithmetic().descend_lanes(&lanes)
+                    known = lanes.overflowed == 0
             for lane in range(count):
                 i = chosen[lane]
-                if lanes.overflowed == 0:
+                if known:
                     loss[i] = lanes.last_loss[lane]
                 else:
                     take_fit(rows, i, &data)
@@ -176,47 +176,80 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
     """Runs up to `epochs` more epochs of each of the fits `first` to `last` that are not at their end, in place and
     without the GIL.
 
-    record: its loss and val_loss are (B, rows), its paths are (3, B, rows, p). val_loss is that of problems.tests.
+    record: its loss and val_loss are (B, rows), its paths are (3, B, rows, p). val_loss is that of problems.held_out.
     ValueError if an array has not the room for what will be read or written.
     """
+    # Lanes don't measure what is to be known before the first update if columns differ, or with l1.
+    cdef bint alone = options.columns is not None or bool((options.penalties[:, 1] > 0).any())
+    if alone and epochs > 0 and (states.epochs[first:last] == 0).any():
+        advance_fits(problems, options, states, record, first, last, 1, False)
+        epochs -= 1
+    advance_fits(problems, options, states, record, first, last, epochs, True)
+
+
+cdef int advance_fits(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
+                      bint in_lanes) except -1:
+    """`advance_many`, with or without lanes."""
     if problems.lines.itemsize == 4:
-        _advance_many[float](problems, options, states, record, first, last, epochs, states.parameters)
-    else:
-        _advance_many[double](problems, options, states, record, first, last, epochs, states.parameters)
+        return _advance_fits[float](problems, options, states, record, first, last, epochs, False, states.parameters)
+    return _advance_fits[double](problems, options, states, record, first, last, epochs, in_lanes, states.parameters)
+
+
+cdef inline Py_ssize_t most_parameters(bint share_rows) noexcept nogil:
+    """The most parameters that fits in lanes have."""
+    return SGDM_MOST_SHARED if share_rows else SGDM_MOST_PARAMETERS
 
 
 cdef bint is_for_lanes(problems, const Data* data):
     """Whether arithmetic/lanes.h can read the rows of these problems."""
     cdef Problem one = problems.one
-    cdef Py_ssize_t most = SGDM_MOST_PARAMETERS if data.lines.fits == 1 else SGDM_MOST_SHARED
-    return (one.triangular and one.n == one.p + 1 <= most + 1 and one.p == one.d and not one.by_columns
-            and data.weights.first == NULL)
-
-
-cdef inline Py_ssize_t sharing(Problem one, const Data* data) noexcept nogil:
-    """How many fits, one after another, share the X that lanes must have in common; 0 if all do, or if none need."""
-    return data.lines.fits if one.p > SGDM_MOST_PARAMETERS else 0
+    return (one.triangular and one.n == one.p + 1 and one.p == one.d and not one.by_columns
+            and one.p <= most_parameters(data.lines.fits > 1) and data.weights.data == NULL)
 
 
 def fits_together(Problem one, options, bint share_rows):
-    """How many fits like this one descend at once if they are reduced: several, if they are small or share their rows,
-    and have no option that arithmetic/lanes.h lacks."""
-    cdef Py_ssize_t most = SGDM_MOST_SHARED if share_rows else SGDM_MOST_PARAMETERS
-    return 1 if options.tol >= 0 or one.p > most or one.float32_results else SGDM_FITS
+    """SGDM_FITS if fits like this one, once reduced, can descend in lanes, so many at once; else 1."""
+    lacking = options.tol >= 0 or one.float32_results or one.p > most_parameters(share_rows)
+    return 1 if lacking else SGDM_FITS
 
 
-cdef int _advance_many(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
-                       floating[:, :, ::1] all_parameters) except -1:
+cdef int check_many(problems, options, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
+                    const double[:, :, ::1] rates, const double[:, ::1] penalties,
+                    const double[:, :, ::1] columns) except -1:
+    """Refuses constants that are not those of each fit, and what is out of range."""
+    cdef Problem one = problems.one
+    if first < 0 or first > last or epochs < 0 or options.epochs < 0 or record.every < 1:
+        raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
+                         f"least 1, got {first} to {last}, {epochs} of {options.epochs} and {record.every}")
+    if record.start or record.start_update or record.per_update:
+        raise ValueError("the record of many fits must begin at epoch 0 and have a row per epoch")
+    if problems.held_out is not None:
+        check_shape("held_out", problems.held_out.one.d, problems.held_out.one.p, one.d, one.p)
+        if problems.held_out.lines.dtype != problems.lines.dtype:
+            raise ValueError("held_out must have the dtype of the rows")
+    elif record.val_loss is not None:
+        raise ValueError("val_loss must be None without held-out rows")
+    check_fits("rates", rates.shape[0], last, False, rates.shape[2], 3)
+    if rates.shape[1] != 1 and (rates.shape[1] == 0 or rates.shape[1] < options.epochs):
+        raise ValueError(f"rates must be those of every epoch, or of each of {options.epochs}, got {rates.shape[1]}")
+    if columns is not None:
+        check_fits("columns", columns.shape[0], last, False, columns.shape[2], one.features)
+        check_shape("columns", 1, columns.shape[1], 1, COLUMN_TERMS)
+    return check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
+
+
+cdef int _advance_fits(problems, options, states, Record record, Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs,
+                       bint in_lanes, floating[:, :, ::1] all_parameters) except -1:
     cdef:
         Rows rows = Rows(problems.one)
-        Rows held_out = None if problems.tests is None else Rows(problems.tests.one)
+        Rows held_out = None if problems.held_out is None else Rows(problems.held_out.one)
         const double[:, :, ::1] rates = options.rates if options.rates.ndim == 3 else options.rates[:, np.newaxis]
         const double[:, ::1] penalties = options.penalties
         double[:, :, ::1] columns = options.columns
         floating[:, :, ::1] work = rows.work
         floating[:, :, :, ::1] parameters = states.parameters[..., np.newaxis]
         double[:, :, ::1] metrics = states.metrics[..., np.newaxis]
-        Py_ssize_t[::1] done = states.epochs
+        Py_ssize_t[::1] done = states.epochs, until
         signed char[::1] outcomes = states.outcomes
         floating[:, :, ::1] loss = None if record.loss is None else record.loss[..., np.newaxis]
         floating[:, :, ::1] val_loss = None if record.val_loss is None else record.val_loss[..., np.newaxis]
@@ -225,99 +258,80 @@ cdef int _advance_many(problems, options, states, Record record, Py_ssize_t firs
         floating[:, :, :, :] own_paths = None
         Options own = Options((0.0, 0.0, 1.0), options.nesterov, tol=options.tol)
         State state = State(None, None, None, None, best_loss=-INFINITY)    # no iterate is the best: none is kept
-        Py_ssize_t p = rows.problem.p, total = options.epochs, B = parameters.shape[0], i, until, phase, count
+        Py_ssize_t p = rows.problem.p, total = options.epochs, B = parameters.shape[0], i, count
         Py_ssize_t[SGDM_FITS] chosen
-        Py_ssize_t[::1] begun = states.epochs.copy()
-        bint in_lanes, measured_alone = columns is not None
         unsigned char[::1] memory = np.empty(SGDM_LANES_BYTES, np.uint8)
         Outcome outcome
-        Data data, tests
+        Data data, held_out_data
         Fits fits
 
-    if first < 0 or first > last or epochs < 0 or total < 0 or record.every < 1:
-        raise ValueError(f"fits must run from 0 or later to no less, for no negative number of epochs, with every at "
-                         f"least 1, got {first} to {last}, {epochs} of {total} and {record.every}")
-    if record.start or record.start_update or record.per_update:
-        raise ValueError("the record of many fits must begin at epoch 0 and have a row per epoch")
+    check_many(problems, options, record, first, last, epochs, rates, penalties, columns)
     check_states(p, parameters, metrics, done, outcomes, first, last, total)
-    open_data(problems, B, &data)
-    in_lanes = is_for_lanes(problems, &data) and fits_together(problems.one, options, data.lines.fits != 1) > 1
-    if held_out is not None:
-        check_shape("tests", held_out.problem.d, held_out.problem.p, rows.problem.d, p)
-        if problems.tests.lines.dtype != problems.lines.dtype or held_out.float32_lines != rows.float32_lines:
-            raise ValueError("tests must have the dtype of the rows")
-        open_data(problems.tests, B, &tests)
-        in_lanes = in_lanes and is_for_lanes(problems.tests, &tests) and tests.lines.fits == data.lines.fits
-    check_fits("rates", rates.shape[0], last, False, rates.shape[2], 3)
-    if rates.shape[1] < 1 or 1 < rates.shape[1] < total:
-        raise ValueError(f"rates must be those of every epoch, or of each of {total} epochs, got {rates.shape[1]}")
-    if columns is not None:
-        check_fits("columns", columns.shape[0], last, False, columns.shape[2], rows.problem.features)
-        check_shape("columns", 1, columns.shape[1], 1, COLUMN_TERMS)
-    check_fits("penalties", penalties.shape[0], last, False, penalties.shape[1], 2)
-    if val_loss is not None and held_out is None:
-        raise ValueError("val_loss must be None without tests")
     check_histories(p, loss, val_loss, paths, total, record.every, last)
-    for i in range(first, last):
-        measured_alone |= penalties[i, 1] > 0
+    open_data(problems, B, &data)
+    in_lanes = in_lanes and is_for_lanes(problems, &data) and fits_together(rows.problem, options, True) > 1
+    if held_out is not None:
+        open_data(problems.held_out, B, &held_out_data)
+        in_lanes = in_lanes and is_for_lanes(problems.held_out, &held_out_data)
+        in_lanes = in_lanes and held_out_data.lines.fits == data.lines.fits
+    until = states.epochs + np.minimum(epochs, total - states.epochs)       # where each fit stops
     fits.memory = &memory[0]
     fits.p, fits.features, fits.every, fits.nesterov = p, rows.problem.features, record.every, own.nesterov
     with nogil:
-        # Lanes don't measure what is to be known before the first update where columns differ or there is l1. So fits
-        # do epoch 0 alone there, in phase 0.
-        for phase in range(0 if in_lanes and measured_alone else 1, 2):
-            if floating is double:
-                i = first
-                while phase == 1 and in_lanes and i < last:
-                    count = choose_lanes(i, last, sharing(rows.problem, &data), &done[0], &outcomes[0], chosen, &i)
-                    if count < LEAST_TOGETHER:
-                        continue
-                    fits.first, fits.last = done[chosen[0]], begun[chosen[0]] + min(epochs, total - begun[chosen[0]])
-                    if fits.first < fits.last:
-                        take_lanes(chosen, &fits, &data, &tests if held_out is not None else NULL, all_parameters)
-                        take_options(chosen, &fits, rates, penalties, columns, loss, val_loss, paths)
-                        arithmetic().descend_lanes(&fits)
-                        keep_lanes(chosen, count, &fits, total, metrics, done, outcomes)
-            for i in range(first, last):
-                until = begun[i] + min(epochs, total - begun[i])
-                if phase == 0:
-                    until = min(until, 1)
-                if outcomes[i] >= 0 or (done[i] >= until and done[i] < total):
-                    continue
-                take_fit(rows, i, &data)
-                if held_out is not None:
-                    take_fit(held_out, i, &tests)
-                own.lr, own.momentum, own.gradient_weight = rates[i, 0, 0], rates[i, 0, 1], rates[i, 0, 2]
-                if rates.shape[1] > 1:
-                    own.rates_view = rates[i]
-                own.uniform_decay, own.uniform_l1 = penalties[i, 0], penalties[i, 1]
-                if columns is not None:
-                    set_columns(rows, columns[i])
-                state.epoch = state.updates = done[i]
-                if loss is not None:
-                    own_loss = loss[i]
-                if val_loss is not None:
-                    own_val_loss = val_loss[i]
-                if paths is not None:
-                    own_paths = paths[:, i]
-                outcome = descend[floating](
-                    rows, held_out, own, state, record, until - state.epoch, NULL, work, parameters[i], nothing, None,
-                    metrics[i], own_loss, own_val_loss, own_paths)
-                done[i] = state.epoch
-                if outcome != COMPLETED or state.epoch == total:
-                    outcomes[i] = outcome
+        if floating is double:
+            i = first
+            while in_lanes and i < last:
+                count = choose_fits(i, last, sharing(p, B, &data), &done[0], &until[0], &outcomes[0], chosen, &i)
+                fits.first, fits.last = done[chosen[0]], until[chosen[0]]
+                if count >= LEAST_TOGETHER and fits.first < fits.last:
+                    take_lanes(chosen, &fits, &data, &held_out_data if held_out is not None else NULL, all_parameters)
+                    take_options(chosen, &fits, rates, penalties, columns, loss, val_loss, paths)
+                    arithmetic().descend_lanes(&fits)
+                    keep_lanes(chosen, count, &fits, total, metrics, done, outcomes)
+        for i in range(first, last):
+            if outcomes[i] >= 0 or (done[i] >= until[i] and done[i] < total):
+                continue
+            take_fit(rows, i, &data)
+            if held_out is not None:
+                take_fit(held_out, i, &held_out_data)
+            own.lr, own.momentum, own.gradient_weight = rates[i, 0, 0], rates[i, 0, 1], rates[i, 0, 2]
+            if rates.shape[1] > 1:
+                own.rates_view = rates[i]
+            own.uniform_decay, own.uniform_l1 = penalties[i, 0], penalties[i, 1]
+            if columns is not None:
+                set_columns(rows, columns[i])
+            state.epoch = state.updates = done[i]
+            if loss is not None:
+                own_loss = loss[i]
+            if val_loss is not None:
+                own_val_loss = val_loss[i]
+            if paths is not None:
+                own_paths = paths[:, i]
+            outcome = descend[floating](
+                rows, held_out, own, state, record, until[i] - done[i], NULL, work, parameters[i], nothing, None,
+                metrics[i], own_loss, own_val_loss, own_paths)
+            done[i] = state.epoch
+            if outcome != COMPLETED or state.epoch == total:
+                outcomes[i] = outcome
     return 0
 
 
-cdef Py_ssize_t choose_lanes(Py_ssize_t i, Py_ssize_t last, Py_ssize_t sharing, const Py_ssize_t* done,
-                             const signed char* outcomes, Py_ssize_t* chosen, Py_ssize_t* end) noexcept nogil:
+cdef inline Py_ssize_t sharing(Py_ssize_t p, Py_ssize_t fits, const Data* data) noexcept nogil:
+    """How many of so many fits, one after another, can be in lanes together: if they are wide, those that share X."""
+    return data.lines.fits if p > SGDM_MOST_PARAMETERS else fits
+
+
+cdef Py_ssize_t choose_fits(Py_ssize_t i, Py_ssize_t last, Py_ssize_t sharing, const Py_ssize_t* done,
+                            const Py_ssize_t* until, const signed char* outcomes, Py_ssize_t* chosen,
+                            Py_ssize_t* end) noexcept nogil:
     """Chooses up to SGDM_FITS fits from i on that can do the same epochs in lanes. The last of them fills the lanes
-    that are left. Returns how many they are. `end` is the first fit it did not look at."""
+    that are left. Returns how many they are. `end` is the first fit it did not look at. done: NULL for no epochs."""
     cdef Py_ssize_t count = 0, lane
+    chosen[0] = i
     while i < last and count < SGDM_FITS:
-        if outcomes == NULL or outcomes[i] < 0:
-            if count > 0 and (done != NULL and done[i] != done[chosen[0]]
-                              or sharing > 0 and i // sharing != chosen[0] // sharing):
+        if done == NULL or outcomes[i] < 0:
+            if count > 0 and (i // sharing != chosen[0] // sharing or (
+                    done != NULL and (done[i] != done[chosen[0]] or until[i] != until[chosen[0]]))):
                 break
             chosen[count] = i
             count += 1
@@ -328,7 +342,7 @@ cdef Py_ssize_t choose_lanes(Py_ssize_t i, Py_ssize_t last, Py_ssize_t sharing, 
     return count
 
 
-cdef void take_lanes(const Py_ssize_t* chosen, Fits* fits, const Data* data, const Data* tests,
+cdef void take_lanes(const Py_ssize_t* chosen, Fits* fits, const Data* data, const Data* held_out,
                      double[:, :, ::1] parameters) noexcept nogil:
     """Sets the data of the chosen fits, without constants and histories."""
     cdef Py_ssize_t lane, i
@@ -338,12 +352,12 @@ cdef void take_lanes(const Py_ssize_t* chosen, Fits* fits, const Data* data, con
     memset(fits.columns, 0, sizeof(fits.columns))
     memset(fits.decay, 0, sizeof(fits.decay))
     memset(fits.l1, 0, sizeof(fits.l1))
-    memset(&fits.tests, 0, sizeof(fits.tests))
+    memset(&fits.held_out, 0, sizeof(fits.held_out))
     for lane in range(SGDM_FITS):
         i = chosen[lane]
         take_lane(&fits.training, lane, data, i)
-        if tests != NULL:
-            take_lane(&fits.tests, lane, tests, i)
+        if held_out != NULL:
+            take_lane(&fits.held_out, lane, held_out, i)
         fits.a[lane], fits.v[lane] = &parameters[i, 0, 0], &parameters[i, 1, 0]
 
 

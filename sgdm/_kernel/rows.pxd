@@ -53,7 +53,7 @@ cdef extern from "arithmetic/rows.h" nogil:
         Py_ssize_t p, features, first, last, every, rates_step
         bint nesterov
         void* memory
-        Factors training, tests
+        Factors training, held_out
         const double* rates[SGDM_FITS]
         double decay[SGDM_FITS]
         double l1[SGDM_FITS]

@@ -10,18 +10,27 @@ from .leaves import Reduction
 _TOGETHER = 8  # targets that are factored together where they share X, at least
 
 
-class Factors(Problems):
+class ManyProblems(Problems):
+    """What `Descents` asks of problems, beside the data."""
+
+    slice_multiple = 1  # a thread takes a multiple of so many fits at a time
+    reading_cost = 0  # of `reduce`, for each fit: how many elements of X are read in that time
+
+    def reduce(self, first, last):
+        """Prepares fits `first` to `last`; by default there is nothing to do."""
+
+    def refuse_nonfinite(self):
+        """Raises ValueError if X or y holds NaN or infinity; by default that was checked before."""
+
+
+class FactoredProblems(ManyProblems):
     """The triangular factors of some reductions, with each of their targets, to descend on side by side.
 
-    Equally many fits, one after another, share each. tests: those of as many reductions of held-out rows, or None.
+    Equally many fits, one after another, share each. held_out: those of as many reductions of held-out rows, or None.
     """
 
-    method = "compress"
-    together = 1
-    reading_cost = 0  # of `reduce`: there is nothing left to reduce
-
     @np.errstate(all="ignore")
-    def __init__(self, reductions, tests=None):
+    def __init__(self, reductions, held_out=None):
         parts = [reduction._problem() for reduction in reductions]
         count, k, p = len(parts), parts[0].k, parts[0].p
         lines, targets = np.zeros((count, p + 1, p)), np.zeros((count, k, p + 1))
@@ -31,16 +40,10 @@ class Factors(Problems):
             y[:, p] = np.linalg.norm(part.targets[:, p:], axis=1)
         weights = np.array([part.total_weight for part in parts])
         targets = targets.reshape(count * k, p + 1)
-        super().__init__(lines, False, targets, None, weights, False, parts[0].features, True, tests=tests)
-
-    def reduce(self, first, last):
-        """These are reduced."""
-
-    def refuse_nonfinite(self):
-        """The rows were finite."""
+        super().__init__(lines, False, targets, None, weights, False, parts[0].features, True, held_out=held_out)
 
 
-class ReducedProblems(Problems):
+class ReducedProblems(ManyProblems):
     """The triangular factors of many problems' rows: for p parameters p + 1 rows each, of whose columns the intercept
     is one.
 
@@ -52,7 +55,7 @@ class ReducedProblems(Problems):
 
     def __init__(self, rows, n_fits, together):
         one = rows.one
-        self.rows, self.feature_names, self.together = rows, rows.feature_names, together
+        self.rows, self.feature_names, self.slice_multiple = rows, rows.feature_names, together
         self.shared = rows.share_rows
         count, q = 1 if self.shared else n_fits, one.p + 1
         lines, targets = np.zeros((count, q, one.p)), np.zeros((len(rows.targets) if self.shared else n_fits, q))
@@ -91,7 +94,7 @@ class ReducedProblems(Problems):
 
     @np.errstate(all="ignore")
     def _reduce_shared(self):
-        """Factors X once for every group of targets."""
+        """Factors X with each group of targets; the part of X is the same in each."""
         p, targets = self.one.p, self.rows.targets
         together = max(_TOGETHER, p) if len(targets) > 1 else 1  # so that X and y take about as long
         for first in range(0, len(targets), together):
@@ -111,11 +114,11 @@ class ReducedProblems(Problems):
             for i in range(first, last):
                 self._set(i, self._factor(i, self._of(rows.targets, i)[np.newaxis]))
         else:
-            data = self._X, intercept, rows.targets, self._roots
-            outside = out_of_range(factor_many(*data, self.lines, self.targets, first, last))
+            arrays = self._X, intercept, rows.targets, self._roots
+            outside = out_of_range(factor_many(*arrays, self.lines, self.targets, first, last))
             for i in first + np.flatnonzero(outside.any(axis=1) if outside.any() else ()):
-                data = self._of(self._X, i), self._of(rows.targets, i), self._of(rows.weights, i)
-                self._set(i, factor_rows(*data, intercept))
+                X, y, weights = (self._of(array, i) for array in (self._X, rows.targets, rows.weights))
+                self._set(i, factor_rows(X, y, weights, intercept))
         self.reduced[first:last] = True
 
     def _set(self, i, R):

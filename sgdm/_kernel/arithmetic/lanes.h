@@ -1,7 +1,7 @@
 /* Epochs of eight reduced fits at once, a fit in each lane. Part of template.h, for double.
  *
- * What runs in every epoch of the plainest fits is inlined for each small number of parameters, so that they stay in
- * registers. The rest is compiled once.
+ * What runs in every epoch of the plainest fits is inlined for 1, 2 and 3 parameters, which then stay in registers. The
+ * rest is compiled once.
  *
  * Every number has the bits of `sums` and of the updates for the fit alone: its sums are added in the same order. The
  * rows of a fit are the p + 1 rows of a triangular factor, of p columns. The last one has zeros in all of them: its
@@ -17,31 +17,35 @@ struct NAME(factors) {
 };
 
 struct NAME(lanes) {
-    struct NAME(factors) training, tests;
-    V a[ROOM], v[ROOM], g[ROOM], direction[ROOM]; /* zeros from p on in a; the preconditioned gradient */
-    V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* what differs between columns, and */
-    V decay, l1;                                                      /* what doesn't */
-    V lr, momentum, gradient_weight, loss, overflow;
-    int by_columns, shrinks;
+    struct NAME(factors) training, held_out;
+    V a[ROOM], v[ROOM], g[ROOM]; /* the parameters, with zeros from p on; velocity and gradient */
+    V direction[ROOM];           /* the preconditioned gradient */
+    V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* of each column: COLUMN_TERMS in nouns.pxd */
+    V decay, l1;                                                      /* of all columns */
+    V lr, momentum, gradient_weight, loss;
+    V overflow;         /* 0, or NaN from an overflow on */
+    int preconditioned; /* in standardized coordinates: see `precondition` in descent.pyx */
+    int shrinks;        /* by l1 */
 };
 
 /* What `descend_eight` works in. */
 struct NAME(eight) {
     struct NAME(lanes) lanes[GROUP];
-    double loss[TILE], val_loss[TILE], paths[3][8 * ROOM]; /* histories that are not written yet */
+    double loss[8 * SGDM_FITS], val_loss[8 * SGDM_FITS]; /* of recorded epochs that are not written yet, and */
+    double paths[3][ROOM * SGDM_FITS];                   /* gradients, steps and coefficients */
 };
 
 /* How long a row is. Rows of up to three numbers are summed as columns are: see `transposed` in levels.c. Others are in
  * groups of four. */
 SGDM_INLINE ptrdiff_t NAME(width_of)(const ptrdiff_t p) { return p <= SGDM_NARROWEST ? p : (p + 3) / 4 * 4; }
 
-/* The sum of `lanes` lanes, by halves. */
-SGDM_INLINE FOR_LEVEL V NAME(sum_by_halves)(V *lane, const int lanes) {
+/* The sum of so many parts, by halves: as `sum_lanes` adds the lanes of one fit. */
+SGDM_INLINE FOR_LEVEL V NAME(sum_by_halves)(V *part, const int count) {
     SGDM_UNROLL
-    for (int half = lanes / 2; half >= 1; half /= 2)
+    for (int half = count / 2; half >= 1; half /= 2)
         SGDM_UNROLL
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
+        for (int l = 0; l < half; l++) part[l] += part[l + half];
+    return part[0];
 }
 
 /* The sum of r^2 at the parameters a, and X' r into g, unless that is NULL. */
@@ -54,9 +58,9 @@ SGDM_INLINE FOR_LEVEL V NAME(sums_by_columns)(const struct NAME(factors) *s, con
     }
     squares[p] = s->y[p] * s->y[p];
     for (ptrdiff_t j = 0; g && j < p; j++) {
-        V lane[4] = {0};
-        for (ptrdiff_t i = 0; i <= j; i++) lane[i] = s->X[i * p + j] * r[i];
-        g[j] = NAME(sum_by_halves)(lane, 4);
+        V part[4] = {0};
+        for (ptrdiff_t i = 0; i <= j; i++) part[i] = s->X[i * p + j] * r[i];
+        g[j] = NAME(sum_by_halves)(part, 4);
     }
     return NAME(sum_by_halves)(squares, 4);
 }
@@ -69,8 +73,8 @@ SGDM_INLINE FOR_LEVEL V NAME(sums_by_rows)(const struct NAME(factors) *s, const 
     for (int l = 0; l < 8; l++) squares[l] = (V){0};
     for (ptrdiff_t i = 0; i < p; i++) {
         const V *const x = s->X + i * width;
-        const ptrdiff_t first = i / 4 * 4; /* there are zeros before */
-        V lower[4], upper[4];              /* lanes 0 to 3, and 4 to 7 */
+        const ptrdiff_t first = i / 4 * 4; /* of the four columns with the diagonal: there are zeros before */
+        V lower[4], upper[4];              /* parts 0 to 3, and 4 to 7, each from the diagonal on */
         SGDM_UNROLL
         for (int l = 0; l < 4; l++) lower[l] = upper[l] = (V){0};
         for (ptrdiff_t j = (i + 4) / 8 * 8; j < width; j += 8)
@@ -96,9 +100,9 @@ SGDM_INLINE FOR_LEVEL V NAME(sums_by_rows)(const struct NAME(factors) *s, const 
 SGDM_INLINE FOR_LEVEL void NAME(shared_residuals)(const struct NAME(factors) *s, const V *a, ptrdiff_t p, ptrdiff_t i,
                                                   const int rows, V *r, V *squares) {
     const double *const x[2] = {s->shared + i * p, s->shared + (i + rows - 1) * p};
-    V lanes[2][4];
+    V parts[2][4];
     SGDM_UNROLL
-    for (int l = 0; l < 4; l += 2) { /* lanes l, l + 1, l + 4 and l + 5: there are registers for so many */
+    for (int l = 0; l < 4; l += 2) { /* parts l, l + 1, l + 4 and l + 5 of eight: more don't fit in registers */
         V sums[2][4];
         SGDM_UNROLL
         for (int q = 0; q < rows; q++)
@@ -116,11 +120,11 @@ SGDM_INLINE FOR_LEVEL void NAME(shared_residuals)(const struct NAME(factors) *s,
         SGDM_UNROLL
         for (int q = 0; q < rows; q++)
             SGDM_UNROLL
-            for (int e = 0; e < 2; e++) lanes[q][l + e] = sums[q][e] + sums[q][e + 2];
+            for (int e = 0; e < 2; e++) parts[q][l + e] = sums[q][e] + sums[q][e + 2];
     }
     SGDM_UNROLL
     for (int q = 0; q < rows; q++) {
-        r[q] = NAME(sum_by_halves)(lanes[q], 4) + ((V){0} - s->y[i + q]);
+        r[q] = NAME(sum_by_halves)(parts[q], 4) + ((V){0} - s->y[i + q]);
         squares[(i + q) % 8] += r[q] * r[q];
     }
 }
@@ -161,8 +165,8 @@ SGDM_INLINE FOR_LEVEL V NAME(loss_of_lanes)(const struct NAME(factors) *s, const
                                 : NAME(sums_by_rows)(s, a, g, p)) / s->weight;
 }
 
-static SGDM_NOT_INLINE FOR_LEVEL V NAME(test_loss)(const struct NAME(lanes) *s, ptrdiff_t p) {
-    return NAME(loss_of_lanes)(&s->tests, s->a, NULL, p);
+static SGDM_NOT_INLINE FOR_LEVEL V NAME(held_out_loss)(const struct NAME(lanes) *s, ptrdiff_t p) {
+    return NAME(loss_of_lanes)(&s->held_out, s->a, NULL, p);
 }
 
 /* The parameters after an epoch, from g, which becomes the gradient. first: the velocity becomes it, undamped. */
@@ -180,9 +184,10 @@ SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdi
     }
 }
 
-/* The same in standardized coordinates: see `precondition` in descent.pyx. Not for the first epoch. */
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_by_columns)(struct NAME(lanes) *s, ptrdiff_t p, ptrdiff_t features,
-                                                              int nesterov) {
+/* The same in standardized coordinates: see `precondition` in descent.pyx, whose order of adding this is. Not for the
+ * first epoch. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_preconditioned)(struct NAME(lanes) *s, ptrdiff_t p,
+                                                                  ptrdiff_t features, int nesterov) {
     const V scale = 2.0 / s->training.weight;
     V *const direction = s->direction;
     V sums[4] = {0}, of_intercept = {0};
@@ -202,23 +207,23 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_by_columns)(struct NAME(lanes)
     }
 }
 
-/* The proximal step of l1: see `update` in update.h, and `shrink` in descent.pyx for that by columns. */
+/* The proximal step of l1: see `update` in update.h, and `shrink` in descent.pyx for standardized coordinates. */
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(shrink_lanes)(struct NAME(lanes) *s, ptrdiff_t p, ptrdiff_t features) {
-    const V rest = 1.0 - s->momentum, by_columns = s->lr * s->gradient_weight / rest;
-    const V uniform = s->lr * s->l1 * s->gradient_weight / rest;
+    const V proximal_lr = s->lr * s->gradient_weight / (1.0 - s->momentum);
+    const V uniform = s->lr * s->l1 * s->gradient_weight / (1.0 - s->momentum);
     V total = {0};
     for (ptrdiff_t j = 0; j < features; j++) {
         const V before = s->a[j];
         V threshold = uniform;
-        if (s->by_columns) threshold = by_columns * s->shrinkage[j] * s->inverse[j] * s->inverse[j];
+        if (s->preconditioned) threshold = proximal_lr * s->shrinkage[j] * s->inverse[j] * s->inverse[j];
         SGDM_ROLLED
         for (int l = 0; l < WIDTH; l++) {
             double *const a = (double *)(s->a + j) + l, t = ((const double *)&threshold)[l];
             if (t > 0) *a = *a > t ? *a - t : *a < -t ? *a + t : *a != *a ? *a : 0;
         }
-        if (s->by_columns) total += s->mean[j] * (before - s->a[j]);
+        if (s->preconditioned) total += s->mean[j] * (before - s->a[j]);
     }
-    if (s->by_columns && features < p) s->a[features] += total;
+    if (s->preconditioned && features < p) s->a[features] += total;
 }
 
 /* Columns of eight lanes, `count` of them, become runs in memory: to[l][at + j] = columns[j][l]. The next run of each is
@@ -238,7 +243,9 @@ static FOR_LEVEL void NAME(spread)(const double *columns, ptrdiff_t count, doubl
         for (int l = 0; l < SGDM_FITS; l++) to[l][at + j] = columns[j * 8 + l];
 }
 
-static SGDM_NOT_INLINE FOR_LEVEL void NAME(gather_lanes)(double *const *from, ptrdiff_t at, ptrdiff_t count, V *to) {
+/* The reverse: to[j][l] = from[l][at + j]. */
+static SGDM_NOT_INLINE FOR_LEVEL void NAME(gather_lanes)(const double *const *from, ptrdiff_t at, ptrdiff_t count,
+                                                         V *to) {
     SGDM_ROLLED
     for (ptrdiff_t j = 0; j < count; j++)
         SGDM_ROLLED
@@ -251,15 +258,15 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_factors)(const struct sgdm_facto
     s->shared = p > MOST ? f->X[0] : NULL;
     if (!s->shared) memset(s->X, 0, (size_t)(p * width) * sizeof(V));
     for (ptrdiff_t i = 0; i < p && !s->shared; i++)
-        NAME(gather_lanes)((double *const *)f->X + fit, i * p, p, s->X + i * width);
-    NAME(gather_lanes)((double *const *)f->y + fit, 0, p + 1, s->y);
+        NAME(gather_lanes)(f->X + fit, i * p, p, s->X + i * width);
+    NAME(gather_lanes)(f->y + fit, 0, p + 1, s->y);
     s->weight = READ(f->weight + fit);
 }
 
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(take_rates)(const struct sgdm_fits *f, int fit, ptrdiff_t epoch,
                                                        struct NAME(lanes) *s) {
     V rates[3];
-    NAME(gather_lanes)((double *const *)f->rates + fit, (epoch - f->first) * f->rates_step, 3, rates);
+    NAME(gather_lanes)(f->rates + fit, (epoch - f->first) * f->rates_step, 3, rates);
     s->lr = rates[0];
     s->momentum = rates[1];
     s->gradient_weight = rates[2];
@@ -267,19 +274,19 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(take_rates)(const struct sgdm_fits *f
 
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
     const ptrdiff_t p = f->p, features = f->features;
-    double *const *const columns = (double *const *)f->columns + fit;
+    const double *const *const columns = f->columns + fit;
     memset(s->a, 0, (size_t)((p + 7) / 8 * 8) * sizeof(V));
-    NAME(gather_lanes)(f->a + fit, 0, p, s->a);
-    NAME(gather_lanes)(f->v + fit, 0, p, s->v);
+    NAME(gather_lanes)((const double *const *)f->a + fit, 0, p, s->a);
+    NAME(gather_lanes)((const double *const *)f->v + fit, 0, p, s->v);
     NAME(open_factors)(&f->training, fit, p, &s->training);
-    if (f->tests.X[0]) NAME(open_factors)(&f->tests, fit, p, &s->tests);
+    if (f->held_out.X[0]) NAME(open_factors)(&f->held_out, fit, p, &s->held_out);
     s->decay = READ(f->decay + fit);
     s->l1 = READ(f->l1 + fit);
-    s->by_columns = f->columns[0] != NULL;
+    s->preconditioned = f->columns[0] != NULL;
     s->shrinks = 0;
     for (int l = 0; l < WIDTH; l++) s->shrinks |= f->l1[fit + l] > 0;
     s->overflow = (V){0};
-    if (!s->by_columns) return;
+    if (!s->preconditioned) return;
     NAME(gather_lanes)(columns, 0, features, s->mean);
     NAME(gather_lanes)(columns, features, features, s->inverse);
     NAME(gather_lanes)(columns, 2 * features, features, s->column_decay);
@@ -329,31 +336,31 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
     struct NAME(eight) *const SGDM_RESTRICT eight = (void *)(((size_t)f->memory + 63) / 64 * 64);
     struct NAME(lanes) *const s = eight->lanes;
-    const ptrdiff_t most = p * 8 <= ROOM ? 8 : ROOM / p;
-    ptrdiff_t waiting = 0; /* recorded epochs that are not written */
+    const ptrdiff_t most = p * 8 <= ROOM ? 8 : ROOM / p; /* recorded epochs that there is room for, and */
+    ptrdiff_t waiting = 0;                               /* those that are not written yet */
     f->overflowed = 0;
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
         const int recorded = epoch % f->every == 0, whole = recorded && f->paths[0][0];
         SGDM_BY_TWO /* with vectors of 16 bytes, all four would be 26 kB of code, and no faster */
         for (int h = 0; h < GROUP; h++) {
-            double *const at = eight->paths[0] + waiting * p * 8 + h * WIDTH;
+            const ptrdiff_t at = waiting * p * SGDM_FITS + h * WIDTH;
             if (f->rates_step || epoch == f->first) NAME(take_rates)(f, h * WIDTH, epoch, s + h);
             s[h].loss = NAME(loss_of_lanes)(&s[h].training, s[h].a, s[h].g, p);
             s[h].overflow += s[h].loss * 0.0; /* NaN from an overflow on */
             if (epoch == 0) NAME(measure_lanes)(f, h * WIDTH, s + h);
-            for (ptrdiff_t j = 0; whole && j < p; j++) AT(at + 2 * 8 * ROOM + j * 8) = s[h].a[j];
-            if (s[h].by_columns)
-                NAME(update_by_columns)(s + h, p, f->features, f->nesterov);
+            for (ptrdiff_t j = 0; whole && j < p; j++) AT(eight->paths[2] + at + j * SGDM_FITS) = s[h].a[j];
+            if (s[h].preconditioned)
+                NAME(update_preconditioned)(s + h, p, f->features, f->nesterov);
             else
                 NAME(update_lanes)(s + h, p, f->features, f->nesterov, epoch == 0);
             if (s[h].shrinks) NAME(shrink_lanes)(s + h, p, f->features);
             if (!recorded) continue;
-            AT(eight->loss + waiting * 8 + h * WIDTH) = s[h].loss;
-            if (f->val_loss[0]) AT(eight->val_loss + waiting * 8 + h * WIDTH) = NAME(test_loss)(s + h, p);
+            AT(eight->loss + waiting * SGDM_FITS + h * WIDTH) = s[h].loss;
+            if (f->val_loss[0]) AT(eight->val_loss + waiting * SGDM_FITS + h * WIDTH) = NAME(held_out_loss)(s + h, p);
             for (ptrdiff_t j = 0; whole && j < p; j++) {
-                AT(at + j * 8) = s[h].g[j];
-                AT(at + 8 * ROOM + j * 8) = s[h].v[j];
+                AT(eight->paths[0] + at + j * SGDM_FITS) = s[h].g[j];
+                AT(eight->paths[1] + at + j * SGDM_FITS) = s[h].v[j];
             }
         }
         waiting += recorded;

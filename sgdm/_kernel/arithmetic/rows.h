@@ -133,13 +133,13 @@ struct sgdm_factors {
 };
 
 /* Eight reduced fits, for `descend_lanes`: how far they are, and where their data and results are. With more than
- * SGDM_MOST_PARAMETERS they share X, and that of their tests. A fit may be named more than once. */
+ * SGDM_MOST_PARAMETERS they share X, and that of held-out rows. A fit may be named more than once. */
 struct sgdm_fits {
     ptrdiff_t p, features;                           /* parameters; the penalties act on the first `features` */
     ptrdiff_t first, last, every;                    /* the epochs to do; every so many are recorded */
     int nesterov;
     void *memory;                                    /* to work in, of SGDM_LANES_BYTES */
-    struct sgdm_factors training, tests;             /* tests: of held-out rows; their X are NULL for none */
+    struct sgdm_factors training, held_out;          /* X of held-out rows are NULL for none */
     const double *rates[SGDM_FITS];                  /* lr, momentum and 1 - dampening, of epoch `first` */
     ptrdiff_t rates_step;                            /* from an epoch's rates to the next: 3, or 0 for constants */
     double decay[SGDM_FITS], l1[SGDM_FITS];          /* the penalties; with columns, the largest l1 */
