@@ -16,9 +16,6 @@ from .rows cimport (
     set_columns, take,
 )
 
-cdef enum:
-    LEAST_TOGETHER = 3      # fits that take less time in eight lanes than alone, from 5 columns on
-
 
 class Problems:
     """The data of many fits, full batches of one target.
@@ -156,7 +153,7 @@ cdef int _losses_many(problems, floating[:, :, ::1] parameters, double[::1] loss
             count = choose_fits(first, fits, sharing(lanes.p, fits, &data), NULL, NULL, NULL, chosen, &end)
             known = False
             if floating is double:
-                if in_lanes and count >= LEAST_TOGETHER:
+                if in_lanes and count >= least_together(lanes.p):
                     take_lanes(chosen, &lanes, &data, NULL, parameters)
                     arithmetic().descend_lanes(&lanes)
                     known = lanes.overflowed == 0
@@ -193,6 +190,11 @@ cdef int advance_fits(problems, options, states, Record record, Py_ssize_t first
     if problems.lines.itemsize == 4:
         return _advance_fits[float](problems, options, states, record, first, last, epochs, False, states.parameters)
     return _advance_fits[double](problems, options, states, record, first, last, epochs, in_lanes, states.parameters)
+
+
+cdef inline Py_ssize_t least_together(Py_ssize_t p) noexcept nogil:
+    """From how many fits on eight lanes take less time than one fit after another; wide ones gain less each."""
+    return 3 + p // 50
 
 
 cdef inline Py_ssize_t most_parameters(bint share_rows) noexcept nogil:
@@ -283,7 +285,7 @@ cdef int _advance_fits(problems, options, states, Record record, Py_ssize_t firs
             while in_lanes and i < last:
                 count = choose_fits(i, last, sharing(p, B, &data), &done[0], &until[0], &outcomes[0], chosen, &i)
                 fits.first, fits.last = done[chosen[0]], until[chosen[0]]
-                if count >= LEAST_TOGETHER and fits.first < fits.last:
+                if count >= least_together(p) and fits.first < fits.last:
                     take_lanes(chosen, &fits, &data, &held_out_data if held_out is not None else NULL, all_parameters)
                     take_options(chosen, &fits, rates, penalties, columns, loss, val_loss, paths)
                     arithmetic().descend_lanes(&fits)
