@@ -75,12 +75,11 @@ cdef inline const void* part_of(const Part* part, Py_ssize_t i) noexcept nogil:
     return part.data + i // part.fits * part.step if part.data != NULL else NULL
 
 
-cdef int set_part(Part* part, str name, const void* data, Py_ssize_t size, Py_ssize_t count,
-                  Py_ssize_t fits) except -1:
-    """Sets an array of `count` parts, and refuses it if so many fits can't share them evenly."""
+cdef int set_part(Part* part, str name, Py_ssize_t size, Py_ssize_t count, Py_ssize_t fits) except -1:
+    """Sets the sizes of an array of `count` parts, and refuses it if so many fits can't share them evenly."""
     if count < 1 or fits % count:
         raise ValueError(f"{name} must have a row for each of {fits} fits, or for equally many of them, got {count}")
-    part.data, part.step, part.fits = <const char*> data, size, fits // count
+    part.step, part.fits = size, fits // count
     return 0
 
 
@@ -101,13 +100,16 @@ cdef int _open_data(Problem one, const floating[:, :, ::1] lines, const floating
         raise ValueError(f"each fit must have one target, got {one.k}")
     check_shape("lines", lines.shape[1], lines.shape[2], d if one.by_columns else n, n if one.by_columns else d)
     check_shape("targets", 1, targets.shape[1], 1, n)
-    set_part(&data.lines, "lines", &lines[0, 0, 0], n * d * size, lines.shape[0], fits)
-    set_part(&data.targets, "targets", &targets[0, 0], n * size, targets.shape[0], fits)
+    set_part(&data.lines, "lines", n * d * size, lines.shape[0], fits)
+    set_part(&data.targets, "targets", n * size, targets.shape[0], fits)
+    set_part(&data.total_weights, "total_weights", sizeof(double), total_weights.shape[0], fits)
+    data.lines.data, data.targets.data = <const char*> &lines[0, 0, 0], <const char*> &targets[0, 0]
+    data.total_weights.data = <const char*> &total_weights[0]
     data.weights.data, data.weights.step, data.weights.fits = NULL, 0, 1
     if weights is not None:
         check_shape("weights", 1, weights.shape[1], 1, n)
-        set_part(&data.weights, "weights", &weights[0, 0], n * size, weights.shape[0], fits)
-    set_part(&data.total_weights, "total_weights", &total_weights[0], sizeof(double), total_weights.shape[0], fits)
+        set_part(&data.weights, "weights", n * size, weights.shape[0], fits)
+        data.weights.data = <const char*> &weights[0, 0]
     return 0
 
 
