@@ -28,6 +28,14 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error::sgdm.ConvergenceWarning")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With -n the tests of a file run in one process and in order, since some draw their data one after another."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
 @pytest.fixture(params=["few", pytest.param("many", marks=pytest.mark.slow)])
 def draws(request):
     """How many examples to draw where so many are worth drawing: a quarter, and all of them in the slow tests."""

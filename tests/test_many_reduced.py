@@ -46,6 +46,7 @@ def test_each_reduced_fit_has_the_bits_of_fit(data, dtype, options, order):
 
 
 def stack(fits, n, d):
+    rng = np.random.default_rng([fits, n, d])
     return rng.standard_normal((fits, n, d)), rng.standard_normal((fits, n))
 
 
@@ -87,7 +88,7 @@ def test_fits_in_lanes_have_the_bits_of_fit(monkeypatch, fit_intercept, d, optio
 def test_constants_in_lanes_have_the_bits_of_fit(fit_intercept, d, fits, options):
     """X is shared, and may be wide; the last lanes are empty."""
     rows, targets = (array[0] for array in stack(1, 300, d))
-    constants = {"lr": np.linspace(1e-4, 1e-3, fits), "momentum": np.linspace(0, 0.9, fits)}
+    constants = {"lr": np.linspace(1e-5, 1e-4, fits), "momentum": np.linspace(0, 0.9, fits)}
     assert_in_lanes_is_alone(rows + 1, targets, epochs=7, fit_intercept=fit_intercept, **constants | options)
 
 
