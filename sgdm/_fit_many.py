@@ -273,9 +273,8 @@ def as_starts(coef0, problems):
     start, p = as_real(coef0, "coef0"), problems.one.p
     if start.ndim not in (1, 2) or start.shape[-1] != p or start.size == 0:
         raise ValueError(f"coef0 must have shape ({p},) or (fits, {p}), got {start.shape}")
-    check_finite(
-        cast(start, problems.targets.dtype), "coef0", ("fit", "parameter")[-start.ndim :]
-    )  # as results show it
+    shown = cast(start, problems.targets.dtype)  # in results; a reduction starts from the numbers as they are
+    check_finite(shown, "coef0", ("fit", "parameter")[-start.ndim :])
     return start.reshape(-1, p)
 
 

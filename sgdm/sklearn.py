@@ -372,7 +372,7 @@ class SGDMRegressorCV(DescentRegressor):
         The lr, momentum, weight_decay and l1 with the lowest mean loss, as given.
     val_loss_curves_ : array of shape (folds, max_iter)
         The mean squared error on each fold after every epoch, with the best constants. For several targets it is their
-        mean. inf if the descent overflowed.
+        mean. inf from an overflow on.
     mean_val_loss_curve_ : array of shape (max_iter,)
         The mean of these over the folds. With sample_weight, a fold counts as much as the sum of its weights.
     cv_results_ : dict
@@ -453,6 +453,8 @@ class SGDMRegressorCV(DescentRegressor):
             If an argument or a parameter of the estimator has a wrong value, shape or type.
         DivergenceError
             If in every setting the loss on a fold overflows at every epoch.
+        MemoryError
+            If there is no memory for the losses of all settings, folds and epochs.
         KeyboardInterrupt
             On Ctrl-C, with None as its ``result``. Whatever is raised, the estimator stays as it was before.
 

@@ -30,7 +30,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With -n the tests of a file run in one process and in order, since some draw their data one after another."""
+    """With -n alone the tests of a file run in one process and in order: some draw their data one after another."""
+    if config.getvalue("dist") != "load":
+        return None  # what was asked for
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)

@@ -179,7 +179,7 @@ def advance_many(problems, options, states, Record record, Py_ssize_t first, Py_
     ValueError if an array has not the room for what will be read or written.
     """
     # Lanes don't measure what is to be known before the first update if columns differ, or with l1.
-    cdef bint alone = options.columns is not None or bool((options.penalties[:, 1] > 0).any())
+    cdef bint alone = options.columns is not None or bool((options.penalties[first:last, 1] > 0).any())
     if alone and epochs > 0 and (states.epochs[first:last] == 0).any():
         advance_fits(problems, options, states, record, first, last, 1, False)
         epochs -= 1

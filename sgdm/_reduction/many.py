@@ -3,6 +3,7 @@
 import numpy as np
 
 from .._kernel import Problems, factor_many, losses_many
+from .checks import check_reduction
 from .compressed import INDEPENDENT, Compressed
 from .factor import factor_rows, join, leaf_rows, out_of_range
 from .leaves import Reduction
@@ -31,16 +32,21 @@ class FactoredProblems(ManyProblems):
 
     @np.errstate(all="ignore")
     def __init__(self, reductions, held_out=None):
-        parts = [reduction._problem() for reduction in reductions]
-        count, k, p = len(parts), parts[0].k, parts[0].p
-        lines, targets = np.zeros((count, p + 1, p)), np.zeros((count, k, p + 1))
-        for part, X, y in zip(parts, lines, targets, strict=True):
-            X[:p] = part.lines[:p]
-            y[:, :p] = part.targets[:, :p]
-            y[:, p] = np.linalg.norm(part.targets[:, p:], axis=1)
-        weights = np.array([part.total_weight for part in parts])
-        targets = targets.reshape(count * k, p + 1)
-        super().__init__(lines, False, targets, None, weights, False, parts[0].features, True, held_out=held_out)
+        p, features = reductions[0].n_params, reductions[0].n_features
+        lines = np.zeros((len(reductions), p + 1, p))
+        for reduction, X in zip(reductions, lines, strict=True):
+            check_reduction(reduction)
+            X[:p] = reduction.R[:p, :p]
+        targets = np.ascontiguousarray(np.concatenate([target_columns(each.R, p) for each in reductions]))
+        weights = np.array([each.total_weight for each in reductions])
+        super().__init__(lines, False, targets, None, weights, False, features, True, held_out=held_out)
+
+
+def target_columns(R, p):
+    """For each target of a factor, (k, p + 1): its column of a factor for it alone, whose diagonal has any sign."""
+    rest = R[p:, p:]
+    lengths = np.abs(rest[0]) if len(rest) == 1 else np.linalg.norm(rest, axis=0)
+    return np.column_stack([R[:p, p:].T, lengths])
 
 
 class ReducedProblems(ManyProblems):
@@ -101,8 +107,7 @@ class ReducedProblems(ManyProblems):
             group = slice(first, first + together)
             R = self._factor(0, targets[group])
             self.lines[0, :p] = R[:p, :p]
-            self.targets[group, :p] = R[:p, p:].T
-            self.targets[group, p] = np.abs(R[p:, p:]) if together == 1 else np.linalg.norm(R[p:, p:], axis=0)
+            self.targets[group] = target_columns(R, p)
 
     @np.errstate(all="ignore")
     def reduce(self, first, last):

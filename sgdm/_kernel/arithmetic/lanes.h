@@ -304,9 +304,10 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(close_lanes)(struct sgdm_fits *f, int
             f->overflowed |= 1 << (fit + l);
             continue;
         }
+        f->last_loss[fit + l] = ((double *)&s->loss)[l];
+        if (f->first == f->last) continue;
         for (ptrdiff_t j = 0; j < p; j++) f->a[fit + l][j] = ((double *)(s->a + j))[l];
         for (ptrdiff_t j = 0; j < p; j++) f->v[fit + l][j] = ((double *)(s->v + j))[l];
-        f->last_loss[fit + l] = ((double *)&s->loss)[l];
     }
 }
 
