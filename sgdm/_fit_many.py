@@ -353,7 +353,8 @@ class Descents:
         n_threads, multiple = self.options.n_threads, self.problems.slice_multiple
         epochs = max(1, min(total, SLICE_ELEMENTS // (cost * multiple)))  # of a slice
         all_epochs = cost * total + self.problems.reading_cost
-        size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, 8 * n_threads)))  # fits of a slice
+        slices = 8 * n_threads if n_threads > 1 else 1  # at least, so that threads end at about the same time
+        size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, slices)))  # fits of a slice
         size = ceil_div(size, multiple) * multiple
         threads = min(n_threads, ceil_div(B, size))
         slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it
@@ -384,7 +385,9 @@ class Descents:
     def rise_message(self, result):
         """What to warn of where objectives ended above their start; else None."""
         start, penalties = self.states.metrics[:, INITIAL_OBJECTIVE], self.options.penalties
-        end = penalised(result.loss.astype(float), result.coef.T, penalties[:, 0], penalties[:, 1])
+        end = result.loss.astype(float)
+        if penalties.any():
+            end = penalised(end, result.coef.T, penalties[:, 0], penalties[:, 1])
         rose = risen(start, end, self.problems.targets) & (self.states.outcomes == _COMPLETED)
         if not rose.any():
             return None
@@ -399,7 +402,7 @@ class Descents:
         problem, options, states, record = self.problems.one, self.options, self.states, self.record
         dtype, features, has_intercept = problem.dtype, problem.features, problem.p > problem.features
         coef, velocity = states.parameters.swapaxes(0, 1)
-        status = np.where(states.outcomes < 0, "stopped", np.array(OUTCOMES)[states.outcomes])
+        status = np.array([*OUTCOMES, "stopped"])[states.outcomes]  # of which the last is at -1
         epoch = np.arange(0, 0 if options.record is None else options.epochs, record.every)
         if (states.epochs < options.epochs).any() and record.loss is not None:
             unwritten = epoch >= states.epochs[:, np.newaxis]

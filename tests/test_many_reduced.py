@@ -214,6 +214,22 @@ def test_reduced_fits_are_saved_and_go_on(tmp_path, dtype):
         assert sgdm.fit(rows[i], targets[i], fit_intercept=True, epochs=4, init=fits[i]) == longer[i]
 
 
+@pytest.mark.parametrize(("record", "epochs"), [("all", 77), ("loss", 400)])
+@pytest.mark.parametrize("d", [2, 5])
+def test_large_histories_have_the_bits_of_small_ones(d, record, epochs):
+    """Those of more than 4 MiB are written past the caches. Their rows begin anywhere in a cache line."""
+    X, y = stack(2000, 7, d)
+    options = {"method": "compress", "record": record, "epochs": epochs}
+    names = ("loss", "grad", "step", "coef") if record == "all" else ("loss",)
+    large = sgdm.fit_many(X, y, **options).history
+    assert sum(getattr(large, name).nbytes for name in names) > 1 << 22
+    for first in range(0, 2000, 200):
+        part = slice(first, first + 200)
+        small = sgdm.fit_many(X[part], y[part], **options).history
+        for name in names:
+            np.testing.assert_array_equal(getattr(large, name)[part], getattr(small, name))
+
+
 def test_threads_reduce_to_the_same_bits():
     assert sgdm.fit_many(X, y, n_threads=3, **REDUCED) == sgdm.fit_many(X, y, **REDUCED)
 
@@ -223,6 +239,7 @@ def test_an_interrupt_while_rows_are_reduced_hands_over_what_was_done(monkeypatc
     """Eight fits are reduced at a time. The loss of a fit that has not begun is that of its start, taken from its
     rows."""
     X, y = stack(17, N, D)
+    monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", 1)
     calls, factor_many, begun = itertools.count(), many.factor_many, 8 * after
 
     def fail(*arguments):

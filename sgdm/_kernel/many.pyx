@@ -17,6 +17,9 @@ from .rows cimport (
 )
 
 
+cdef Py_ssize_t MOST_CACHED = 1 << 22   # bytes of histories
+
+
 class Problems:
     """The data of many fits, full batches of one target.
 
@@ -149,7 +152,7 @@ cdef int _losses_many(problems, floating[:, :, ::1] parameters, double[::1] loss
     in_lanes = is_for_lanes(problems, &data)
     check_shape("parameters", parameters.shape[1], parameters.shape[2], 2, rows.problem.p)
     lanes.p, lanes.features, lanes.first, lanes.last = rows.problem.p, rows.problem.features, 0, 0
-    lanes.memory = &memory[0]
+    lanes.memory, lanes.past_caches = &memory[0], False
     with nogil:
         while first < fits:
             count = choose_fits(first, fits, sharing(lanes.p, fits, &data), NULL, NULL, NULL, chosen, &end)
@@ -280,6 +283,7 @@ cdef int _advance_fits(problems, options, states, Record record, Py_ssize_t firs
         in_lanes = in_lanes and held_out_data.lines.fits == data.lines.fits
     until = states.epochs + np.minimum(epochs, total - states.epochs)       # where each fit stops
     fits.memory = &memory[0]
+    fits.past_caches = is_large(record)
     fits.p, fits.features, fits.every, fits.nesterov = p, rows.problem.features, record.every, own.nesterov
     with nogil:
         if floating is double:
@@ -318,6 +322,11 @@ cdef int _advance_fits(problems, options, states, Record record, Py_ssize_t firs
             if outcome != COMPLETED or state.epoch == total:
                 outcomes[i] = outcome
     return 0
+
+
+cdef bint is_large(Record record):
+    """Whether the histories take less time past the caches."""
+    return sum([each.nbytes for each in (record.loss, record.val_loss, record.paths) if each is not None]) > MOST_CACHED
 
 
 cdef inline Py_ssize_t sharing(Py_ssize_t p, Py_ssize_t fits, const Data* data) noexcept nogil:

@@ -15,6 +15,7 @@ cdef extern from "arithmetic/threads.h" nogil:
 
 cdef extern from "arithmetic/rows.h" nogil:
     enum: SGDM_LANE_BYTES
+    void sgdm_read_in_order(const void* data, Py_ssize_t bytes)
     struct Shape "sgdm_shape":
         Py_ssize_t n, d, k, padded, width, batch, block_rows, part_rows
     struct Update "sgdm_update":
@@ -63,6 +64,7 @@ cdef extern from "arithmetic/rows.h" nogil:
         double* loss[SGDM_FITS]
         double* val_loss[SGDM_FITS]
         double* paths[3][SGDM_FITS]
+        bint past_caches
         double last_loss[SGDM_FITS]
         double objective[SGDM_FITS]
         double norm[SGDM_FITS]

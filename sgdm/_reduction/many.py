@@ -143,10 +143,10 @@ class ReducedProblems(ManyProblems):
         """The least mean squared error of each fit, (B,), in the dtype of the results; NaN of rows not reduced."""
         p, weight, n_fits = self.one.p, self.total_weights, len(self.reduced)
         independent = np.abs(np.diagonal(self.lines[:, :p], axis1=1, axis2=2))
-        norms = np.sqrt(sum(row**2 for row in self.lines.swapaxes(0, 1)))  # linalg.norm takes longer than the rest
-        full = (independent > INDEPENDENT * norms).all(axis=1)
+        norms = np.sqrt(np.einsum("bij,bij->bj", self.lines, self.lines))  # linalg.norm takes longer than the rest
+        full = independent > INDEPENDENT * norms
         losses = np.broadcast_to(self.targets[:, p] ** 2 / weight, n_fits).copy()
-        for i in np.flatnonzero(~np.broadcast_to(full, n_fits)):
+        for i in () if full.all() else np.flatnonzero(~np.broadcast_to(full.all(axis=1), n_fits)):
             R = join(np.column_stack([self._of(self.lines, i), self._of(self.targets, i)]))
             fit = Compressed(R, 1, float(self._of(weight, i)), p, (), False, self.one.dtype)
             losses[i] = fit.optimal_loss

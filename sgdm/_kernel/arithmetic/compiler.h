@@ -37,8 +37,13 @@
 #if defined(__x86_64__) && defined(SGDM_VECTORS)
 #define SGDM_X86 1
 #define SGDM_KEEP_IN_REGISTER(x) __asm__("" : "+v"(x)) /* a vector, which gcc would load again */
+#include <emmintrin.h>
+#define SGDM_COPY_PAST_CACHES(from, to) _mm_stream_pd(to, _mm_loadu_pd(from)) /* two numbers */
+#define SGDM_FENCE() _mm_sfence() /* other threads see what was copied so */
 #else
 #define SGDM_KEEP_IN_REGISTER(x) ((void)0)
+#define SGDM_COPY_PAST_CACHES(from, to) ((void)memcpy(to, from, 2 * sizeof(double)))
+#define SGDM_FENCE() ((void)0)
 #endif
 
 #endif

@@ -230,10 +230,11 @@ FOR_LEVEL int NAME(factor_lanes)(const struct sgdm_fits_rows *f) {
         for (ptrdiff_t i = 0; i < q; i++)
             for (ptrdiff_t j = 0; j < q; j++)
                 AT((j < p ? out + (i * p + j) * 8 : out + tiles + i * 8) + h * WIDTH) = ((V *)R)[h * q * q + i * q + j];
-    NAME(spread)(out, q * p, f->lines, 0);
-    NAME(spread)(out + tiles, q, f->targets, 0);
+    NAME(spread)(out, q * p, f->lines, 0, block, 0);
+    NAME(spread)(out + tiles, q, f->targets, 0, block, 0);
     free(memory);
     return 1;
 }
 #undef MOST
 #undef TILE
+#undef EPOCHS

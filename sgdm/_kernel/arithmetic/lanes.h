@@ -8,12 +8,13 @@
  * residual is -y.
  */
 #define MOST SGDM_MOST_PARAMETERS
-#define ROOM (SGDM_MOST_SHARED + 5) /* for parameters; arrays a power of two apart would share places in L1 */
+#define ROOM (SGDM_MOST_SHARED + 9) /* for parameters; arrays a power of two apart would share places in L1 */
+#define EPOCHS 64                   /* whose histories are written together, at most */
 
 struct NAME(factors) {
-    V X[MOST * MOST], y[ROOM]; /* row i has its numbers from i * width on, and zeros up to `width` */
-    const double *shared;      /* X of all fits, in place of X, or NULL */
-    V weight;
+    _Alignas(64) V X[MOST * MOST]; /* row i has its numbers from i * width on, and zeros up to `width` */
+    V y[ROOM], weight;
+    const double *shared; /* X of all fits, in place of X, or NULL */
 };
 
 struct NAME(lanes) {
@@ -22,7 +23,9 @@ struct NAME(lanes) {
     V direction[ROOM];           /* the preconditioned gradient */
     V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* of each column: COLUMN_TERMS in nouns.pxd */
     V decay, l1;                                                      /* of all columns */
-    V lr, momentum, gradient_weight, loss;
+    V lr, momentum, gradient_weight;                                  /* of the epoch, and */
+    V of_velocity, of_gradient; /* how much of the velocity and of the gradient makes the next velocity */
+    V scale, loss;              /* scale: of the gradient */
     V overflow;         /* 0, or NaN from an overflow on */
     int preconditioned; /* in standardized coordinates: see `precondition` in descent.pyx */
     int shrinks;        /* by l1 */
@@ -31,8 +34,9 @@ struct NAME(lanes) {
 /* What `descend_eight` works in. */
 struct NAME(eight) {
     struct NAME(lanes) lanes[GROUP];
-    double loss[8 * SGDM_FITS], val_loss[8 * SGDM_FITS]; /* of recorded epochs that are not written yet, and */
-    double paths[3][ROOM * SGDM_FITS];                   /* gradients, steps and coefficients */
+    double loss[EPOCHS * SGDM_FITS], val_loss[EPOCHS * SGDM_FITS]; /* of recorded epochs that are not written yet, and */
+    double paths[3][ROOM * SGDM_FITS];                             /* gradients, steps and coefficients */
+    double runs[ROOM * SGDM_FITS];                                 /* for `spread` */
 };
 
 /* How long a row is. Rows of up to three numbers are summed as columns are: see `transposed` in levels.c. Others are in
@@ -68,13 +72,12 @@ SGDM_INLINE FOR_LEVEL V NAME(sums_by_columns)(const struct NAME(factors) *s, con
 /* The same for wider rows. */
 SGDM_INLINE FOR_LEVEL V NAME(sums_by_rows)(const struct NAME(factors) *s, const V *a, V *g, const ptrdiff_t p) {
     const ptrdiff_t width = NAME(width_of)(p);
-    V squares[8];
+    V squares[8], r[MOST];
     SGDM_UNROLL
     for (int l = 0; l < 8; l++) squares[l] = (V){0};
     for (ptrdiff_t i = 0; i < p; i++) {
         const V *const x = s->X + i * width;
-        const ptrdiff_t first = i / 4 * 4; /* of the four columns with the diagonal: there are zeros before */
-        V lower[4], upper[4];              /* parts 0 to 3, and 4 to 7, each from the diagonal on */
+        V lower[4], upper[4]; /* parts 0 to 3, and 4 to 7, each from the diagonal on: there are zeros before */
         SGDM_UNROLL
         for (int l = 0; l < 4; l++) lower[l] = upper[l] = (V){0};
         for (ptrdiff_t j = (i + 4) / 8 * 8; j < width; j += 8)
@@ -85,11 +88,16 @@ SGDM_INLINE FOR_LEVEL V NAME(sums_by_rows)(const struct NAME(factors) *s, const 
             for (int l = 0; l < 4; l++) upper[l] += x[j + l] * a[j + l];
         SGDM_UNROLL
         for (int l = 0; l < 4; l++) lower[l] += upper[l];
-        const V r = NAME(sum_by_halves)(lower, 4) + ((V){0} - s->y[i]);
-        for (ptrdiff_t j = first; g && j < width; j += 4)
+        r[i] = NAME(sum_by_halves)(lower, 4) + ((V){0} - s->y[i]);
+        squares[i % 8] += r[i] * r[i];
+    }
+    for (ptrdiff_t j = 0; g && j < width; j += 4) { /* four columns, of which row j + 3 is the last that is not zero */
+        V sums[4] = {0};
+        for (ptrdiff_t i = 0; i < p && i < j + 4; i++)
             SGDM_UNROLL
-            for (int l = 0; l < 4; l++) g[j + l] = (i ? g[j + l] : (V){0}) + r * x[j + l];
-        squares[i % 8] += r * r;
+            for (int l = 0; l < 4; l++) sums[l] += r[i] * s->X[i * width + j + l];
+        SGDM_UNROLL
+        for (int l = 0; l < 4; l++) g[j + l] = sums[l];
     }
     squares[p % 8] += s->y[p] * s->y[p];
     return NAME(sum_by_halves)(squares, 8);
@@ -169,14 +177,12 @@ static SGDM_NOT_INLINE FOR_LEVEL V NAME(held_out_loss)(const struct NAME(lanes) 
     return NAME(loss_of_lanes)(&s->held_out, s->a, NULL, p);
 }
 
-/* The parameters after an epoch, from g, which becomes the gradient. first: the velocity becomes it, undamped. */
-SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features, int nesterov,
-                                              int first) {
-    const V scale = 2.0 / s->training.weight, of_velocity = s->momentum * (double)!first;
-    const V of_gradient = s->gradient_weight * (double)!first + (double)first;
+/* The parameters after an epoch, from g, which becomes the gradient. */
+SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdiff_t p, ptrdiff_t features,
+                                              int nesterov) {
     for (ptrdiff_t j = 0; j < p; j++) {
-        const V g = scale * s->g[j], weight_decay = s->decay * (double)(j < features), u = g + weight_decay * s->a[j];
-        V step = of_velocity * s->v[j] + of_gradient * u;
+        const V g = s->scale * s->g[j], decay = s->decay * (double)(j < features), u = g + decay * s->a[j];
+        V step = s->of_velocity * s->v[j] + s->of_gradient * u;
         s->v[j] = step;
         if (nesterov) step = s->gradient_weight * u + s->momentum * step;
         s->a[j] -= s->lr * step;
@@ -188,10 +194,9 @@ SGDM_INLINE FOR_LEVEL void NAME(update_lanes)(struct NAME(lanes) *s, const ptrdi
  * first epoch. */
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(update_preconditioned)(struct NAME(lanes) *s, ptrdiff_t p,
                                                                   ptrdiff_t features, int nesterov) {
-    const V scale = 2.0 / s->training.weight;
     V *const direction = s->direction;
     V sums[4] = {0}, of_intercept = {0};
-    for (ptrdiff_t j = 0; j < p; j++) s->g[j] = scale * s->g[j];
+    for (ptrdiff_t j = 0; j < p; j++) s->g[j] = s->scale * s->g[j];
     if (features < p) of_intercept = s->g[features];
     for (ptrdiff_t j = 0; j < features; j++) {
         const V u = s->g[j] + s->column_decay[j] * s->a[j];
@@ -226,21 +231,35 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(shrink_lanes)(struct NAME(lanes) *s, 
     if (s->preconditioned && features < p) s->a[features] += total;
 }
 
-/* Columns of eight lanes, `count` of them, become runs in memory: to[l][at + j] = columns[j][l]. The next run of each is
- * prefetched: an epoch with its history takes a fifth less time so (Xeon). */
-static FOR_LEVEL void NAME(spread)(const double *columns, ptrdiff_t count, double *const *to, ptrdiff_t at) {
-    const double *from[8];
-    double *runs[8];
-    for (ptrdiff_t j = 0; j + 8 <= count; j += 8) {
+/* Copies `count` numbers, whole cache lines of them past the caches: so the lines are not read before. */
+static FOR_LEVEL void NAME(copy_past_caches)(const double *from, ptrdiff_t count, double *to) {
+    ptrdiff_t j = 0;
+    for (; j < count && (size_t)(to + j) % 64; j++) to[j] = from[j];
+    for (; j + 8 <= count; j += 8)
+        SGDM_UNROLL
+        for (int e = 0; e < 8; e += 2) SGDM_COPY_PAST_CACHES(from + j + e, to + j + e);
+    for (; j < count; j++) to[j] = from[j];
+}
+
+/* Columns of eight lanes, `count` of them, become runs in memory: to[l][at + j] = columns[j][l]. Columns are read in
+ * whole eights, and `runs` has room for those. */
+static FOR_LEVEL void NAME(spread)(const double *columns, ptrdiff_t count, double *const *to, ptrdiff_t at, double *runs,
+                                   int past_caches) {
+    const ptrdiff_t length = (count + 7) / 8 * 8;
+    for (ptrdiff_t j = 0; j < length; j += 8) {
+        const double *from[8];
+        double *rows[8];
         for (int l = 0; l < SGDM_FITS; l++) {
             from[l] = columns + (j + l) * 8;
-            runs[l] = to[l] + at + j;
-            SGDM_PREFETCH(runs[l] + count + 8);
+            rows[l] = runs + l * length + j;
         }
-        NAME(transpose_tile)(from, runs);
+        NAME(transpose_tile)(from, rows);
     }
-    for (ptrdiff_t j = count / 8 * 8; j < count; j++)
-        for (int l = 0; l < SGDM_FITS; l++) to[l][at + j] = columns[j * 8 + l];
+    for (int l = 0; l < SGDM_FITS; l++)
+        if (past_caches)
+            NAME(copy_past_caches)(runs + l * length, count, to[l] + at);
+        else
+            memcpy(to[l] + at, runs + l * length, (size_t)count * sizeof(double));
 }
 
 /* The reverse: to[j][l] = from[l][at + j]. */
@@ -270,6 +289,8 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(take_rates)(const struct sgdm_fits *f
     s->lr = rates[0];
     s->momentum = rates[1];
     s->gradient_weight = rates[2];
+    s->of_velocity = (double)(epoch > 0) * rates[1]; /* the first velocity is the gradient, undamped */
+    s->of_gradient = (double)(epoch > 0) * rates[2] + (double)(epoch == 0);
 }
 
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f, int fit, struct NAME(lanes) *s) {
@@ -280,6 +301,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(open_lanes)(const struct sgdm_fits *f
     NAME(gather_lanes)((const double *const *)f->v + fit, 0, p, s->v);
     NAME(open_factors)(&f->training, fit, p, &s->training);
     if (f->held_out.X[0]) NAME(open_factors)(&f->held_out, fit, p, &s->held_out);
+    s->scale = 2.0 / s->training.weight;
     s->decay = READ(f->decay + fit);
     s->l1 = READ(f->l1 + fit);
     s->preconditioned = f->columns[0] != NULL;
@@ -318,7 +340,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
         const double scale = 2.0 / f->training.weight[fit + l];
-        double penalty = 0, largest = 0, total = 0, u[ROOM] = {0};
+        double penalty = 0, largest = 0, total = 0, u[ROOM];
         for (ptrdiff_t j = 0; j < p; j++) {
             const double aj = ((const double *)(s->a + j))[l], decay = j < f->features ? f->decay[fit + l] : 0;
             penalty += decay / 2 * aj * aj;
@@ -333,12 +355,12 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
     }
 }
 
-/* The epochs of eight fits. Histories are written for up to eight recorded epochs at a time. */
+/* The epochs of eight fits. Histories are written for many recorded epochs at a time. */
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
     struct NAME(eight) *const SGDM_RESTRICT eight = (void *)(((size_t)f->memory + 63) / 64 * 64);
     struct NAME(lanes) *const s = eight->lanes;
-    const ptrdiff_t most = p * 8 <= ROOM ? 8 : ROOM / p; /* recorded epochs that there is room for, and */
-    ptrdiff_t waiting = 0;                               /* those that are not written yet */
+    const ptrdiff_t room = ROOM / p, most = room > EPOCHS ? EPOCHS : room < 8 ? room : room / 8 * 8;
+    ptrdiff_t waiting = 0; /* recorded epochs that are not written yet, `most` of them at most */
     f->overflowed = 0;
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
@@ -346,7 +368,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
         SGDM_BY_TWO /* with vectors of 16 bytes, all four would be 26 kB of code, and no faster */
         for (int h = 0; h < GROUP; h++) {
             const ptrdiff_t at = waiting * p * SGDM_FITS + h * WIDTH;
-            if (f->rates_step || epoch == f->first) NAME(take_rates)(f, h * WIDTH, epoch, s + h);
+            if (f->rates_step || epoch == f->first || epoch == 1) NAME(take_rates)(f, h * WIDTH, epoch, s + h);
             s[h].loss = NAME(loss_of_lanes)(&s[h].training, s[h].a, s[h].g, p);
             s[h].overflow += s[h].loss * 0.0; /* NaN from an overflow on */
             if (epoch == 0) NAME(measure_lanes)(f, h * WIDTH, s + h);
@@ -354,7 +376,7 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
             if (s[h].preconditioned)
                 NAME(update_preconditioned)(s + h, p, f->features, f->nesterov);
             else
-                NAME(update_lanes)(s + h, p, f->features, f->nesterov, epoch == 0);
+                NAME(update_lanes)(s + h, p, f->features, f->nesterov);
             if (s[h].shrinks) NAME(shrink_lanes)(s + h, p, f->features);
             if (!recorded) continue;
             AT(eight->loss + waiting * SGDM_FITS + h * WIDTH) = s[h].loss;
@@ -367,14 +389,15 @@ SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdif
         waiting += recorded;
         if (waiting == most || (waiting && epoch + 1 == f->last)) {
             const ptrdiff_t row = epoch / f->every + 1 - waiting;
-            if (f->loss[0]) NAME(spread)(eight->loss, waiting, f->loss, row);
-            if (f->val_loss[0]) NAME(spread)(eight->val_loss, waiting, f->val_loss, row);
+            if (f->loss[0]) NAME(spread)(eight->loss, waiting, f->loss, row, eight->runs, f->past_caches);
+            if (f->val_loss[0]) NAME(spread)(eight->val_loss, waiting, f->val_loss, row, eight->runs, f->past_caches);
             for (int part = 0; f->paths[0][0] && part < 3; part++)
-                NAME(spread)(eight->paths[part], waiting * p, f->paths[part], row * p);
+                NAME(spread)(eight->paths[part], waiting * p, f->paths[part], row * p, eight->runs, f->past_caches);
             waiting = 0;
         }
     }
     for (int h = 0; h < GROUP; h++) NAME(close_lanes)(f, h * WIDTH, s + h);
+    if (f->past_caches) SGDM_FENCE();
 }
 
 _Static_assert(sizeof(struct NAME(eight)) + 63 <= SGDM_LANES_BYTES, "eight fits must have room to work in");
