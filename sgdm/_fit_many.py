@@ -22,7 +22,7 @@ from ._kernel import (
     fits_together,
     losses_many,
 )
-from ._reduction.many import ManyProblems, ReducedProblems
+from ._reduction.many import ManyProblems, ReducedProblems, many_reductions_ns
 from ._reduction.reduce import reducing_is_faster
 from ._results.checkpoint import Checkpoint
 from ._results.history import History
@@ -74,7 +74,7 @@ def fit_many(
     """Fit many linear models in one call: a sweep over constants, bootstrap samples, a regression per group.
 
     Each of the B fits is a `fit` with the same `method`, to the bit. It is the same up to rounding if fits of several
-    targets share X and are reduced, or if reduced fits are standardized. What all fits share is given once.
+    targets share wide X and are reduced, or if reduced fits are standardized. What all fits share is given once.
 
     Parameters
     ----------
@@ -193,7 +193,8 @@ def reduces(problems, options, together):
     if options.method != "auto":
         return options.method == "compress"
     fits = len(options.rates)
-    return reducing_is_faster(problems.one, options.epochs, fits, 1 if problems.share_rows else fits, together)
+    reduction = many_reductions_ns(problems, fits, together)
+    return reducing_is_faster(problems.one, options.epochs, reduction, fits, together)
 
 
 _DIVERGED, _COMPLETED = OUTCOMES.index("diverged"), OUTCOMES.index("completed")

@@ -140,13 +140,31 @@ def test_a_loss_that_overflows_for_one_epoch_alone_ends_its_fit():
 
 
 @intercepts
-def test_several_targets_of_one_x_are_reduced_to_rounding(fit_intercept, monkeypatch):
-    monkeypatch.setattr(many, "_TOGETHER", 2)  # groups of targets, the last one smaller
-    fits = sgdm.fit_many(X[0], y, fit_intercept=fit_intercept, **REDUCED)
-    for i in range(B):
-        expected = alone(i, X=X[0], y=y, fit_intercept=fit_intercept, **REDUCED)
+def test_several_targets_of_one_wide_x_are_reduced_to_rounding(fit_intercept, monkeypatch):
+    """In groups, of which the last one is smaller."""
+    monkeypatch.setattr(many, "_NARROW", 0)
+    monkeypatch.setattr(many, "_GROUP", 0)
+    X, y = stack(11, N, D)
+    options = {"method": "compress", "epochs": 9, "fit_intercept": fit_intercept}
+    fits = sgdm.fit_many(X[0], y, **options)
+    for i in range(11):
+        expected = alone(i, X=X[0], y=y, **options)
         assert_same_descent(fits[i], expected, 1e-12)
         assert fits[i].optimal_loss == pytest.approx(expected.optimal_loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [None, OWN_WEIGHTS[0]], ids=["plain", "weighted"])
+@intercepts
+def test_several_targets_of_one_narrow_x_have_the_bits_of_fit(fit_intercept, weights):
+    assert_each_is_fit(X[0], y, sample_weight=weights, fit_intercept=fit_intercept, **REDUCED)
+
+
+def test_several_targets_of_one_narrow_x_in_several_leaves_share_its_factor(monkeypatch):
+    monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 1)
+    monkeypatch.setattr(factor, "_LEAF_ROWS", 2)
+    fits = sgdm.fit_many(X[0], y, **REDUCED)
+    for i in range(B):
+        assert_same_descent(fits[i], alone(i, X=X[0], y=y, **REDUCED), 1e-12)
 
 
 @intercepts

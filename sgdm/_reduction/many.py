@@ -1,14 +1,22 @@
 """The factors of many problems' rows, to descend on in their place."""
 
+import math
+
 import numpy as np
 
 from .._kernel import Problems, factor_many, losses_many
+from .._validation import ceil_div
 from .checks import check_reduction
 from .compressed import INDEPENDENT, Compressed
 from .factor import factor_rows, join, leaf_rows, out_of_range
 from .leaves import Reduction
+from .reduce import reduction_ns
 
-_TOGETHER = 8  # targets that are factored together where they share X, at least
+# X that fits share is factored with each of their targets in lanes, if it is narrow, or with groups of k targets. These
+# should take as long as X, or as long as Python takes for a group, _CALL_NS: that is where n k^2 is _GROUP.
+_NARROW = 20  # parameters of fits that are factored in lanes, at most
+_CALL_NS = 60_000
+_GROUP = 600_000
 
 
 class ManyProblems(Problems):
@@ -49,6 +57,32 @@ def target_columns(R, p):
     return np.column_stack([R[:p, p:].T, lengths])
 
 
+def shares_factor(rows):
+    """Whether fits that share their rows share the factor of X, too."""
+    n, p, targets = rows.one.n, rows.one.p, len(rows.targets)
+    if not rows.share_rows or targets == 1 or p > _NARROW or n > leaf_rows(p + 1):
+        return rows.share_rows
+    return groups_ns(rows) < targets * reduction_ns(n, p + 1, in_lanes=True)
+
+
+def group_of_targets(rows):
+    """How many targets are factored together."""
+    return min(len(rows.targets), max(rows.one.p, math.isqrt(_GROUP // rows.one.n)))
+
+
+def groups_ns(rows):
+    """How long it takes to factor X with all groups of targets."""
+    group = group_of_targets(rows)
+    return ceil_div(len(rows.targets), group) * (_CALL_NS + reduction_ns(rows.one.n, rows.one.p + group))
+
+
+def many_reductions_ns(rows, n_fits, together):
+    """How long `ReducedProblems` takes to reduce the rows of so many fits, of which so many are in lanes."""
+    if shares_factor(rows):
+        return groups_ns(rows)
+    return n_fits * reduction_ns(rows.one.n, rows.one.p + 1, together > 1)
+
+
 class ReducedProblems(ManyProblems):
     """The triangular factors of many problems' rows: for p parameters p + 1 rows each, of whose columns the intercept
     is one.
@@ -62,7 +96,7 @@ class ReducedProblems(ManyProblems):
     def __init__(self, rows, n_fits, together):
         one = rows.one
         self.rows, self.feature_names, self.slice_multiple = rows, rows.feature_names, together
-        self.shared = rows.share_rows
+        self.shared = shares_factor(rows)
         count, q = 1 if self.shared else n_fits, one.p + 1
         lines, targets = np.zeros((count, q, one.p)), np.zeros((len(rows.targets) if self.shared else n_fits, q))
         weights = np.broadcast_to(rows.total_weights, count).copy()
@@ -101,8 +135,7 @@ class ReducedProblems(ManyProblems):
     @np.errstate(all="ignore")
     def _reduce_shared(self):
         """Factors X with each group of targets; the part of X is the same in each."""
-        p, targets = self.one.p, self.rows.targets
-        together = max(_TOGETHER, p) if len(targets) > 1 else 1  # so that X and y take about as long
+        p, targets, together = self.one.p, self.rows.targets, group_of_targets(self.rows)
         for first in range(0, len(targets), together):
             group = slice(first, first + together)
             R = self._factor(0, targets[group])

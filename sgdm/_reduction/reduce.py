@@ -7,14 +7,14 @@ from .compress import check_total
 from .compressed import Compressed
 from .leaves import Reduction
 
-# Nanoseconds, measured for n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py. We reduce only if
-# that takes at most half of the direct time, and the direct time exceeds _NOTICED_NS.
+# Nanoseconds, measured for n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py, at levels v3 and v4.
+# We reduce only if that takes at most half of the direct time, and the direct time exceeds _NOTICED_NS.
 _EPOCH_NS = 0.27  # for an element of X in an epoch
 _UPDATE_NS = 80  # for an epoch without any rows
-_START_NS = 500  # for a reduction without any rows
-_REDUCE_NS = 1.7  # for reducing an element of a row
-_LANE_NS = 60, 0.6  # both, where fits are reduced together, for each of them
-_PRODUCT_NS = 0.075  # for each product of two elements of a row that is reduced
+# A reduction without any rows, an element of a row, and the product of two elements: between what reflections take and
+# what Gram matrices take.
+_REDUCE_NS = 500, 1.3, 0.055
+_LANE_NS = 60, 0.6, 0.075  # for each of the fits that are reduced in lanes
 _NOTICED_NS = 5e7
 
 
@@ -68,16 +68,23 @@ def chooses_reduction(problem, options):
     return options.auto or reducing_is_faster(problem, options.epochs)
 
 
-def reducing_is_faster(problem, epochs, fits=1, reductions=1, together=1):
-    """Whether reducing the rows first is clearly faster than all epochs over them, for so many fits like this one. They
-    may share a reduction, and several may be reduced and descend together."""
+def reduction_ns(n, q, in_lanes=False):
+    """How long it takes to reduce n rows of q columns."""
+    start, element, product = _LANE_NS if in_lanes else _REDUCE_NS
+    return start + n * q * (element + product * q)
+
+
+def reducing_is_faster(problem, epochs, reduction=None, fits=1, together=1):
+    """Whether reducing the rows first is clearly faster than all epochs over them, for so many fits like this one.
+
+    reduction: how many ns it takes, if it is not that of the problem's rows. together: how many fits descend at once.
+    """
     n, p, k, q = problem.n, problem.p, problem.k, problem.p + problem.k
     updates = fits * epochs
     direct = updates * (_UPDATE_NS + n * p * k * _EPOCH_NS)
     if direct <= _NOTICED_NS:
         return False
-    start, reduce = _LANE_NS if together > 1 and reductions > 1 else (_START_NS, _REDUCE_NS)
-    reduction = reductions * (start + n * q * (reduce + _PRODUCT_NS * q))
+    reduction = reduction_ns(n, q) if reduction is None else reduction
     return direct > 2 * (reduction + updates * (_UPDATE_NS / together + q * p * k * _EPOCH_NS))
 
 
