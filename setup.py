@@ -61,7 +61,9 @@ class BuildExt(build_ext):
     def build_extension(self, ext):
         from Cython.Build import cythonize
 
-        if self.compiler.compiler_type != "msvc":
+        if self.compiler.compiler_type == "msvc":
+            ext.extra_compile_args = ["/std:c11"]
+        else:
             optimisation = [] if DEBUG else [OPTIMISATION.get(ext.name, "-O2")]
             ext.extra_compile_args = UNIX_FLAGS + optimisation + SANITIZER_FLAGS
             ext.extra_link_args = SANITIZER_FLAGS

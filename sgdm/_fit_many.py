@@ -74,7 +74,8 @@ def fit_many(
     """Fit many linear models in one call: a sweep over constants, bootstrap samples, a regression per group.
 
     Each of the B fits is a `fit` with the same `method`, to the bit. It is the same up to rounding if fits of several
-    targets share wide X and are reduced, or if reduced fits are standardized. What all fits share is given once.
+    targets share X and are reduced, unless X is narrow, or if reduced fits are standardized. What all fits share is
+    given once.
 
     Parameters
     ----------
@@ -116,7 +117,8 @@ def fit_many(
         The histories keep epochs 0, k, 2 k, ... for ``record_every=k``.
     method : {"auto", "direct", "compress"}, default "auto"
         Whether to descend on the rows of each fit or on their reduction. Both give the same result up to rounding.
-        "auto" reduces the rows where that is clearly faster. X that all fits share is reduced once.
+        "auto" reduces the rows where that is clearly faster. X that all fits share is reduced once, or with groups of
+        the targets.
     n_threads : int, default 1
         The number of threads that share the fits; -1 stands for all CPUs that the process may use. The bits of the
         result are the same for any number.
@@ -193,7 +195,7 @@ def reduces(problems, options, together):
     if options.method != "auto":
         return options.method == "compress"
     fits = len(options.rates)
-    reduction = many_reductions_ns(problems, fits, together)
+    reduction = many_reductions_ns(problems, fits)
     return reducing_is_faster(problems.one, options.epochs, reduction, fits, together)
 
 
@@ -354,8 +356,8 @@ class Descents:
         n_threads, multiple = self.options.n_threads, self.problems.slice_multiple
         epochs = max(1, min(total, SLICE_ELEMENTS // (cost * multiple)))  # of a slice
         all_epochs = cost * total + self.problems.reading_cost
-        slices = 8 * n_threads if n_threads > 1 else 1  # at least, so that threads end at about the same time
-        size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, slices)))  # fits of a slice
+        least = 8 * n_threads if n_threads > 1 else 1  # slices: several for each thread, so that all end together
+        size = max(1, min(SLICE_ELEMENTS // all_epochs, ceil_div(B, least)))  # fits of a slice
         size = ceil_div(size, multiple) * multiple
         threads = min(n_threads, ceil_div(B, size))
         slices = deque([*range(0, B, size), *[None] * threads])  # popleft is atomic: no exception comes within it

@@ -75,8 +75,8 @@ def assert_in_lanes_is_alone(X, y, **options):
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 7, 8, 9, 16, 20, 21])
 @intercepts
 def test_fits_in_lanes_have_the_bits_of_fit(monkeypatch, fit_intercept, d, options):
-    """Eight at a time, in slices of a few epochs; the last fit alone."""
-    monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", 10_000)
+    """Eight at a time, in slices of one epoch or a few; the last fit alone."""
+    monkeypatch.setattr(_fit_many, "SLICE_ELEMENTS", 1 if d in (1, 2, 3, 8) else 10_000)
     rows, targets = stack(17, 40, d)
     rows[:, :, : d > 3] = 5  # constant, if there are others
     assert_in_lanes_is_alone(rows + 1, targets, lr=0.02, epochs=21, fit_intercept=fit_intercept, **options)
@@ -139,32 +139,66 @@ def test_a_loss_that_overflows_for_one_epoch_alone_ends_its_fit():
     assert fits.status[3] == "diverged"
 
 
+@pytest.mark.parametrize(("n", "d"), [(40, 15), (40, 30), (2500, 25), (30, 2)])
 @intercepts
-def test_several_targets_of_one_wide_x_are_reduced_to_rounding(fit_intercept, monkeypatch):
-    """In groups, of which the last one is smaller."""
-    monkeypatch.setattr(many, "_NARROW", 0)
-    monkeypatch.setattr(many, "_GROUP", 0)
-    X, y = stack(11, N, D)
-    options = {"method": "compress", "epochs": 9, "fit_intercept": fit_intercept}
+def test_targets_that_share_the_factor_of_x_are_reduced_to_rounding(fit_intercept, n, d, monkeypatch):
+    """In groups, of which the last one is smaller; 2500 rows of 25 columns by their Gram matrix, too."""
+    monkeypatch.setattr(many, "_TOGETHER", 4)
+    monkeypatch.setattr(many, "shares_factor", lambda rows: True)
+    group = many.group_of_targets(n, d + fit_intercept)
+    X, y = stack(group + 3, n, d)
+    options = {"method": "compress", "epochs": 9, "lr": 0.02, "fit_intercept": fit_intercept}
     fits = sgdm.fit_many(X[0], y, **options)
-    for i in range(11):
+    for i in (0, group - 1, group, group + 2):
         expected = alone(i, X=X[0], y=y, **options)
         assert_same_descent(fits[i], expected, 1e-12)
         assert fits[i].optimal_loss == pytest.approx(expected.optimal_loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("order", "CF")
+@dtypes
 @pytest.mark.parametrize("weights", [None, OWN_WEIGHTS[0]], ids=["plain", "weighted"])
 @intercepts
-def test_several_targets_of_one_narrow_x_have_the_bits_of_fit(fit_intercept, weights):
-    assert_each_is_fit(X[0], y, sample_weight=weights, fit_intercept=fit_intercept, **REDUCED)
+def test_targets_of_one_narrow_x_have_the_bits_of_fit(fit_intercept, weights, dtype, order):
+    """Eight at a time; by three threads, too."""
+    y = stack(19, N, D)[1].astype(dtype)
+    options = {"sample_weight": weights, "fit_intercept": fit_intercept, "method": "compress", "epochs": 9}
+    rows = np.asarray(X[0], dtype, order=order)
+    assert assert_each_is_fit(rows, y, **options) == sgdm.fit_many(rows, y, n_threads=3, **options)
 
 
-def test_several_targets_of_one_narrow_x_in_several_leaves_share_its_factor(monkeypatch):
+def test_targets_of_one_narrow_x_in_several_leaves_share_its_factor(monkeypatch):
     monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 1)
     monkeypatch.setattr(factor, "_LEAF_ROWS", 2)
     fits = sgdm.fit_many(X[0], y, **REDUCED)
     for i in range(B):
         assert_same_descent(fits[i], alone(i, X=X[0], y=y, **REDUCED), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "targets", "weights", "shares"),
+    [
+        (100, 2, 1, None, True), (100, 2, 2, None, False), (100, 2, 500, None, False), (100, 2, 500, 500, False),
+        (100, 15, 500, None, True), (100, 21, 2, None, True), (100_000, 2, 3, None, True), (1, 2, 9, None, False),
+    ],
+)  # fmt: skip
+def test_fits_share_the_factor_of_x_where_that_takes_less_time(n, d, targets, weights, shares):
+    weights = None if weights is None else np.ones((weights, n))
+    rows = _fit_many.Problems(np.ones((n, d)), np.ones((targets, n)), weights, False)
+    assert many.shares_factor(rows) == shares
+
+
+@pytest.mark.parametrize(("n", "d", "group"), [(1, 1, 128), (100, 20, 108), (10**6, 1, 5), (10**6, 200, 200)])
+def test_the_targets_of_a_group_take_as_long_as_x(n, d, group):
+    assert many.group_of_targets(n, d) == group
+
+
+def test_one_target_of_many_x_is_read_once():
+    """X is read ahead, as it is larger than a cache; y has one row for all."""
+    X, y = stack(5000, 7, 2)
+    fits = sgdm.fit_many(X, y[:1], method="compress", epochs=3)
+    for i in (0, 2500, 4999):
+        assert fits[i] == sgdm.fit(X[i], y[0], method="compress", epochs=3)
 
 
 @intercepts

@@ -49,6 +49,9 @@ class States:
     outcomes: NDArray[np.int8]
     def __init__(self, parameters: _Floats) -> None: ...
 
+FITS_IN_LANES: int
+PARAMETERS_IN_LANES: int
+
 def column_sums(
     lines: _Floats,
     by_columns: bool,

@@ -17,7 +17,8 @@ from .rows cimport (
 )
 
 
-cdef Py_ssize_t MOST_CACHED = 1 << 22   # bytes of histories
+FITS_IN_LANES, PARAMETERS_IN_LANES = SGDM_FITS, SGDM_MOST_PARAMETERS     # of fits that share no rows, at most
+cdef Py_ssize_t MOST_CACHED = 1 << 22   # bytes of histories: larger ones are written past the caches
 
 
 class Problems:

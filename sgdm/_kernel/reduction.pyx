@@ -92,7 +92,7 @@ def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] 
         raise ValueError(f"X must have rows and columns, got {n} and {d}")
     rows.n, rows.intercept = n, intercept
     sizes = np.zeros((last - first, p + 1))
-    if X.shape[0] > 1 and is_packed(X, y):
+    if X.shape[0] > 1 and y.shape[0] > 1 and is_packed(X, y):
         ahead = READ_AHEAD // (n * (d + 1) * sizeof(floating) * SGDM_FITS) * SGDM_FITS
     with nogil:
         while p <= SGDM_MOST_PARAMETERS and i + SGDM_FITS <= last and enough:

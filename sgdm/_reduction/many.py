@@ -4,19 +4,16 @@ import math
 
 import numpy as np
 
-from .._kernel import Problems, factor_many, losses_many
+from .._kernel import FITS_IN_LANES, PARAMETERS_IN_LANES, Problems, factor_many, losses_many
 from .._validation import ceil_div
 from .checks import check_reduction
 from .compressed import INDEPENDENT, Compressed
 from .factor import factor_rows, join, leaf_rows, out_of_range
 from .leaves import Reduction
-from .reduce import reduction_ns
+from .reduce import EPOCH_NS, REDUCE_NS, reduction_ns
 
-# X that fits share is factored with each of their targets in lanes, if it is narrow, or with groups of k targets. These
-# should take as long as X, or as long as Python takes for a group, _CALL_NS: that is where n k^2 is _GROUP.
-_NARROW = 20  # parameters of fits that are factored in lanes, at most
-_CALL_NS = 60_000
-_GROUP = 600_000
+_CALL_NS = 60_000  # that Python takes for the factor of X and a group of targets
+_TOGETHER = 128  # targets in a group, at most, but as many as X has columns
 
 
 class ManyProblems(Problems):
@@ -57,38 +54,43 @@ def target_columns(R, p):
     return np.column_stack([R[:p, p:].T, lengths])
 
 
+def group_of_targets(n, p):
+    """How many targets of n rows are factored together with X of p columns: so many that each takes the least time."""
+    _, element, product = REDUCE_NS
+    best = math.sqrt(p * p + (element * p + _CALL_NS / n) / product)  # where (_CALL_NS + reduction_ns) / k is least
+    return int(min(best, max(p, _TOGETHER)))
+
+
+def factored_in_lanes(n, p):
+    """Whether eight fits of n rows can be factored at once."""
+    return p <= PARAMETERS_IN_LANES and n <= leaf_rows(p + 1)
+
+
 def shares_factor(rows):
-    """Whether fits that share their rows share the factor of X, too."""
-    n, p, targets = rows.one.n, rows.one.p, len(rows.targets)
-    if not rows.share_rows or targets == 1 or p > _NARROW or n > leaf_rows(p + 1):
+    """Whether fits that share their rows share the factor of X: not if a factor for each, in lanes, takes less time."""
+    n, p = rows.one.n, rows.one.p
+    if not rows.share_rows or len(rows.targets) == 1 or not factored_in_lanes(n, p):
         return rows.share_rows
-    return groups_ns(rows) < targets * reduction_ns(n, p + 1, in_lanes=True)
+    group = group_of_targets(n, p)
+    return _CALL_NS + reduction_ns(n, p + group) < group * reduction_ns(n, p + 1, in_lanes=True)
 
 
-def group_of_targets(rows):
-    """How many targets are factored together."""
-    return min(len(rows.targets), max(rows.one.p, math.isqrt(_GROUP // rows.one.n)))
-
-
-def groups_ns(rows):
-    """How long it takes to factor X with all groups of targets."""
-    group = group_of_targets(rows)
-    return ceil_div(len(rows.targets), group) * (_CALL_NS + reduction_ns(rows.one.n, rows.one.p + group))
-
-
-def many_reductions_ns(rows, n_fits, together):
-    """How long `ReducedProblems` takes to reduce the rows of so many fits, of which so many are in lanes."""
+def many_reductions_ns(rows, n_fits):
+    """How long `ReducedProblems` takes for the rows of so many fits."""
+    n, p, targets = rows.one.n, rows.one.p, len(rows.targets)
     if shares_factor(rows):
-        return groups_ns(rows)
-    return n_fits * reduction_ns(rows.one.n, rows.one.p + 1, together > 1)
+        group = min(group_of_targets(n, p), targets)
+        return ceil_div(targets, group) * (_CALL_NS + reduction_ns(n, p + group))
+    in_lanes = n_fits // FITS_IN_LANES * FITS_IN_LANES if factored_in_lanes(n, p) else 0
+    return in_lanes * reduction_ns(n, p + 1, in_lanes=True) + (n_fits - in_lanes) * reduction_ns(n, p + 1)
 
 
 class ReducedProblems(ManyProblems):
     """The triangular factors of many problems' rows: for p parameters p + 1 rows each, of whose columns the intercept
     is one.
 
-    Those of problems that share X and weights are computed at once, others by `reduce`. rows: the problems. n_fits: how
-    many fits there are to them. together: how many of them descend at once.
+    If fits share the factor of X, it is computed at once; else `reduce` computes one for each fit. rows: the problems.
+    n_fits: how many fits there are to them. together: how many of them descend at once.
     """
 
     method = "compress"
@@ -106,11 +108,8 @@ class ReducedProblems(ManyProblems):
         self.reduced = np.full(n_fits, self.shared)
         if self.shared:
             self._reduce_shared()
-
-    @property
-    def reading_cost(self):
-        """How many elements of X could be read in the time that the reduction of a fit takes."""
-        return 0 if self.shared else self.rows.one.n * (self.one.p + 1) * (8 + self.one.p // 4)
+        else:
+            self.reading_cost = round(many_reductions_ns(rows, n_fits) / n_fits / EPOCH_NS)
 
     def refuse_nonfinite(self):
         """Raises ValueError if X or y holds NaN or infinity."""
@@ -134,8 +133,8 @@ class ReducedProblems(ManyProblems):
 
     @np.errstate(all="ignore")
     def _reduce_shared(self):
-        """Factors X with each group of targets; the part of X is the same in each."""
-        p, targets, together = self.one.p, self.rows.targets, group_of_targets(self.rows)
+        """Factors X with each group of targets; the part of X is the same in each, up to rounding."""
+        p, targets, together = self.one.p, self.rows.targets, group_of_targets(self.rows.one.n, self.one.p)
         for first in range(0, len(targets), together):
             group = slice(first, first + together)
             R = self._factor(0, targets[group])

@@ -9,11 +9,11 @@ from .leaves import Reduction
 
 # Nanoseconds, measured for n of 10 000 to 1 000 000 and d of 10 to 200 by bench/test_compress.py, at levels v3 and v4.
 # We reduce only if that takes at most half of the direct time, and the direct time exceeds _NOTICED_NS.
-_EPOCH_NS = 0.27  # for an element of X in an epoch
+EPOCH_NS = 0.27  # for an element of X in an epoch
 _UPDATE_NS = 80  # for an epoch without any rows
 # A reduction without any rows, an element of a row, and the product of two elements: between what reflections take and
 # what Gram matrices take.
-_REDUCE_NS = 500, 1.3, 0.055
+REDUCE_NS = 500, 1.3, 0.055
 _LANE_NS = 60, 0.6, 0.075  # for each of the fits that are reduced in lanes
 _NOTICED_NS = 5e7
 
@@ -70,7 +70,7 @@ def chooses_reduction(problem, options):
 
 def reduction_ns(n, q, in_lanes=False):
     """How long it takes to reduce n rows of q columns."""
-    start, element, product = _LANE_NS if in_lanes else _REDUCE_NS
+    start, element, product = _LANE_NS if in_lanes else REDUCE_NS
     return start + n * q * (element + product * q)
 
 
@@ -81,11 +81,11 @@ def reducing_is_faster(problem, epochs, reduction=None, fits=1, together=1):
     """
     n, p, k, q = problem.n, problem.p, problem.k, problem.p + problem.k
     updates = fits * epochs
-    direct = updates * (_UPDATE_NS + n * p * k * _EPOCH_NS)
+    direct = updates * (_UPDATE_NS + n * p * k * EPOCH_NS)
     if direct <= _NOTICED_NS:
         return False
     reduction = reduction_ns(n, q) if reduction is None else reduction
-    return direct > 2 * (reduction + updates * (_UPDATE_NS / together + q * p * k * _EPOCH_NS))
+    return direct > 2 * (reduction + updates * (_UPDATE_NS / together + q * p * k * EPOCH_NS))
 
 
 def reduce_problem(problem, n_threads):

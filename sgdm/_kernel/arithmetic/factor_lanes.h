@@ -237,4 +237,4 @@ FOR_LEVEL int NAME(factor_lanes)(const struct sgdm_fits_rows *f) {
 }
 #undef MOST
 #undef TILE
-#undef EPOCHS
+#undef ROOM

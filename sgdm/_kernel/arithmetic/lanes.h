@@ -10,6 +10,7 @@
 #define MOST SGDM_MOST_PARAMETERS
 #define ROOM (SGDM_MOST_SHARED + 9) /* for parameters; arrays a power of two apart would share places in L1 */
 #define EPOCHS 64                   /* whose histories are written together, at most */
+_Static_assert(ROOM % 8 == 0 && EPOCHS % 8 == 0, "`spread` reads whole eights of columns");
 
 struct NAME(factors) {
     _Alignas(64) V X[MOST * MOST]; /* row i has its numbers from i * width on, and zeros up to `width` */
@@ -23,8 +24,8 @@ struct NAME(lanes) {
     V direction[ROOM];           /* the preconditioned gradient */
     V mean[ROOM], inverse[ROOM], column_decay[ROOM], shrinkage[ROOM]; /* of each column: COLUMN_TERMS in nouns.pxd */
     V decay, l1;                                                      /* of all columns */
-    V lr, momentum, gradient_weight;                                  /* of the epoch, and */
-    V of_velocity, of_gradient; /* how much of the velocity and of the gradient makes the next velocity */
+    V lr, momentum, gradient_weight;                                  /* of the epoch */
+    V of_velocity, of_gradient; /* the same momentum and gradient_weight, but 0 and 1 in epoch 0 */
     V scale, loss;              /* scale: of the gradient */
     V overflow;         /* 0, or NaN from an overflow on */
     int preconditioned; /* in standardized coordinates: see `precondition` in descent.pyx */
@@ -289,7 +290,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(take_rates)(const struct sgdm_fits *f
     s->lr = rates[0];
     s->momentum = rates[1];
     s->gradient_weight = rates[2];
-    s->of_velocity = (double)(epoch > 0) * rates[1]; /* the first velocity is the gradient, undamped */
+    s->of_velocity = (double)(epoch > 0) * rates[1];
     s->of_gradient = (double)(epoch > 0) * rates[2] + (double)(epoch == 0);
 }
 
@@ -355,12 +356,12 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
     }
 }
 
-/* The epochs of eight fits. Histories are written for many recorded epochs at a time. */
+/* The epochs of eight fits. Histories are written for `most` recorded epochs at a time. */
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
     struct NAME(eight) *const SGDM_RESTRICT eight = (void *)(((size_t)f->memory + 63) / 64 * 64);
     struct NAME(lanes) *const s = eight->lanes;
     const ptrdiff_t room = ROOM / p, most = room > EPOCHS ? EPOCHS : room < 8 ? room : room / 8 * 8;
-    ptrdiff_t waiting = 0; /* recorded epochs that are not written yet, `most` of them at most */
+    ptrdiff_t waiting = 0; /* recorded epochs that are not written yet */
     f->overflowed = 0;
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);
     for (ptrdiff_t epoch = f->first; epoch < f->last; epoch++) {
@@ -412,3 +413,4 @@ FOR_LEVEL void NAME(descend_lanes)(struct sgdm_fits *f) {
     default: NAME(descend_eight)(f, f->p);
     }
 }
+#undef EPOCHS

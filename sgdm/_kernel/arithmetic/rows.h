@@ -44,7 +44,8 @@
 
 #include "threads.h"
 
-/* Fetches memory that is about to be read in another order: in this one the hardware is at its fastest. */
+/* Reads memory from its start to its end, a byte of each cache line, so that it is in the caches before it is read in
+ * another order. The hardware fetches ahead only in this order. */
 static inline void sgdm_read_in_order(const void *data, ptrdiff_t bytes) {
     for (ptrdiff_t i = 0; i < bytes; i += 64) (void)*((const volatile char *)data + i);
 }
