@@ -405,7 +405,7 @@ class Descents:
         problem, options, states, record = self.problems.one, self.options, self.states, self.record
         dtype, features, has_intercept = problem.dtype, problem.features, problem.p > problem.features
         coef, velocity = states.parameters.swapaxes(0, 1)
-        status = np.array([*OUTCOMES, "stopped"])[states.outcomes]  # of which the last is at -1
+        status = np.array([*OUTCOMES, "stopped"]).take(states.outcomes)  # of which the last is at -1
         epoch = np.arange(0, 0 if options.record is None else options.epochs, record.every)
         if (states.epochs < options.epochs).any() and record.loss is not None:
             unwritten = epoch >= states.epochs[:, np.newaxis]

@@ -175,10 +175,12 @@ class ReducedProblems(ManyProblems):
         """The least mean squared error of each fit, (B,), in the dtype of the results; NaN of rows not reduced."""
         p, weight, n_fits = self.one.p, self.total_weights, len(self.reduced)
         independent = np.abs(np.diagonal(self.lines[:, :p], axis1=1, axis2=2))
-        norms = np.sqrt(np.einsum("bij,bij->bj", self.lines, self.lines))  # linalg.norm takes longer than the rest
-        full = independent > INDEPENDENT * norms
         losses = np.broadcast_to(self.targets[:, p] ** 2 / weight, n_fits).copy()
-        for i in () if full.all() else np.flatnonzero(~np.broadcast_to(full.all(axis=1), n_fits)):
+        dependent, norm_of_all = (), np.linalg.norm(self.lines)  # which takes less time than that of each column
+        if not independent.min() > INDEPENDENT * norm_of_all:
+            full = (independent > INDEPENDENT * np.linalg.norm(self.lines, axis=1)).all(axis=1)
+            dependent = np.flatnonzero(~np.broadcast_to(full, n_fits))
+        for i in dependent:
             R = join(np.column_stack([self._of(self.lines, i), self._of(self.targets, i)]))
             fit = Compressed(R, 1, float(self._of(weight, i)), p, (), False, self.one.dtype)
             losses[i] = fit.optimal_loss
