@@ -189,12 +189,12 @@ def test_fits_share_the_factor_of_x_where_that_takes_less_time(n, d, targets, we
 
 
 @pytest.mark.parametrize(("n", "d", "group"), [(1, 1, 128), (100, 20, 108), (10**6, 1, 5), (10**6, 200, 200)])
-def test_the_targets_of_a_group_take_as_long_as_x(n, d, group):
+def test_a_group_has_so_many_targets_that_each_takes_the_least_time(n, d, group):
     assert many.group_of_targets(n, d) == group
 
 
-def test_one_target_of_many_x_is_read_once():
-    """X is read ahead, as it is larger than a cache; y has one row for all."""
+def test_one_target_of_many_x_is_read_in_its_bounds():
+    """y has one row for all, so it isn't read ahead."""
     X, y = stack(5000, 7, 2)
     fits = sgdm.fit_many(X, y[:1], method="compress", epochs=3)
     for i in (0, 2500, 4999):

@@ -9,10 +9,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from .checks cimport check_fits, check_shape
-from .rows cimport SGDM_FITS, SGDM_MOST_PARAMETERS, Array, FitsRows, Modes, arithmetic, sgdm_read_in_order
-
-
-cdef Py_ssize_t READ_AHEAD = 1 << 18    # bytes of rows that are fetched before they are factored: half of a small L2
+from .rows cimport SGDM_FITS, SGDM_MOST_PARAMETERS, Array, FitsRows, Modes, arithmetic, sgdm_read_ahead
 
 
 cdef Array _array_of(const floating[:, :] values) noexcept:
@@ -77,7 +74,8 @@ def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] 
         double[:, ::1] R = np.empty((stride, stride))
         double[:, ::1] sizes
         FitsRows rows
-        Py_ssize_t ahead = 0    # fits whose rows are fetched together
+        Py_ssize_t X_bytes = n * d * sizeof(floating), y_bytes = n * sizeof(floating)   # of a fit
+        bint packed = is_packed(X, y)
         bint enough = True
     if first < 0 or first > last:
         raise ValueError(f"fits must run from 0 or later to no less, got {first} to {last}")
@@ -92,13 +90,11 @@ def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] 
         raise ValueError(f"X must have rows and columns, got {n} and {d}")
     rows.n, rows.intercept = n, intercept
     sizes = np.zeros((last - first, p + 1))
-    if X.shape[0] > 1 and y.shape[0] > 1 and is_packed(X, y):
-        ahead = READ_AHEAD // (n * (d + 1) * sizeof(floating) * SGDM_FITS) * SGDM_FITS
     with nogil:
         while p <= SGDM_MOST_PARAMETERS and i + SGDM_FITS <= last and enough:
-            if ahead > 0 and (i - first) % ahead == 0:
-                sgdm_read_in_order(&X[i, 0, 0], min(ahead, last - i) * n * d * sizeof(floating))
-                sgdm_read_in_order(&y[i, 0], min(ahead, last - i) * n * sizeof(floating))
+            if packed:
+                sgdm_read_ahead(&X[first, 0, 0], (i - first) * X_bytes, (last - first) * X_bytes, SGDM_FITS * X_bytes)
+                sgdm_read_ahead(&y[first, 0], (i - first) * y_bytes, (last - first) * y_bytes, SGDM_FITS * y_bytes)
             for lane in range(SGDM_FITS):
                 take_rows(&rows, lane, i + lane, X, y, roots)
                 rows.lines[lane], rows.targets[lane] = &lines[i + lane, 0, 0], &targets[i + lane, 0]
@@ -124,12 +120,12 @@ def factor_many(const floating[:, :, :] X, bint intercept, const floating[:, :] 
 
 
 cdef bint is_packed(const floating[:, :, :] X, const floating[:, :] y) noexcept:
-    """Whether the fits' data follow one another without gaps, X by rows or by columns."""
+    """Whether the data of several fits follow one another without gaps, X by rows or by columns."""
     cdef Py_ssize_t n = X.shape[1], d = X.shape[2], size = sizeof(floating)
     cdef bint by_rows = X.strides[1] == d * size and X.strides[2] == size
     cdef bint by_columns = X.strides[1] == size and X.strides[2] == n * size
-    cdef bint y_packed = y.strides[0] == n * size and y.strides[1] == size
-    return X.strides[0] == n * d * size and (by_rows or by_columns) and y_packed
+    cdef bint X_packed = X.shape[0] > 1 and X.strides[0] == n * d * size and (by_rows or by_columns)
+    return X_packed and y.shape[0] > 1 and y.strides[0] == n * size and y.strides[1] == size
 
 
 cdef inline void enlarge(double* largest, double size) noexcept nogil:

@@ -15,7 +15,7 @@ cdef extern from "arithmetic/threads.h" nogil:
 
 cdef extern from "arithmetic/rows.h" nogil:
     enum: SGDM_LANE_BYTES
-    void sgdm_read_in_order(const void* data, Py_ssize_t bytes)
+    void sgdm_read_ahead(const void* data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t unit)
     struct Shape "sgdm_shape":
         Py_ssize_t n, d, k, padded, width, batch, block_rows, part_rows
     struct Update "sgdm_update":

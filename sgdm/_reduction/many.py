@@ -54,10 +54,15 @@ def target_columns(R, p):
     return np.column_stack([R[:p, p:].T, lengths])
 
 
+def group_ns(n, p, k):
+    """How long it takes to factor n rows of p columns and k targets."""
+    return _CALL_NS + reduction_ns(n, p + k)
+
+
 def group_of_targets(n, p):
     """How many targets of n rows are factored together with X of p columns: so many that each takes the least time."""
     _, element, product = REDUCE_NS
-    best = math.sqrt(p * p + (element * p + _CALL_NS / n) / product)  # where (_CALL_NS + reduction_ns) / k is least
+    best = math.sqrt(p * p + (element * p + _CALL_NS / n) / product)  # k where group_ns(n, p, k) / k is least
     return int(min(best, max(p, _TOGETHER)))
 
 
@@ -72,7 +77,7 @@ def shares_factor(rows):
     if not rows.share_rows or len(rows.targets) == 1 or not factored_in_lanes(n, p):
         return rows.share_rows
     group = group_of_targets(n, p)
-    return _CALL_NS + reduction_ns(n, p + group) < group * reduction_ns(n, p + 1, in_lanes=True)
+    return group_ns(n, p, group) < group * reduction_ns(n, p + 1, in_lanes=True)
 
 
 def many_reductions_ns(rows, n_fits):
@@ -80,7 +85,7 @@ def many_reductions_ns(rows, n_fits):
     n, p, targets = rows.one.n, rows.one.p, len(rows.targets)
     if shares_factor(rows):
         group = min(group_of_targets(n, p), targets)
-        return ceil_div(targets, group) * (_CALL_NS + reduction_ns(n, p + group))
+        return ceil_div(targets, group) * group_ns(n, p, group)
     in_lanes = n_fits // FITS_IN_LANES * FITS_IN_LANES if factored_in_lanes(n, p) else 0
     return in_lanes * reduction_ns(n, p + 1, in_lanes=True) + (n_fits - in_lanes) * reduction_ns(n, p + 1)
 
@@ -170,17 +175,20 @@ class ReducedProblems(ManyProblems):
             losses = np.where(self.reduced, losses, of_rows)
         return losses
 
+    def _dependent(self):
+        """Which fits have columns that depend on others, up to rounding."""
+        independent = np.abs(np.diagonal(self.lines[:, : self.one.p], axis1=1, axis2=2))
+        if independent.min() > INDEPENDENT * np.linalg.norm(self.lines):  # of all columns: faster than of each
+            return ()
+        full = (independent > INDEPENDENT * np.linalg.norm(self.lines, axis=1)).all(axis=1)
+        return np.flatnonzero(~np.broadcast_to(full, len(self.reduced)))
+
     @np.errstate(all="ignore")
     def optimal_losses(self):
         """The least mean squared error of each fit, (B,), in the dtype of the results; NaN of rows not reduced."""
         p, weight, n_fits = self.one.p, self.total_weights, len(self.reduced)
-        independent = np.abs(np.diagonal(self.lines[:, :p], axis1=1, axis2=2))
         losses = np.broadcast_to(self.targets[:, p] ** 2 / weight, n_fits).copy()
-        dependent, norm_of_all = (), np.linalg.norm(self.lines)  # which takes less time than that of each column
-        if not independent.min() > INDEPENDENT * norm_of_all:
-            full = (independent > INDEPENDENT * np.linalg.norm(self.lines, axis=1)).all(axis=1)
-            dependent = np.flatnonzero(~np.broadcast_to(full, n_fits))
-        for i in dependent:
+        for i in self._dependent():
             R = join(np.column_stack([self._of(self.lines, i), self._of(self.targets, i)]))
             fit = Compressed(R, 1, float(self._of(weight, i)), p, (), False, self.one.dtype)
             losses[i] = fit.optimal_loss

@@ -285,18 +285,12 @@ struct NAME(work) {
     struct NAME(panel) *panels;
 };
 
-/* Before rows of an array go into strips, from row `start` of n on, READ_AHEAD bytes of them are read in the order of
- * memory, or a block. 50 columns take 123 ns a row so, and 153 without (Zen 4). Not worth its time for narrow rows. */
-#define READ_AHEAD (1 << 17)
-#define MOST_READ_AHEAD (1 << 19)
-
-static void NAME(read_ahead)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t n) {
+/* Before a block of an array's n rows goes into strips, from row `start` on. 50 columns take 121 ns a row so, and 153
+ * without (Zen 4). It is not worth its time for narrow rows. */
+static void NAME(read_block_ahead)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t n) {
     const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), row = a->columns * size;
-    const ptrdiff_t block = SGDM_FACTOR_ROWS * row, left = (n - start) * row;
-    if (a->columns < 8 || a->column_step != size || a->row_step != row || block > MOST_READ_AHEAD) return;
-    const ptrdiff_t blocks = block < READ_AHEAD ? READ_AHEAD / block : 1, all = blocks * block;
-    if (start / SGDM_FACTOR_ROWS % blocks == 0)
-        sgdm_read_in_order((const char *)a->data + start * row, left < all ? left : all);
+    if (a->columns >= 8 && a->column_step == size && a->row_step == row)
+        sgdm_read_ahead(a->data, start * row, n * row, SGDM_FACTOR_ROWS * row);
 }
 
 /* Copies a block of the n rows that these arrays have side by side, from row `start` on, into strips. Returns how many
@@ -307,7 +301,7 @@ static FOR_LEVEL ptrdiff_t NAME(copy_strips)(const struct sgdm_array *const arra
     const ptrdiff_t strip = tiles * TILE, q = arrays[0]->columns + arrays[1]->columns + arrays[2]->columns;
     if (stride > q) memset(work->strips + (stride / 8 - 1) * strip, 0, (size_t)strip * sizeof(double));
     for (ptrdiff_t j = 1; b % 8 && j <= stride / 8; j++) memset(work->strips + j * strip - TILE, 0, TILE * sizeof(double));
-    for (int i = 0; i < 3; i++) NAME(read_ahead)(arrays[i], start, n);
+    for (int i = 0; i < 3; i++) NAME(read_block_ahead)(arrays[i], start, n);
     for (ptrdiff_t row = 0, at = 0; row < b; row += 8, at = 0)
         for (int i = 0; i < 3; at += arrays[i++]->columns)
             NAME(copy_array)(arrays[i], start + row, b - row < 8 ? b - row : 8, roots, work->strips + row * 8, strip, at);
@@ -343,5 +337,3 @@ FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const stru
     return done >= 0;
 }
 #undef COLUMNS_TOGETHER
-#undef READ_AHEAD
-#undef MOST_READ_AHEAD

@@ -340,7 +340,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
     const ptrdiff_t p = f->p;
     SGDM_ROLLED
     for (int l = 0; l < WIDTH; l++) {
-        const double scale = 2.0 / f->training.weight[fit + l];
+        const double scale = ((const double *)&s->scale)[l];
         double penalty = 0, largest = 0, total = 0, u[ROOM];
         for (ptrdiff_t j = 0; j < p; j++) {
             const double aj = ((const double *)(s->a + j))[l], decay = j < f->features ? f->decay[fit + l] : 0;
@@ -360,7 +360,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(measure_lanes)(struct sgdm_fits *f, i
 SGDM_INLINE FOR_LEVEL void NAME(descend_eight)(struct sgdm_fits *f, const ptrdiff_t p) {
     struct NAME(eight) *const SGDM_RESTRICT eight = (void *)(((size_t)f->memory + 63) / 64 * 64);
     struct NAME(lanes) *const s = eight->lanes;
-    const ptrdiff_t room = ROOM / p, most = room > EPOCHS ? EPOCHS : room < 8 ? room : room / 8 * 8;
+    const ptrdiff_t room = ROOM / p, most = room < EPOCHS ? room : EPOCHS;
     ptrdiff_t waiting = 0; /* recorded epochs that are not written yet */
     f->overflowed = 0;
     for (int h = 0; h < GROUP; h++) NAME(open_lanes)(f, h * WIDTH, s + h);

@@ -44,10 +44,16 @@
 
 #include "threads.h"
 
-/* Reads memory from its start to its end, a byte of each cache line, so that it is in the caches before it is read in
- * another order. The hardware fetches ahead only in this order. */
-static inline void sgdm_read_in_order(const void *data, ptrdiff_t bytes) {
-    for (ptrdiff_t i = 0; i < bytes; i += 64) (void)*((const volatile char *)data + i);
+#define SGDM_READ_AHEAD (1 << 17)      /* bytes: half of a small L2, with those of y */
+#define SGDM_MOST_READ_AHEAD (1 << 19) /* bytes of a unit: a larger one would leave the caches again */
+
+/* Before a unit of some data is read, from byte `at` of `end` on: every SGDM_READ_AHEAD bytes, those of the next units are
+ * read from start to end, a byte of each cache line. The hardware fetches ahead only in this order. Then they are in the
+ * caches for any other. */
+static inline void sgdm_read_ahead(const void *data, ptrdiff_t at, ptrdiff_t end, ptrdiff_t unit) {
+    const ptrdiff_t units = unit < SGDM_READ_AHEAD ? SGDM_READ_AHEAD / unit : 1, most = at + units * unit;
+    if (unit > SGDM_MOST_READ_AHEAD || at / unit % units) return;
+    for (ptrdiff_t i = at; i < end && i < most; i += 64) (void)*((const volatile char *)data + i);
 }
 
 #define SGDM_FACTOR_ROWS 192 /* of a block that is factored together */
