@@ -18,6 +18,7 @@
 #define SGDM_NO_OVERLAP _Pragma("GCC ivdep") /* the arrays of the loop don't overlap */
 #endif
 #define SGDM_PREFETCH(address) __builtin_prefetch(address)
+#define SGDM_PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2) /* not into L1 */
 #define SGDM_RESTRICT __restrict__
 #ifdef __clang__
 #define SGDM_NOT_INLINE __attribute__((noinline))
@@ -31,6 +32,7 @@
 #define SGDM_ROLLED
 #define SGDM_NO_OVERLAP
 #define SGDM_PREFETCH(address) ((void)0)
+#define SGDM_PREFETCH_FAR(address) ((void)0)
 #define SGDM_RESTRICT
 #define SGDM_NOT_INLINE
 #endif

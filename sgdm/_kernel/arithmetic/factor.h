@@ -7,12 +7,12 @@
  *     H   = I - U T U'           the product of four, with T upper triangular
  *
  * (R. Schreiber and C. Van Loan, "A storage-efficient WY representation for products of Householder transformations",
- * SIAM J. Sci. Stat. Comput. 10 (1989)). A block lies in strips of eight columns, and a strip in tiles of 8 x 8. Each
- * strip first takes all panels of the strips before it, with its tiles by rows: the lanes are columns, and a sum over
- * rows is added in their order. Then its tiles are transposed, so that its own two panels find columns of eight rows:
- * there the lanes are rows. The bits depend on neither the registers' width nor the threads.
+ * SIAM J. Sci. Stat. Comput. 10 (1989)). A block lies in strips of eight columns: see strips.h. Each strip first takes
+ * all panels of the strips before it, by rows: the lanes are columns, and a sum over rows is added in their order. Then it
+ * is transposed, so that its own two panels find columns of eight rows: there the lanes are rows. The bits depend on
+ * neither the registers' width nor the threads.
  */
-#define TILE 64 /* numbers of a tile */
+#include "strips.h"
 
 /* Four reflections. t[l][i], l <= i: their T. */
 struct NAME(panel) {
@@ -27,6 +27,15 @@ static const double NAME(nothing) = 1e-280;
 #else
 #define COLUMNS_TOGETHER 8
 #endif
+
+/* A number in all lanes, in a register: gcc would load it anew for each product. AVX-512 multiplies from memory. */
+SGDM_INLINE FOR_LEVEL V NAME(broadcast)(const double *number) {
+    V x = *number - (V){0};
+#if VECTOR_BYTES != 64
+    SGDM_KEEP_IN_REGISTER(x);
+#endif
+    return x;
+}
 
 /* What the reflections do to R's rows above the block: z = T'(U'c), and r -= h z. dots: the block's part of U'c. Here for
  * lanes of columns, and below for one column and the first `count` reflections. */
@@ -64,67 +73,37 @@ SGDM_INLINE FOR_LEVEL void NAME(reflect_tiles)(const struct NAME(panel) *p, cons
         SGDM_UNROLL
         for (int i = 0; i < 4; i++) sums[k][i] = (V){0};
     for (const double *x = v, *s = strip, *end = strip + tiles * TILE; s < end; x += TILE, s += TILE)
-        SGDM_UNROLL
+        SGDM_BY_TWO
         for (int row = 0; row < 8; row++) {
             V c[COLUMNS_TOGETHER];
             SGDM_UNROLL
             for (int k = 0; k < COLUMNS_TOGETHER; k++) c[k] = READ(s + row * 8 + k * WIDTH);
             SGDM_UNROLL
-            for (int i = 0; i < 4; i++)
+            for (int i = 0; i < 4; i++) {
+                const V number = NAME(broadcast)(x + i * 8 + row);
                 SGDM_UNROLL
-                for (int k = 0; k < COLUMNS_TOGETHER; k++) sums[k][i] += x[i * 8 + row] * c[k];
+                for (int k = 0; k < COLUMNS_TOGETHER; k++) sums[k][i] += number * c[k];
+            }
         }
     SGDM_UNROLL
     for (int k = 0; k < COLUMNS_TOGETHER; k++) NAME(reflect_above)(p, above + k * WIDTH, stride, sums[k], z[k]);
     for (double *s = strip, *end = strip + tiles * TILE; s < end; v += TILE, s += TILE)
-        SGDM_UNROLL
-        for (int row = 0; row < 8; row++)
+        SGDM_BY_TWO
+        for (int row = 0; row < 8; row++) {
+            V x[4];
+            SGDM_UNROLL
+            for (int i = 0; i < 4; i++) x[i] = NAME(broadcast)(v + i * 8 + row);
             SGDM_UNROLL
             for (int k = 0; k < COLUMNS_TOGETHER; k++)
-                AT(s + row * 8 + k * WIDTH) = READ(s + row * 8 + k * WIDTH) - ((v[row] * z[k][0] + v[8 + row] * z[k][1]) +
-                                                                             (v[16 + row] * z[k][2] + v[24 + row] * z[k][3]));
+                AT(s + row * 8 + k * WIDTH) = READ(s + row * 8 + k * WIDTH) - ((x[0] * z[k][0] + x[1] * z[k][1]) +
+                                                                             (x[2] * z[k][2] + x[3] * z[k][3]));
+        }
 }
 
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(reflect_strip)(const struct NAME(panel) *p, const double *v, double *strip,
                                                           ptrdiff_t tiles, double *above, ptrdiff_t stride) {
     for (ptrdiff_t j = 0; j < 8; j += COLUMNS_TOGETHER * WIDTH)
         NAME(reflect_tiles)(p, v, strip + j, tiles, above + j, stride);
-}
-
-/* to[i][j] = from[j][i], for i and j below 8. Both may be the same tile. */
-SGDM_INLINE FOR_LEVEL void NAME(transpose_tile)(const double *const *from, double *const *to) {
-#ifdef SGDM_VECTORS
-    QUAD block[2][2][4];
-    SGDM_UNROLL
-    for (int i = 0; i < 2; i++)
-        SGDM_UNROLL
-        for (int j = 0; j < 2; j++) {
-            QUAD *const t = block[j][i];
-            const QUAD a = *(const QUAD *)(from[i * 4] + j * 4), b = *(const QUAD *)(from[i * 4 + 1] + j * 4);
-            const QUAD c = *(const QUAD *)(from[i * 4 + 2] + j * 4), d = *(const QUAD *)(from[i * 4 + 3] + j * 4);
-            const QUAD ab0 = SHUFFLE(a, b, 0, 4, 2, 6), ab1 = SHUFFLE(a, b, 1, 5, 3, 7);
-            const QUAD cd0 = SHUFFLE(c, d, 0, 4, 2, 6), cd1 = SHUFFLE(c, d, 1, 5, 3, 7);
-            t[0] = SHUFFLE(ab0, cd0, 0, 1, 4, 5);
-            t[1] = SHUFFLE(ab1, cd1, 0, 1, 4, 5);
-            t[2] = SHUFFLE(ab0, cd0, 2, 3, 6, 7);
-            t[3] = SHUFFLE(ab1, cd1, 2, 3, 6, 7);
-        }
-    SGDM_UNROLL
-    for (int i = 0; i < 8; i++)
-        SGDM_UNROLL
-        for (int j = 0; j < 2; j++) *(QUAD *)(to[i] + j * 4) = block[i / 4][j][i % 4];
-#else
-    double tile[TILE];
-    for (int i = 0; i < TILE; i++) tile[i] = from[i % 8][i / 8];
-    for (int i = 0; i < 8; i++) memcpy(to[i], tile + i * 8, 8 * sizeof(double));
-#endif
-}
-
-static FOR_LEVEL void NAME(transpose_tiles)(double *strip, ptrdiff_t tiles) {
-    for (double *s = strip, *end = strip + tiles * TILE; s < end; s += TILE) {
-        double *const rows[8] = {s, s + 8, s + 16, s + 24, s + 32, s + 40, s + 48, s + 56};
-        NAME(transpose_tile)((const double *const *)rows, rows);
-    }
 }
 
 /* Column j of a panel: takes off the reflections before it, c_j -= sum_{i<j} z_i c_i, and sets g[k] = c_j' c_k for the
@@ -233,88 +212,49 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(reflect_columns)(const struct NAME(pa
     if (j < count) NAME(reflect_pair)(p, v, columns + j * 8, 1, tiles, above + j, stride);
 }
 
-/* Writes b rows of an array, from row `first` on and times their roots, into columns `at` and on of the strips. */
-static FOR_LEVEL void NAME(copy_array)(const struct sgdm_array *a, ptrdiff_t first, ptrdiff_t b, const double *roots,
-                                       double *strips, ptrdiff_t strip, ptrdiff_t at) {
-    for (ptrdiff_t j = 0, count; j < a->columns; j += count) {
-        const char *x = (const char *)a->data + first * a->row_step + j * a->column_step;
-        double *tile = strips + (at + j) / 8 * strip + (at + j) % 8;
-        count = 8 - (at + j) % 8 < a->columns - j ? 8 - (at + j) % 8 : a->columns - j;
-        const int vectors = count == 8 && a->column_step == sizeof(double) && !a->single;
-        for (ptrdiff_t row = first; row < first + b; row++, x += a->row_step, tile += 8) {
-            const double root = roots ? roots[row] : 1;
-            if (vectors)
-                SGDM_UNROLL
-                for (int h = 0; h < GROUP; h++) AT(tile + h * WIDTH) = root * READ((const double *)x + h * WIDTH);
-            else if (a->single)
-                SGDM_ROLLED
-                for (ptrdiff_t l = 0; l < count; l++) tile[l] = root * *(const float *)(x + l * a->column_step);
-            else
-                SGDM_ROLLED
-                for (ptrdiff_t l = 0; l < count; l++) tile[l] = root * *(const double *)(x + l * a->column_step);
-        }
-    }
-}
-
-/* R becomes the factor of its own rows and of the block in `strips`. Columns before `first` are zeros. */
-static FOR_LEVEL void NAME(factor_block)(double *strips, ptrdiff_t tiles, ptrdiff_t first, ptrdiff_t q, double *R,
-                                         ptrdiff_t stride, struct NAME(panel) *panels) {
-    for (ptrdiff_t j = first; j < q; j += 8) {
-        double *const strip = strips + j * tiles * 8, *const r = R + j * stride + j;
-        const ptrdiff_t columns = q - j < 8 ? q - j : 8;
-        if (columns < 8) NAME(transpose_tiles)(strip, tiles);
-        for (ptrdiff_t i = first; i < j; i += 4) {
-            const double *const v = strips + i / 8 * 8 * tiles * 8 + i % 8 * 8;
-            if (columns == 8)
-                NAME(reflect_strip)(panels + i / 4, v, strip, tiles, R + i * stride + j, stride);
-            else
-                NAME(reflect_columns)(panels + i / 4, v, strip, columns, tiles, R + i * stride + j, stride);
-        }
-        if (columns == 8) NAME(transpose_tiles)(strip, tiles);
-        NAME(factor_panel)(strip, tiles, columns, r, stride, panels + j / 4);
-        if (columns > 4) {
-            NAME(reflect_columns)(panels + j / 4, strip, strip + 32, columns - 4, tiles, r + 4, stride);
-            NAME(factor_panel)(strip + 32, tiles, columns - 4, r + 4 * stride + 4, stride, panels + j / 4 + 1);
-        }
-    }
-}
-
 /* What a factorisation works in: a block, and its panels. */
 struct NAME(work) {
     double *strips;
     struct NAME(panel) *panels;
 };
 
-/* Before a block of an array's n rows goes into strips, from row `start` on. 50 columns take 121 ns a row so, and 153
- * without (Zen 4). It is not worth its time for narrow rows. */
-static void NAME(read_block_ahead)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t n) {
-    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), row = a->columns * size;
-    if (a->columns >= 8 && a->column_step == size && a->row_step == row)
-        sgdm_read_ahead(a->data, start * row, n * row, SGDM_FACTOR_ROWS * row);
+/* R becomes the factor of its own rows and of b rows from row `start` on. Columns before `first` are zeros. */
+static FOR_LEVEL void NAME(factor_block)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t first,
+                                         double *R, ptrdiff_t stride, const struct NAME(work) *work) {
+    const ptrdiff_t tiles = (b + 7) / 8, strips = (z->q - first + 7) / 8, share = b / (strips * (strips + 1)) + 1;
+    const ptrdiff_t end = start + 2 * b < z->n ? start + 2 * b : z->n;
+    ptrdiff_t next = start + b;
+    for (ptrdiff_t j = first; j < z->q; j += 8) {
+        double *const strip = work->strips + j * tiles * 8, *const r = R + j * stride + j;
+        struct NAME(panel) *const panels = work->panels + j / 4;
+        const ptrdiff_t columns = z->q - j < 8 ? z->q - j : 8;
+        const int by_rows = columns == 8 && j > first;
+        NAME(copy_strip)(z, start, b, j, by_rows, strip);
+        for (ptrdiff_t i = first; i < j; i += 4) {
+            const double *const v = work->strips + i / 8 * 8 * tiles * 8 + i % 8 * 8;
+            next = NAME(prefetch_rows)(z, next, share, end);
+            if (by_rows)
+                NAME(reflect_strip)(work->panels + i / 4, v, strip, tiles, R + i * stride + j, stride);
+            else
+                NAME(reflect_columns)(work->panels + i / 4, v, strip, columns, tiles, R + i * stride + j, stride);
+        }
+        if (by_rows) NAME(transpose_tiles)(strip, tiles);
+        next = NAME(prefetch_rows)(z, next, share, end);
+        NAME(factor_panel)(strip, tiles, columns, r, stride, panels);
+        next = NAME(prefetch_rows)(z, next, share, end);
+        if (columns > 4) {
+            NAME(reflect_columns)(panels, strip, strip + 32, columns - 4, tiles, r + 4, stride);
+            NAME(factor_panel)(strip + 32, tiles, columns - 4, r + 4 * stride + 4, stride, panels + 1);
+        }
+    }
 }
 
-/* Copies a block of the n rows that these arrays have side by side, from row `start` on, into strips. Returns how many
- * tiles these have. stride: the columns of all strips; those beyond the arrays are zeros. */
-static FOR_LEVEL ptrdiff_t NAME(copy_strips)(const struct sgdm_array *const arrays[3], ptrdiff_t start, ptrdiff_t n,
-                                            const double *roots, ptrdiff_t stride, const struct NAME(work) *work) {
-    const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
-    const ptrdiff_t strip = tiles * TILE, q = arrays[0]->columns + arrays[1]->columns + arrays[2]->columns;
-    if (stride > q) memset(work->strips + (stride / 8 - 1) * strip, 0, (size_t)strip * sizeof(double));
-    for (ptrdiff_t j = 1; b % 8 && j <= stride / 8; j++) memset(work->strips + j * strip - TILE, 0, TILE * sizeof(double));
-    for (int i = 0; i < 3; i++) NAME(read_block_ahead)(arrays[i], start, n);
-    for (ptrdiff_t row = 0, at = 0; row < b; row += 8, at = 0)
-        for (int i = 0; i < 3; at += arrays[i++]->columns)
-            NAME(copy_array)(arrays[i], start + row, b - row < 8 ? b - row : 8, roots, work->strips + row * 8, strip, at);
-    return tiles;
-}
-
-/* R becomes the factor of its own rows and of the n rows that these arrays have side by side. */
-static FOR_LEVEL void NAME(reflect_rows)(const struct sgdm_array *const arrays[3], const double *roots, ptrdiff_t n,
-                                         int triangular, double *R, ptrdiff_t stride, const struct NAME(work) *work) {
-    const ptrdiff_t q = arrays[0]->columns + arrays[1]->columns + arrays[2]->columns;
-    for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
-        const ptrdiff_t tiles = NAME(copy_strips)(arrays, start, n, roots, stride, work);
-        NAME(factor_block)(work->strips, tiles, triangular ? start / 8 * 8 : 0, q, R, stride, work->panels);
+/* R becomes the factor of its own rows and of these. */
+static FOR_LEVEL void NAME(reflect_rows)(const struct NAME(augmented) *z, int triangular, double *R, ptrdiff_t stride,
+                                         const struct NAME(work) *work) {
+    for (ptrdiff_t start = 0; start < z->n; start += SGDM_FACTOR_ROWS) {
+        const ptrdiff_t b = z->n - start < SGDM_FACTOR_ROWS ? z->n - start : SGDM_FACTOR_ROWS;
+        NAME(factor_block)(z, start, b, triangular ? start / 8 * 8 : 0, R, stride, work);
     }
 }
 
@@ -330,9 +270,9 @@ FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const stru
     if (!memory) return 0;
     const struct NAME(work) work = {(double *)(((size_t)memory + 63) / 64 * 64), (struct NAME(panel) *)(memory + numbers)};
     const struct sgdm_array ones = {.data = &(const double){1}, .columns = intercept};
-    const struct sgdm_array *const arrays[3] = {X, &ones, y};
+    const struct NAME(augmented) z = {{X, &ones, y}, roots, n, X->columns + intercept + y->columns};
     const int done = triangular ? 0 : NAME(add_by_gram)(X, intercept, y, roots, n, R, stride, &work);
-    if (done == 0) NAME(reflect_rows)(arrays, roots, n, triangular, R, stride, &work);
+    if (done == 0) NAME(reflect_rows)(&z, triangular, R, stride, &work);
     free(memory);
     return done >= 0;
 }

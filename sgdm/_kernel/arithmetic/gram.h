@@ -122,12 +122,12 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
     const ptrdiff_t twice = 2 * (d + intercept + k + 1), first_rows = twice < 256 ? 256 : twice;
     if (d <= SGDM_MOST_PARAMETERS || n < 8 * first_rows) return 0;
     const struct sgdm_array ones = {.data = &(const double){1}, .columns = 1};
-    const struct sgdm_array *const ones_first[3] = {&ones, X, Y}, *const in_order[3] = {X, &ones, Y};
+    const struct NAME(augmented) ones_first = {{&ones, X, Y}, roots, first_rows, q}, z = {{X, &ones, Y}, roots, n, q};
     double *const memory = calloc((size_t)(3 * square + (k + 3) * wide), sizeof(double));
     if (!memory) return -1;
     double *const first = memory, *const G = first + square, *const inverse = G + square, *const means = inverse + square;
     double *const lengths = means + wide, *const scales = lengths + wide, *const B = scales + wide;
-    NAME(reflect_rows)(ones_first, roots, first_rows, 0, first, wide, work);
+    NAME(reflect_rows)(&ones_first, 0, first, wide, work);
     const double most = (double)(2 * q + 50); /* NaN is not below it */
     int done = NAME(norm_of_inverse)(first, wide, 1, y, lengths, inverse) <= 2 * most;
     if (done) {
@@ -142,12 +142,17 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
             }
         }
         for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
-            const ptrdiff_t tiles = NAME(copy_strips)(in_order, start, n, roots, wide, work);
+            const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
             double *const strips = work->strips;
+            const ptrdiff_t end = start + 2 * b < n ? start + 2 * b : n, share = b / (wide / 8 * (wide / 8 + 1) / 2) + 1;
+            ptrdiff_t next = start + b;
+            for (ptrdiff_t j = 0; j < wide; j += 8) NAME(copy_strip)(&z, start, b, j, 1, strips + j * tiles * 8);
             NAME(centre_block)(strips, tiles, wide, means, B, y, k);
             for (ptrdiff_t i = 0; i < wide; i += 8)
-                for (ptrdiff_t j = i; j < wide; j += 8)
+                for (ptrdiff_t j = i; j < wide; j += 8) {
+                    next = NAME(prefetch_rows)(&z, next, share, end);
                     NAME(add_products)(strips + i * tiles * 8, strips + j * tiles * 8, tiles, G + i * wide + j, wide);
+                }
         }
         NAME(factor_gram)(G, wide, q, scales);
         done = NAME(norm_of_inverse)(G, wide, 0, q, lengths, inverse) <= most;
@@ -162,8 +167,9 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
         }
         const ptrdiff_t size = sizeof(double);
         const struct sgdm_array of_X = {G, d, wide * size, size, 0}, of_ones = {G + d, intercept, wide * size, size, 0};
-        const struct sgdm_array of_Y = {G + y, k, wide * size, size, 0}, *const rows[3] = {&of_X, &of_ones, &of_Y};
-        NAME(reflect_rows)(rows, NULL, q, 0, R, stride, work);
+        const struct sgdm_array of_Y = {G + y, k, wide * size, size, 0};
+        const struct NAME(augmented) rows = {{&of_X, &of_ones, &of_Y}, NULL, q, d + intercept + k};
+        NAME(reflect_rows)(&rows, 0, R, stride, work);
     }
     free(memory);
     return done;
