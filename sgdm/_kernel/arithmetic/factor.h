@@ -66,13 +66,14 @@ SGDM_INLINE void NAME(reflect_number)(const struct NAME(panel) *p, const int cou
 
 /* The panel v, four columns of a finished strip, reflects some columns of a strip by rows, and R's rows above them. */
 SGDM_INLINE FOR_LEVEL void NAME(reflect_tiles)(const struct NAME(panel) *p, const double *v, double *strip, ptrdiff_t tiles,
-                                               double *above, ptrdiff_t stride) {
+                                               double *above, ptrdiff_t stride, struct NAME(ahead) *ahead) {
     V sums[COLUMNS_TOGETHER][4], z[COLUMNS_TOGETHER][4];
     SGDM_UNROLL
     for (int k = 0; k < COLUMNS_TOGETHER; k++)
         SGDM_UNROLL
         for (int i = 0; i < 4; i++) sums[k][i] = (V){0};
-    for (const double *x = v, *s = strip, *end = strip + tiles * TILE; s < end; x += TILE, s += TILE)
+    for (const double *x = v, *s = strip, *end = strip + tiles * TILE; s < end; x += TILE, s += TILE) {
+        NAME(prefetch_lines)(ahead);
         SGDM_BY_TWO
         for (int row = 0; row < 8; row++) {
             V c[COLUMNS_TOGETHER];
@@ -85,6 +86,7 @@ SGDM_INLINE FOR_LEVEL void NAME(reflect_tiles)(const struct NAME(panel) *p, cons
                 for (int k = 0; k < COLUMNS_TOGETHER; k++) sums[k][i] += number * c[k];
             }
         }
+    }
     SGDM_UNROLL
     for (int k = 0; k < COLUMNS_TOGETHER; k++) NAME(reflect_above)(p, above + k * WIDTH, stride, sums[k], z[k]);
     for (double *s = strip, *end = strip + tiles * TILE; s < end; v += TILE, s += TILE)
@@ -101,21 +103,23 @@ SGDM_INLINE FOR_LEVEL void NAME(reflect_tiles)(const struct NAME(panel) *p, cons
 }
 
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(reflect_strip)(const struct NAME(panel) *p, const double *v, double *strip,
-                                                          ptrdiff_t tiles, double *above, ptrdiff_t stride) {
+                                                          ptrdiff_t tiles, double *above, ptrdiff_t stride,
+                                                          struct NAME(ahead) *ahead) {
     for (ptrdiff_t j = 0; j < 8; j += COLUMNS_TOGETHER * WIDTH)
-        NAME(reflect_tiles)(p, v, strip + j, tiles, above + j, stride);
+        NAME(reflect_tiles)(p, v, strip + j, tiles, above + j, stride, ahead);
 }
 
 /* Column j of a panel: takes off the reflections before it, c_j -= sum_{i<j} z_i c_i, and sets g[k] = c_j' c_k for the
  * panel's `columns`; those after j are still as they were. */
 SGDM_INLINE FOR_LEVEL void NAME(reflect_column)(double *panel, ptrdiff_t tiles, const int j, const int columns,
-                                                const double *z, double *g) {
+                                                const double *z, double *g, struct NAME(ahead) *ahead) {
     V sums[4][GROUP];
     SGDM_UNROLL
     for (int k = 0; k < 4; k++)
         SGDM_UNROLL
         for (int h = 0; h < GROUP; h++) sums[k][h] = (V){0};
-    for (double *s = panel, *end = panel + tiles * TILE; s < end; s += TILE)
+    for (double *s = panel, *end = panel + tiles * TILE; s < end; s += TILE) {
+        NAME(prefetch_lines)(ahead);
         SGDM_UNROLL
         for (int h = 0; h < GROUP; h++) {
             V c[4];
@@ -128,12 +132,13 @@ SGDM_INLINE FOR_LEVEL void NAME(reflect_column)(double *panel, ptrdiff_t tiles, 
             SGDM_UNROLL
             for (int k = 0; k < columns; k++) sums[k][h] += c[j] * c[k];
         }
+    }
     NAME(sum_lanes)(4, sums, g);
 }
 
 /* Factors a panel of up to four columns of the block; above: R from its diagonal on. */
 SGDM_INLINE FOR_LEVEL void NAME(factor_columns)(double *panel, ptrdiff_t tiles, const int columns, double *above,
-                                                ptrdiff_t stride, struct NAME(panel) *p) {
+                                                ptrdiff_t stride, struct NAME(panel) *p, struct NAME(ahead) *ahead) {
     double g[4][4], dots[4], z[4];
     memset(p, 0, sizeof(*p));
     SGDM_UNROLL
@@ -141,7 +146,7 @@ SGDM_INLINE FOR_LEVEL void NAME(factor_columns)(double *panel, ptrdiff_t tiles, 
         double *const r = above + j; /* column j of R */
         for (int i = 0; i < j; i++) dots[i] = g[i][j];
         NAME(reflect_number)(p, j, dots, r, stride, z);
-        NAME(reflect_column)(panel, tiles, j, columns, z, g[j]);
+        NAME(reflect_column)(panel, tiles, j, columns, z, g[j], ahead);
         const double alpha = r[j * stride], square = g[j][j];
         if (square <= NAME(nothing)) continue; /* no reflection; NaN goes on */
         const double norm = sqrt(alpha * alpha + square), beta = alpha < 0 ? norm : -norm;
@@ -157,12 +162,13 @@ SGDM_INLINE FOR_LEVEL void NAME(factor_columns)(double *panel, ptrdiff_t tiles, 
 }
 
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(factor_panel)(double *panel, ptrdiff_t tiles, ptrdiff_t columns, double *above,
-                                                         ptrdiff_t stride, struct NAME(panel) *p) {
+                                                         ptrdiff_t stride, struct NAME(panel) *p,
+                                                         struct NAME(ahead) *ahead) {
     switch (columns) {
-    case 1: NAME(factor_columns)(panel, tiles, 1, above, stride, p); break;
-    case 2: NAME(factor_columns)(panel, tiles, 2, above, stride, p); break;
-    case 3: NAME(factor_columns)(panel, tiles, 3, above, stride, p); break;
-    default: NAME(factor_columns)(panel, tiles, 4, above, stride, p);
+    case 1: NAME(factor_columns)(panel, tiles, 1, above, stride, p, ahead); break;
+    case 2: NAME(factor_columns)(panel, tiles, 2, above, stride, p, ahead); break;
+    case 3: NAME(factor_columns)(panel, tiles, 3, above, stride, p, ahead); break;
+    default: NAME(factor_columns)(panel, tiles, 4, above, stride, p, ahead);
     }
 }
 
@@ -214,16 +220,16 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(reflect_columns)(const struct NAME(pa
 
 /* What a factorisation works in: a block, and its panels. */
 struct NAME(work) {
-    double *strips;
-    struct NAME(panel) *panels;
+    double *const strips;
+    struct NAME(panel) *const panels;
+    struct NAME(ahead) ahead; /* of the next block */
 };
 
 /* R becomes the factor of its own rows and of b rows from row `start` on. Columns before `first` are zeros. */
 static FOR_LEVEL void NAME(factor_block)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t first,
-                                         double *R, ptrdiff_t stride, const struct NAME(work) *work) {
-    const ptrdiff_t tiles = (b + 7) / 8, strips = (z->q - first + 7) / 8, share = b / (strips * (strips + 1)) + 1;
-    const ptrdiff_t end = start + 2 * b < z->n ? start + 2 * b : z->n;
-    ptrdiff_t next = start + b;
+                                         double *R, ptrdiff_t stride, struct NAME(work) *work) {
+    const ptrdiff_t tiles = (b + 7) / 8, strips = (z->q - first + 7) / 8;
+    work->ahead = NAME(next_block)(z, start, b, strips * (strips + 1) * tiles);
     for (ptrdiff_t j = first; j < z->q; j += 8) {
         double *const strip = work->strips + j * tiles * 8, *const r = R + j * stride + j;
         struct NAME(panel) *const panels = work->panels + j / 4;
@@ -232,26 +238,24 @@ static FOR_LEVEL void NAME(factor_block)(const struct NAME(augmented) *z, ptrdif
         NAME(copy_strip)(z, start, b, j, by_rows, strip);
         for (ptrdiff_t i = first; i < j; i += 4) {
             const double *const v = work->strips + i / 8 * 8 * tiles * 8 + i % 8 * 8;
-            next = NAME(prefetch_rows)(z, next, share, end);
             if (by_rows)
-                NAME(reflect_strip)(work->panels + i / 4, v, strip, tiles, R + i * stride + j, stride);
+                NAME(reflect_strip)(work->panels + i / 4, v, strip, tiles, R + i * stride + j, stride,
+                                    &work->ahead);
             else
                 NAME(reflect_columns)(work->panels + i / 4, v, strip, columns, tiles, R + i * stride + j, stride);
         }
         if (by_rows) NAME(transpose_tiles)(strip, tiles);
-        next = NAME(prefetch_rows)(z, next, share, end);
-        NAME(factor_panel)(strip, tiles, columns, r, stride, panels);
-        next = NAME(prefetch_rows)(z, next, share, end);
+        NAME(factor_panel)(strip, tiles, columns, r, stride, panels, &work->ahead);
         if (columns > 4) {
             NAME(reflect_columns)(panels, strip, strip + 32, columns - 4, tiles, r + 4, stride);
-            NAME(factor_panel)(strip + 32, tiles, columns - 4, r + 4 * stride + 4, stride, panels + 1);
+            NAME(factor_panel)(strip + 32, tiles, columns - 4, r + 4 * stride + 4, stride, panels + 1, &work->ahead);
         }
     }
 }
 
 /* R becomes the factor of its own rows and of these. */
 static FOR_LEVEL void NAME(reflect_rows)(const struct NAME(augmented) *z, int triangular, double *R, ptrdiff_t stride,
-                                         const struct NAME(work) *work) {
+                                         struct NAME(work) *work) {
     for (ptrdiff_t start = 0; start < z->n; start += SGDM_FACTOR_ROWS) {
         const ptrdiff_t b = z->n - start < SGDM_FACTOR_ROWS ? z->n - start : SGDM_FACTOR_ROWS;
         NAME(factor_block)(z, start, b, triangular ? start / 8 * 8 : 0, R, stride, work);
@@ -268,7 +272,7 @@ FOR_LEVEL int NAME(factor)(const struct sgdm_array *X, int intercept, const stru
     const size_t numbers = (size_t)(columns * SGDM_FACTOR_ROWS + 8), panels = (size_t)(columns / 4);
     double *const memory = malloc(numbers * sizeof(double) + panels * sizeof(struct NAME(panel)));
     if (!memory) return 0;
-    const struct NAME(work) work = {(double *)(((size_t)memory + 63) / 64 * 64), (struct NAME(panel) *)(memory + numbers)};
+    struct NAME(work) work = {(double *)(((size_t)memory + 63) / 64 * 64), (struct NAME(panel) *)(memory + numbers), {0}};
     const struct sgdm_array ones = {.data = &(const double){1}, .columns = intercept};
     const struct NAME(augmented) z = {{X, &ones, y}, roots, n, X->columns + intercept + y->columns};
     const int done = triangular ? 0 : NAME(add_by_gram)(X, intercept, y, roots, n, R, stride, &work);

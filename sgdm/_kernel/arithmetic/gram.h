@@ -75,21 +75,24 @@ static FOR_LEVEL void NAME(centre_block)(double *strips, ptrdiff_t tiles, ptrdif
 
 /* G += the products of eight columns a with eight columns b of a block. */
 static SGDM_NOT_INLINE FOR_LEVEL void NAME(add_products)(const double *a, const double *b, ptrdiff_t tiles, double *G,
-                                                         ptrdiff_t stride) {
+                                                         ptrdiff_t stride, struct NAME(ahead) *ahead) {
     for (int i = 0; i < 8; i += SIDE) {
         V sums[SIDE][GROUP];
         SGDM_UNROLL
         for (int l = 0; l < SIDE; l++)
             SGDM_UNROLL
             for (int h = 0; h < GROUP; h++) sums[l][h] = (V){0};
-        SGDM_ROLLED
-        for (ptrdiff_t row = 0; row < tiles * 64; row += 8)
-            SGDM_UNROLL
-            for (int h = 0; h < GROUP; h++) {
-                const V z = READ(b + row + h * WIDTH);
+        for (ptrdiff_t tile = 0; tile < tiles * TILE; tile += TILE) {
+            NAME(prefetch_lines)(ahead);
+            SGDM_ROLLED
+            for (ptrdiff_t row = tile; row < tile + TILE; row += 8)
                 SGDM_UNROLL
-                for (int l = 0; l < SIDE; l++) sums[l][h] += a[row + i + l] * z;
-            }
+                for (int h = 0; h < GROUP; h++) {
+                    const V z = READ(b + row + h * WIDTH);
+                    SGDM_UNROLL
+                    for (int l = 0; l < SIDE; l++) sums[l][h] += a[row + i + l] * z;
+                }
+        }
         SGDM_UNROLL
         for (int l = 0; l < SIDE; l++)
             SGDM_UNROLL
@@ -117,7 +120,7 @@ static FOR_LEVEL void NAME(factor_gram)(double *G, ptrdiff_t stride, ptrdiff_t q
  * whether they are, or -1 if there is no memory. */
 static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept, const struct sgdm_array *Y,
                                        const double *roots, ptrdiff_t n, double *R, ptrdiff_t stride,
-                                       const struct NAME(work) *work) {
+                                       struct NAME(work) *work) {
     const ptrdiff_t d = X->columns, k = Y->columns, y = d + 1, q = y + k, wide = (q + 7) / 8 * 8, square = wide * wide;
     const ptrdiff_t twice = 2 * (d + intercept + k + 1), first_rows = twice < 256 ? 256 : twice;
     if (d <= SGDM_MOST_PARAMETERS || n < 8 * first_rows) return 0;
@@ -144,15 +147,13 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
         for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
             const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
             double *const strips = work->strips;
-            const ptrdiff_t end = start + 2 * b < n ? start + 2 * b : n, share = b / (wide / 8 * (wide / 8 + 1) / 2) + 1;
-            ptrdiff_t next = start + b;
+            work->ahead = NAME(next_block)(&z, start, b, wide / 8 * (wide / 8 + 1) / 2 * tiles);
             for (ptrdiff_t j = 0; j < wide; j += 8) NAME(copy_strip)(&z, start, b, j, 1, strips + j * tiles * 8);
             NAME(centre_block)(strips, tiles, wide, means, B, y, k);
             for (ptrdiff_t i = 0; i < wide; i += 8)
-                for (ptrdiff_t j = i; j < wide; j += 8) {
-                    next = NAME(prefetch_rows)(&z, next, share, end);
-                    NAME(add_products)(strips + i * tiles * 8, strips + j * tiles * 8, tiles, G + i * wide + j, wide);
-                }
+                for (ptrdiff_t j = i; j < wide; j += 8)
+                    NAME(add_products)(strips + i * tiles * 8, strips + j * tiles * 8, tiles, G + i * wide + j, wide,
+                                       &work->ahead);
         }
         NAME(factor_gram)(G, wide, q, scales);
         done = NAME(norm_of_inverse)(G, wide, 0, q, lengths, inverse) <= most;

@@ -110,17 +110,21 @@ static FOR_LEVEL void NAME(copy_strip)(const struct NAME(augmented) *z, ptrdiff_
     if (by_rows) NAME(transpose_tiles)(strip, tiles);
 }
 
-/* Prefetches some rows from row `next` on, up to row `end`. Returns the row after them. While a block is in work, the rows
- * of the next one are prefetched in small parts: 50 columns take a tenth less time so. gcc would drop a call of this
- * function that is not inline: it thinks that it has no effect. */
-SGDM_INLINE ptrdiff_t NAME(prefetch_rows)(const struct NAME(augmented) *z, ptrdiff_t next, ptrdiff_t rows, ptrdiff_t end) {
-    const ptrdiff_t stop = next + rows < end ? next + rows : end;
-    for (int i = 0; i < 3; i++) {
-        const struct sgdm_array *const a = z->arrays[i];
-        const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double);
-        if (a->columns > 1 && a->column_step == size && a->row_step == a->columns * size)
-            for (ptrdiff_t at = next * a->row_step; at < stop * a->row_step; at += 64)
-                SGDM_PREFETCH_FAR((const char *)a->data + at);
-    }
-    return stop;
+/* Data to prefetch while others are in work: so many lines with each tile. In large portions it would wait for memory. */
+struct NAME(ahead) {
+    const char *next, *end;
+    ptrdiff_t lines;
+};
+
+SGDM_INLINE void NAME(prefetch_lines)(struct NAME(ahead) *a) {
+    for (ptrdiff_t l = 0; l < a->lines && a->next < a->end; l++, a->next += 64) SGDM_PREFETCH_FAR(a->next);
+}
+
+/* The block after the b rows from row `start` on, of the widest array, to be prefetched with so many tiles. */
+static struct NAME(ahead) NAME(next_block)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t tiles) {
+    const struct sgdm_array *const a = z->arrays[z->arrays[0]->columns < z->arrays[2]->columns ? 2 : 0];
+    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), rest = z->n - start - b, bytes = a->columns * size;
+    if (a->column_step != size || a->row_step != bytes) return (struct NAME(ahead)){NULL, NULL, 0};
+    const char *const next = (const char *)a->data + (start + b) * bytes;
+    return (struct NAME(ahead)){next, next + (rest < b ? rest : b) * bytes, b * bytes / 64 / tiles + 1};
 }
