@@ -50,6 +50,7 @@ def small_leaves(monkeypatch):
     from sgdm._reduction import factor
 
     monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 200)
+    monkeypatch.setattr(factor, "_LEAF_ROWS", 8)
 
 
 # Processes

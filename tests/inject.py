@@ -356,7 +356,7 @@ def leaves():
     """compress of one array, in several leaves, without a checkpoint."""
 
     def case(_):
-        patch = mock.patch.object(factor, "_LEAF_ELEMENTS", 200)
+        patch = mock.patch.multiple(factor, _LEAF_ELEMENTS=200, _LEAF_ROWS=8)
 
         def call():
             with patch:

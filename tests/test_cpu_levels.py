@@ -67,7 +67,7 @@ import numpy as np, sgdm
 from sgdm._reduction import factor
 
 warnings.simplefilter("ignore", sgdm.ConvergenceWarning)
-factor._LEAF_ELEMENTS = 20_000
+factor._LEAF_ELEMENTS, factor._LEAF_ROWS = 20_000, 8
 digest = hashlib.sha256()
 
 def numbers(rng, *shape):  # without functions of libm, which differ between systems

@@ -12,8 +12,11 @@ import numpy as np
 from .._kernel import add_rows
 from .._validation import ceil_div
 
-_LEAF_ELEMENTS = 1 << 20  # of a leaf; a thread factors a leaf, and the factors of leaves are joined in a tree
-_LEAF_ROWS = 8  # for each column, at least: joining a factor takes as long as a row for each
+# A thread factors a leaf, and the factors of leaves are joined in a tree. To start and to join a leaf takes as long as to
+# reflect four rows for each column. So a leaf has so many elements, or so many rows for each column if that is more.
+_LEAF_ELEMENTS = 1 << 20
+_LEAF_ROWS = 64
+_MOST_ROWS = 1 << 15  # but for _LEAF_ELEMENTS
 
 # A factor is right if the largest number in each column is between these: squares neither overflow nor vanish.
 _LEAST, _MOST = 1e-100, 1e100
@@ -40,7 +43,7 @@ def at_cache_lines(rows):
 
 def leaf_rows(q):
     """How many rows of q columns make a leaf."""
-    return max(_LEAF_ELEMENTS // q, _LEAF_ROWS * q)
+    return max(_LEAF_ELEMENTS // q, min(_LEAF_ROWS * q, _MOST_ROWS))
 
 
 @np.errstate(all="ignore")  # an overflow shows in the factor
