@@ -13,7 +13,7 @@ from .._kernel import add_rows
 from .._validation import ceil_div
 
 # A thread factors a leaf, and the factors of leaves are joined in a tree. To start and to join a leaf takes as long as
-# to reflect four rows for each column. So a leaf has so many elements, or if that is more, so many rows for each column.
+# to reflect four rows for each column. So a leaf has so many elements, or so many rows for each column if that is more.
 _LEAF_ELEMENTS = 1 << 20
 _LEAF_ROWS = 64
 _MOST_ROWS = 1 << 15  # but for _LEAF_ELEMENTS

@@ -13,7 +13,7 @@ EPOCH_NS = 0.27  # for an element of X in an epoch
 _UPDATE_NS = 80  # for an epoch without any rows
 # A reduction without any rows, an element of a row, and the product of two elements: between what reflections take and
 # what Gram matrices take.
-REDUCE_NS = 500, 1.3, 0.055
+REDUCE_NS = 500, 0.9, 0.046
 _LANE_NS = 60, 0.6, 0.075  # for each of the fits that are reduced in lanes
 _NOTICED_NS = 5e7
 
