@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import sgdm
 from sgdm import compress
-from sgdm._kernel import METRICS, Options, Problem, Record, Rows, State, advance, follow_modes, losses
+from sgdm._kernel import METRICS, Options, Problem, Record, Rows, State, add_rows, advance, follow_modes, losses
 
 pytestmark = ignore_far
 X60, Y60 = make_data()
@@ -64,10 +64,13 @@ def products(A, i, j):
 
 
 @pytest.mark.parametrize("order", ["by rows", "by columns", "backwards", "every other", "bytes swapped", "unaligned"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("columns", [3, 11, 27])
 @dtypes
-def test_rows_of_any_layout_have_the_same_factor(order, dtype):
-    X, y = make_data(300, 11, dtype=dtype)
-    expected = compress(X, y, fit_intercept=True).R
+def test_rows_of_any_layout_have_the_same_factor(order, columns, weighted, dtype):
+    X, y = make_data(300, columns, dtype=dtype)
+    options = {"sample_weight": 1 + np.arange(300) % 3 if weighted else None, "fit_intercept": True}
+    expected = compress(X, y, **options).R
     views = {
         "by rows": lambda: X,
         "by columns": lambda: np.asfortranarray(X),
@@ -76,7 +79,17 @@ def test_rows_of_any_layout_have_the_same_factor(order, dtype):
         "bytes swapped": lambda: X.astype(X.dtype.newbyteorder()),
         "unaligned": lambda: unaligned(X),
     }
-    np.testing.assert_array_equal(compress(views[order](), y, fit_intercept=True).R, expected)
+    np.testing.assert_array_equal(compress(views[order](), y, **options).R, expected)
+
+
+@pytest.mark.parametrize("d", [1, 7, 24, 190])
+@pytest.mark.parametrize("n", [50, 192, 500])
+def test_rows_that_are_zeros_below_their_diagonal(n, d):
+    """Those after the last column are zeros, and are not read."""
+    X = np.triu(np.random.default_rng(d).standard_normal((n, d)))
+    R = np.zeros((-(-d // 8) * 8,) * 2)
+    add_rows(R, X, False, X[:, :0], None, True)
+    np.testing.assert_allclose(R.T @ R, np.pad(X.T @ X, (0, len(R) - d)), rtol=0, atol=16 * EPS * d)
 
 
 def unaligned(array):

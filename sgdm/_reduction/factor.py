@@ -16,7 +16,7 @@ from .._validation import ceil_div
 # to reflect four rows for each column. So a leaf has so many elements, or so many rows for each column if that is more.
 _LEAF_ELEMENTS = 1 << 20
 _LEAF_ROWS = 64
-_MOST_ROWS = 1 << 15  # but for _LEAF_ELEMENTS
+_MOST_ROWS = 1 << 14  # unless _LEAF_ELEMENTS are more: so much memory a leaf takes if it is converted
 
 # A factor is right if the largest number in each column is between these: squares neither overflow nor vanish.
 _LEAST, _MOST = 1e-100, 1e100

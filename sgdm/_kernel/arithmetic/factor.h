@@ -7,10 +7,11 @@
  *     H   = I - U T U'           the product of four, with T upper triangular
  *
  * (R. Schreiber and C. Van Loan, "A storage-efficient WY representation for products of Householder transformations",
- * SIAM J. Sci. Stat. Comput. 10 (1989)). A block lies in strips of eight columns: see strips.h. Each strip first takes
- * all panels of the strips before it, by rows: the lanes are columns, and a sum over rows is added in their order. Then it
- * is transposed, so that its own two panels find columns of eight rows: there the lanes are rows. The bits depend on
- * neither the registers' width nor the threads.
+ * SIAM J. Sci. Stat. Comput. 10 (1989)). A block lies in strips of eight columns: see strips.h. To a strip the panels of
+ * all strips before it are applied first, by rows: the lanes are columns, and a sum over rows is added in their order.
+ * Then it is transposed, so that its own two panels find columns of eight rows: there the lanes are rows. The first strip
+ * and one of less than eight columns lie by columns from the start. The bits depend on neither the registers' width nor
+ * the threads.
  */
 #include "strips.h"
 
@@ -73,7 +74,7 @@ SGDM_INLINE FOR_LEVEL void NAME(reflect_tiles)(const struct NAME(panel) *p, cons
         SGDM_UNROLL
         for (int i = 0; i < 4; i++) sums[k][i] = (V){0};
     for (const double *x = v, *s = strip, *end = strip + tiles * TILE; s < end; x += TILE, s += TILE) {
-        NAME(prefetch_lines)(ahead);
+        NAME(prefetch)(ahead, 1);
         SGDM_BY_TWO
         for (int row = 0; row < 8; row++) {
             V c[COLUMNS_TOGETHER];
@@ -119,7 +120,7 @@ SGDM_INLINE FOR_LEVEL void NAME(reflect_column)(double *panel, ptrdiff_t tiles, 
         SGDM_UNROLL
         for (int h = 0; h < GROUP; h++) sums[k][h] = (V){0};
     for (double *s = panel, *end = panel + tiles * TILE; s < end; s += TILE) {
-        NAME(prefetch_lines)(ahead);
+        NAME(prefetch)(ahead, 1);
         SGDM_UNROLL
         for (int h = 0; h < GROUP; h++) {
             V c[4];
@@ -228,8 +229,8 @@ struct NAME(work) {
 /* R becomes the factor of its own rows and of b rows from row `start` on. Columns before `first` are zeros. */
 static FOR_LEVEL void NAME(factor_block)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t first,
                                          double *R, ptrdiff_t stride, struct NAME(work) *work) {
-    const ptrdiff_t tiles = (b + 7) / 8, strips = (z->q - first + 7) / 8;
-    work->ahead = NAME(next_block)(z, start, b, strips * (strips + 1) * tiles);
+    const ptrdiff_t tiles = (b + 7) / 8;
+    work->ahead = NAME(next_block)(z, start, b);
     for (ptrdiff_t j = first; j < z->q; j += 8) {
         double *const strip = work->strips + j * tiles * 8, *const r = R + j * stride + j;
         struct NAME(panel) *const panels = work->panels + j / 4;
@@ -256,8 +257,9 @@ static FOR_LEVEL void NAME(factor_block)(const struct NAME(augmented) *z, ptrdif
 /* R becomes the factor of its own rows and of these. */
 static FOR_LEVEL void NAME(reflect_rows)(const struct NAME(augmented) *z, int triangular, double *R, ptrdiff_t stride,
                                          struct NAME(work) *work) {
-    for (ptrdiff_t start = 0; start < z->n; start += SGDM_FACTOR_ROWS) {
-        const ptrdiff_t b = z->n - start < SGDM_FACTOR_ROWS ? z->n - start : SGDM_FACTOR_ROWS;
+    const ptrdiff_t n = triangular && z->q < z->n ? z->q : z->n; /* the other rows are zeros */
+    for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
+        const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS;
         NAME(factor_block)(z, start, b, triangular ? start / 8 * 8 : 0, R, stride, work);
     }
 }

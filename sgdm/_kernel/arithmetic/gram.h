@@ -83,7 +83,7 @@ static SGDM_NOT_INLINE FOR_LEVEL void NAME(add_products)(const double *a, const 
             SGDM_UNROLL
             for (int h = 0; h < GROUP; h++) sums[l][h] = (V){0};
         for (ptrdiff_t tile = 0; tile < tiles * TILE; tile += TILE) {
-            NAME(prefetch_lines)(ahead);
+            NAME(prefetch)(ahead, 4);
             SGDM_ROLLED
             for (ptrdiff_t row = tile; row < tile + TILE; row += 8)
                 SGDM_UNROLL
@@ -147,7 +147,7 @@ static FOR_LEVEL int NAME(add_by_gram)(const struct sgdm_array *X, int intercept
         for (ptrdiff_t start = 0; start < n; start += SGDM_FACTOR_ROWS) {
             const ptrdiff_t b = n - start < SGDM_FACTOR_ROWS ? n - start : SGDM_FACTOR_ROWS, tiles = (b + 7) / 8;
             double *const strips = work->strips;
-            work->ahead = NAME(next_block)(&z, start, b, wide / 8 * (wide / 8 + 1) / 2 * tiles);
+            work->ahead = NAME(next_block)(&z, start, b);
             for (ptrdiff_t j = 0; j < wide; j += 8) NAME(copy_strip)(&z, start, b, j, 1, strips + j * tiles * 8);
             NAME(centre_block)(strips, tiles, wide, means, B, y, k);
             for (ptrdiff_t i = 0; i < wide; i += 8)

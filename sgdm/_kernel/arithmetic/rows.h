@@ -19,8 +19,8 @@
  *     by_rows.h      a block of C-order X in other ways
  *     by_columns.h   a block of F-order X
  *     passes.h       X, y and w as blocks, transposed where need be; the parts of a pass, which threads share
- *     factor.h       the triangular factor of rows,
- *     strips.h       from a copy of some of them, and
+ *     strips.h       copies of some rows, from which
+ *     factor.h       the triangular factor of rows is computed, and
  *     gram.h         that of many well-conditioned rows
  *     lanes.h        epochs of eight reduced fits at once
  *     factor_lanes.h the triangular factors of eight small fits at once

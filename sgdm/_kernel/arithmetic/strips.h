@@ -3,7 +3,7 @@
  * A strip lies in tiles of 8 x 8 numbers, one for eight rows: by columns, as a panel is factored, or by rows.
  */
 #define TILE 64                                      /* numbers of a tile */
-#define IN_STRIP(row) ((row) / 8 * TILE + (row) % 8) /* where a row of a column begins, in a strip by columns */
+#define IN_STRIP(row) ((row) / 8 * TILE + (row) % 8) /* a row's place in a column, in a strip by columns */
 
 /* Rows [X, 1, Y], each times its root (NULL for ones). */
 struct NAME(augmented) {
@@ -12,7 +12,21 @@ struct NAME(augmented) {
     ptrdiff_t n, q; /* rows and columns */
 };
 
+SGDM_INLINE double NAME(read_number)(const char *x, int single) {
+    return single ? *(const float *)x : *(const double *)x;
+}
+
 #ifdef SGDM_VECTORS
+typedef float NAME(four_floats) __attribute__((vector_size(16), aligned(sizeof(float)), may_alias));
+
+/* Reads four numbers, one after another. */
+SGDM_INLINE FOR_LEVEL void NAME(read_four)(const char *x, int single, QUAD *numbers) {
+    if (single)
+        *numbers = __builtin_convertvector(*(const NAME(four_floats) *)x, QUAD);
+    else
+        *numbers = *(const QUAD *)x;
+}
+
 /* column[j][i] = row[i][j], for i and j below 4. */
 SGDM_INLINE FOR_LEVEL void NAME(transpose_quads)(const QUAD *row, QUAD *column) {
     const QUAD ab0 = SHUFFLE(row[0], row[1], 0, 4, 2, 6), ab1 = SHUFFLE(row[0], row[1], 1, 5, 3, 7);
@@ -55,76 +69,113 @@ static FOR_LEVEL void NAME(transpose_tiles)(double *strip, ptrdiff_t tiles) {
     }
 }
 
-/* Writes `count` columns of b rows of an array, from column j and row `start` on and times their roots, into a strip by
- * columns. */
-static FOR_LEVEL void NAME(copy_columns)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t b, ptrdiff_t j,
-                                         ptrdiff_t count, const double *roots, double *to) {
-    const char *x = (const char *)a->data + start * a->row_step + j * a->column_step;
-    for (ptrdiff_t together; count > 0; count -= together, x += together * a->column_step, to += together * 8) {
-        ptrdiff_t row = 0;
-        together = 1;
 #ifdef SGDM_VECTORS
-        if (count >= 4 && a->column_step == sizeof(double) && !a->single)
-            for (together = 4; row + 4 <= b; row += 4) {
-                QUAD rows[4], columns[4];
-                SGDM_UNROLL
-                for (int l = 0; l < 4; l++) rows[l] = *(const QUAD *)(x + (row + l) * a->row_step);
-                NAME(transpose_quads)(rows, columns);
-                SGDM_UNROLL
-                for (int l = 0; l < 4; l++) {
-                    if (roots) columns[l] *= *(const QUAD *)(roots + start + row);
-                    *(QUAD *)(to + IN_STRIP(row) + l * 8) = columns[l];
-                }
-            }
+/* Writes one or four columns of b rows, times their roots, into a strip by columns. One after another lie the numbers of
+ * the column, or four of a row. Returns how many rows it wrote: the last three may remain. */
+SGDM_INLINE FOR_LEVEL ptrdiff_t NAME(copy_fours)(const char *x, ptrdiff_t row_step, int single, const int columns,
+                                                 ptrdiff_t b, const double *roots, double *to) {
+    ptrdiff_t row = 0;
+    for (; row + 4 <= b; row += 4) {
+        QUAD rows[4], numbers[4];
+        SGDM_UNROLL
+        for (int l = 0; l < columns; l++) NAME(read_four)(x + (row + l) * row_step, single, rows + l);
+        if (columns == 4)
+            NAME(transpose_quads)(rows, numbers);
+        else
+            numbers[0] = rows[0];
+        SGDM_UNROLL
+        for (int l = 0; l < columns; l++) {
+            if (roots) numbers[l] *= *(const QUAD *)(roots + row);
+            *(QUAD *)(to + IN_STRIP(row) + l * 8) = numbers[l];
+        }
+    }
+    return row;
+}
+#endif
+
+/* Writes columns `first` to `last` - 1 of b rows of an array, from row `start` on and times their roots, into a strip by
+ * columns. */
+static FOR_LEVEL void NAME(copy_by_columns)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t b, ptrdiff_t first,
+                                            ptrdiff_t last, const double *roots, double *strip) {
+    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), step = a->row_step;
+    if (roots) roots += start;
+    for (ptrdiff_t j = first, together; j < last; j += together) {
+        const char *const x = (const char *)a->data + start * step + j * a->column_step;
+        double *const to = strip + (j - first) * 8;
+        ptrdiff_t row = 0;
+        together = a->column_step == size && j + 4 <= last ? 4 : 1;
+#ifdef SGDM_VECTORS
+        if (together == 4)
+            row = NAME(copy_fours)(x, step, a->single, 4, b, roots, to);
+        else if (step == size)
+            row = NAME(copy_fours)(x, step, a->single, 1, b, roots, to);
 #endif
         for (ptrdiff_t l = 0; l < together; l++)
             for (ptrdiff_t i = row; i < b; i++) {
-                const char *const number = x + i * a->row_step + l * a->column_step;
-                const double root = roots ? roots[start + i] : 1;
-                to[IN_STRIP(i) + l * 8] = root * (a->single ? *(const float *)number : *(const double *)number);
+                const double number = NAME(read_number)(x + i * step + l * a->column_step, a->single);
+                to[IN_STRIP(i) + l * 8] = roots ? roots[i] * number : number;
             }
     }
 }
 
-/* Copies columns j to j + 7 of b rows, from row `start` on, into a strip. Rows that the last tile has not are zeros, and
- * so are columns that the rows have not if the strip is by rows. */
+/* Writes eight numbers of each of b rows of an array, from row `start` and column j on, into a strip by rows. */
+static FOR_LEVEL void NAME(copy_by_rows)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t b, ptrdiff_t j,
+                                      const double *roots, double *strip) {
+    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double);
+    for (ptrdiff_t row = start; row < start + b; row++, strip += 8) {
+        const char *const x = (const char *)a->data + row * a->row_step + j * size;
+        const double root = roots ? roots[row] : 1;
+#ifdef SGDM_VECTORS
+        QUAD numbers[2];
+        SGDM_UNROLL
+        for (int l = 0; l < 2; l++) {
+            NAME(read_four)(x + l * 4 * size, a->single, numbers + l);
+            *(QUAD *)(strip + l * 4) = root * numbers[l];
+        }
+#else
+        for (int l = 0; l < 8; l++) strip[l] = root * NAME(read_number)(x + l * size, a->single);
+#endif
+    }
+}
+
+/* Copies columns j to j + 7 of b rows, from row `start` on, into a strip, with zeros for the rows that its last tile has
+ * besides. By rows it has zeros for columns from q on, too. */
 static FOR_LEVEL void NAME(copy_strip)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t j,
                                        int by_rows, double *strip) {
-    const ptrdiff_t tiles = (b + 7) / 8;
-    if (by_rows && z->q < j + 8) memset(strip, 0, (size_t)(tiles * TILE) * sizeof(double));
-    if (b % 8) memset(strip + (tiles - 1) * TILE, 0, TILE * sizeof(double));
-    for (int i = 0; i < 3; j -= z->arrays[i++]->columns) {
+    const ptrdiff_t tiles = (b + 7) / 8, zeros = by_rows && z->q < j + 8 ? tiles : b % 8 ? 1 : 0;
+    memset(strip + (tiles - zeros) * TILE, 0, (size_t)(zeros * TILE) * sizeof(double));
+    ptrdiff_t at = -j; /* the column of the strip that is the array's first one */
+    for (int i = 0; i < 3; at += z->arrays[i++]->columns) {
         const struct sgdm_array *const a = z->arrays[i];
-        const ptrdiff_t first = j > 0 ? j : 0, last = j + 8 < a->columns ? j + 8 : a->columns;
-        if (by_rows && last - first == 8 && a->column_step == sizeof(double) && !a->single) {
-            const char *x = (const char *)a->data + start * a->row_step + j * a->column_step;
-            for (ptrdiff_t row = 0; row < b; row++, x += a->row_step, strip += 8) {
-                const double root = z->roots ? z->roots[start + row] : 1;
-                SGDM_UNROLL
-                for (int h = 0; h < GROUP; h++) AT(strip + h * WIDTH) = root * READ((const double *)x + h * WIDTH);
-            }
+        const ptrdiff_t first = at < 0 ? -at : 0, last = at + a->columns < 8 ? a->columns : 8 - at;
+        const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double);
+        if (by_rows && last - first == 8 && a->column_step == size) {
+            NAME(copy_by_rows)(a, start, b, first, z->roots, strip);
             return;
         }
-        if (first < last) NAME(copy_columns)(a, start, b, first, last - first, z->roots, strip + (first - j) * 8);
+        if (first < last) NAME(copy_by_columns)(a, start, b, first, last, z->roots, strip + (at + first) * 8);
     }
     if (by_rows) NAME(transpose_tiles)(strip, tiles);
 }
 
-/* Data to prefetch while others are in work: so many lines with each tile. In large portions it would wait for memory. */
+/* The bytes of the next block. While a block is in work, they are prefetched, few lines with each tile: many at once would
+ * wait for memory. 50 columns take a tenth less time so. */
 struct NAME(ahead) {
-    const char *next, *end;
-    ptrdiff_t lines;
+    const char *data;
+    ptrdiff_t next, end; /* bytes */
 };
 
-SGDM_INLINE void NAME(prefetch_lines)(struct NAME(ahead) *a) {
-    for (ptrdiff_t l = 0; l < a->lines && a->next < a->end; l++, a->next += 64) SGDM_PREFETCH_FAR(a->next);
+SGDM_INLINE void NAME(prefetch)(struct NAME(ahead) *a, int lines) {
+    for (int l = 0; l < lines && a->next < a->end; l++, a->next += 64) SGDM_PREFETCH_FAR(a->data + a->next);
 }
 
-/* The block after the b rows from row `start` on, of the widest array, to be prefetched with so many tiles. */
-static struct NAME(ahead) NAME(next_block)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t tiles) {
-    const struct sgdm_array *const a = z->arrays[z->arrays[0]->columns < z->arrays[2]->columns ? 2 : 0];
-    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), rest = z->n - start - b, bytes = a->columns * size;
-    if (a->column_step != size || a->row_step != bytes) return (struct NAME(ahead)){NULL, NULL, 0};
-    const char *const next = (const char *)a->data + (start + b) * bytes;
-    return (struct NAME(ahead)){next, next + (rest < b ? rest : b) * bytes, b * bytes / 64 / tiles + 1};
+/* Those after the b rows from row `start` on, in the widest array; none if that has gaps. */
+static struct NAME(ahead) NAME(next_block)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b) {
+    const struct sgdm_array *a = z->arrays[0];
+    for (int i = 1; i < 3; i++)
+        if (z->arrays[i]->columns > a->columns) a = z->arrays[i];
+    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), next = start + b;
+    const int has_gaps = a->column_step != size || a->row_step != a->columns * size;
+    const ptrdiff_t end = has_gaps ? next : next + b < z->n ? next + b : z->n;
+    return (struct NAME(ahead)){a->data, next * a->row_step, end * a->row_step};
 }
