@@ -158,7 +158,7 @@ static FOR_LEVEL void NAME(copy_strip)(const struct NAME(augmented) *z, ptrdiff_
     if (by_rows) NAME(transpose_tiles)(strip, tiles);
 }
 
-/* The bytes of the next block. While a block is in work, they are prefetched, few lines with each tile: many at once would
+/* The bytes of the next block. They are prefetched while a block is in work, few lines with each tile: many at once would
  * wait for memory. 50 columns take a tenth less time so. */
 struct NAME(ahead) {
     const char *data;
