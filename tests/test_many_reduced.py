@@ -169,7 +169,7 @@ def test_targets_of_one_narrow_x_have_the_bits_of_fit(fit_intercept, weights, dt
 
 def test_targets_of_one_narrow_x_in_several_leaves_share_its_factor(monkeypatch):
     monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 1)
-    monkeypatch.setattr(factor, "_LEAF_ROWS", 2)
+    monkeypatch.setattr(factor, "_LEAF_ROWS", 8)
     fits = sgdm.fit_many(X[0], y, **REDUCED)
     for i in range(B):
         assert_same_descent(fits[i], alone(i, X=X[0], y=y, **REDUCED), 1e-12)
@@ -213,7 +213,7 @@ def test_reduced_fits_are_standardized_to_rounding(fit_intercept):
 @pytest.mark.parametrize("weights", [None, OWN_WEIGHTS[:, : N // 2].repeat(2, axis=1)], ids=["plain", "weighted"])
 def test_rows_of_several_leaves_have_the_bits_of_fit(monkeypatch, weights):
     monkeypatch.setattr(factor, "_LEAF_ELEMENTS", 1)
-    monkeypatch.setattr(factor, "_LEAF_ROWS", 2)
+    monkeypatch.setattr(factor, "_LEAF_ROWS", 8)
     assert factor.leaf_rows(D + 1) < N
     assert_each_is_fit(X, y, sample_weight=weights, **REDUCED)
 

@@ -13,10 +13,9 @@ from .._kernel import add_rows
 from .._validation import ceil_div
 
 # A thread factors a leaf, and the factors of leaves are joined in a tree. To start and to join a leaf takes as long as
-# to reflect four rows for each column. So a leaf has so many elements, or so many rows for each column if that is more.
+# to reflect four rows for each column, so a leaf of wide rows has more elements.
 _LEAF_ELEMENTS = 1 << 20
-_LEAF_ROWS = 64
-_MOST_ROWS = 1 << 14  # unless _LEAF_ELEMENTS are more: so much memory a leaf takes if it is converted
+_LEAF_ROWS = 1 << 14  # at least
 
 # A factor is right if the largest number in each column is between these: squares neither overflow nor vanish.
 _LEAST, _MOST = 1e-100, 1e100
@@ -43,7 +42,7 @@ def at_cache_lines(rows):
 
 def leaf_rows(q):
     """How many rows of q columns make a leaf."""
-    return max(_LEAF_ELEMENTS // q, min(_LEAF_ROWS * q, _MOST_ROWS))
+    return max(_LEAF_ELEMENTS // q, _LEAF_ROWS)
 
 
 @np.errstate(all="ignore")  # an overflow shows in the factor
