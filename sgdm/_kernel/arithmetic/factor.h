@@ -240,8 +240,7 @@ static FOR_LEVEL void NAME(factor_block)(const struct NAME(augmented) *z, ptrdif
         for (ptrdiff_t i = first; i < j; i += 4) {
             const double *const v = work->strips + i / 8 * 8 * tiles * 8 + i % 8 * 8;
             if (by_rows)
-                NAME(reflect_strip)(work->panels + i / 4, v, strip, tiles, R + i * stride + j, stride,
-                                    &work->ahead);
+                NAME(reflect_strip)(work->panels + i / 4, v, strip, tiles, R + i * stride + j, stride, &work->ahead);
             else
                 NAME(reflect_columns)(work->panels + i / 4, v, strip, columns, tiles, R + i * stride + j, stride);
         }

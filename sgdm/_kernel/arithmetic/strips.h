@@ -12,6 +12,8 @@ struct NAME(augmented) {
     ptrdiff_t n, q; /* rows and columns */
 };
 
+SGDM_INLINE ptrdiff_t NAME(size_of)(const struct sgdm_array *a) { return a->single ? sizeof(float) : sizeof(double); }
+
 SGDM_INLINE double NAME(read_number)(const char *x, int single) {
     return single ? *(const float *)x : *(const double *)x;
 }
@@ -97,7 +99,7 @@ SGDM_INLINE FOR_LEVEL ptrdiff_t NAME(copy_fours)(const char *x, ptrdiff_t row_st
  * columns. */
 static FOR_LEVEL void NAME(copy_by_columns)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t b, ptrdiff_t first,
                                             ptrdiff_t last, const double *roots, double *strip) {
-    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), step = a->row_step;
+    const ptrdiff_t size = NAME(size_of)(a), step = a->row_step;
     if (roots) roots += start;
     for (ptrdiff_t j = first, together; j < last; j += together) {
         const char *const x = (const char *)a->data + start * step + j * a->column_step;
@@ -120,8 +122,8 @@ static FOR_LEVEL void NAME(copy_by_columns)(const struct sgdm_array *a, ptrdiff_
 
 /* Writes eight numbers of each of b rows of an array, from row `start` and column j on, into a strip by rows. */
 static FOR_LEVEL void NAME(copy_by_rows)(const struct sgdm_array *a, ptrdiff_t start, ptrdiff_t b, ptrdiff_t j,
-                                      const double *roots, double *strip) {
-    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double);
+                                         const double *roots, double *strip) {
+    const ptrdiff_t size = NAME(size_of)(a);
     for (ptrdiff_t row = start; row < start + b; row++, strip += 8) {
         const char *const x = (const char *)a->data + row * a->row_step + j * size;
         const double root = roots ? roots[row] : 1;
@@ -142,14 +144,13 @@ static FOR_LEVEL void NAME(copy_by_rows)(const struct sgdm_array *a, ptrdiff_t s
  * besides. By rows it has zeros for columns from q on, too. */
 static FOR_LEVEL void NAME(copy_strip)(const struct NAME(augmented) *z, ptrdiff_t start, ptrdiff_t b, ptrdiff_t j,
                                        int by_rows, double *strip) {
-    const ptrdiff_t tiles = (b + 7) / 8, zeros = by_rows && z->q < j + 8 ? tiles : b % 8 ? 1 : 0;
+    const ptrdiff_t tiles = (b + 7) / 8, zeros = by_rows && z->q < j + 8 ? tiles : b % 8 != 0;
     memset(strip + (tiles - zeros) * TILE, 0, (size_t)(zeros * TILE) * sizeof(double));
     ptrdiff_t at = -j; /* the column of the strip that is the array's first one */
     for (int i = 0; i < 3; at += z->arrays[i++]->columns) {
         const struct sgdm_array *const a = z->arrays[i];
         const ptrdiff_t first = at < 0 ? -at : 0, last = at + a->columns < 8 ? a->columns : 8 - at;
-        const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double);
-        if (by_rows && last - first == 8 && a->column_step == size) {
+        if (by_rows && last - first == 8 && a->column_step == NAME(size_of)(a)) {
             NAME(copy_by_rows)(a, start, b, first, z->roots, strip);
             return;
         }
@@ -174,8 +175,8 @@ static struct NAME(ahead) NAME(next_block)(const struct NAME(augmented) *z, ptrd
     const struct sgdm_array *a = z->arrays[0];
     for (int i = 1; i < 3; i++)
         if (z->arrays[i]->columns > a->columns) a = z->arrays[i];
-    const ptrdiff_t size = a->single ? sizeof(float) : sizeof(double), next = start + b;
-    const int has_gaps = a->column_step != size || a->row_step != a->columns * size;
-    const ptrdiff_t end = has_gaps ? next : next + b < z->n ? next + b : z->n;
-    return (struct NAME(ahead)){a->data, next * a->row_step, end * a->row_step};
+    const ptrdiff_t size = NAME(size_of)(a), next = start + b;
+    ptrdiff_t rows = z->n - next < b ? z->n - next : b;
+    if (a->column_step != size || a->row_step != a->columns * size) rows = 0;
+    return (struct NAME(ahead)){a->data, next * a->row_step, (next + rows) * a->row_step};
 }
